@@ -1,0 +1,18 @@
+//! Values that know no commands: pure data structures, without protocol, clock or keyspace.
+//!
+//! Invariant: a type keeps its own running size, so that `heap_bytes` is O(1), and its encodings
+//! are private to it.
+
+pub mod alloc;
+pub mod compact;
+pub mod geohash;
+pub mod hash;
+pub mod hyperloglog;
+pub mod limits;
+pub mod list;
+pub mod number;
+pub mod set;
+pub mod sorted_set;
+pub mod stream;
+pub mod table;
+pub mod thin;
