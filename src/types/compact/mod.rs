@@ -11,8 +11,8 @@ mod entry;
 pub mod intset;
 pub mod listpack;
 
-pub use intset::Intset;
 pub use entry::Item;
+pub use intset::Intset;
 pub use listpack::Listpack;
 
 use super::alloc::class;
