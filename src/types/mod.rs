@@ -6,6 +6,7 @@
 pub mod alloc;
 pub mod compact;
 pub mod geohash;
+pub mod glob;
 pub mod hash;
 pub mod hyperloglog;
 pub mod limits;
