@@ -1,1 +1,4 @@
-//! Moves in soon.
+//! Sorted sets: members with scores, in order.
+
+mod node;
+pub mod tree;
