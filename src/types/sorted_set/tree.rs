@@ -111,24 +111,14 @@ impl<M: Member> Tree<M> {
 
     /// Takes out up to `count` entries from `rank` on, as far as they lie in one node, and shows
     /// them to `taken` in order. At least one when `rank` is there; returns how many.
-    pub fn remove_at(
-        &mut self,
-        rank: usize,
-        count: usize,
-        mut taken: impl FnMut(f64, M),
-    ) -> usize {
+    pub fn remove_at(&mut self, rank: usize, count: usize, mut taken: impl FnMut(f64, M)) -> usize {
         if rank >= self.len || count == 0 {
             return 0;
         }
         self.cut(Target::Rank(rank), count, &mut taken)
     }
 
-    fn cut(
-        &mut self,
-        target: Target<'_>,
-        count: usize,
-        taken: &mut impl FnMut(f64, M),
-    ) -> usize {
+    fn cut(&mut self, target: Target<'_>, count: usize, taken: &mut impl FnMut(f64, M)) -> usize {
         let Some(mut root) = self.root.take() else { return 0 };
         let removed = cut(&mut root, target, count, taken, &mut self.census);
         self.len -= removed;
@@ -383,9 +373,7 @@ fn cut<M: Member>(
         Node::Inner(inner) => inner,
     };
     let (index, target) = match target {
-        Target::Entry(score, member) => {
-            (inner.keys.route(inner.len(), score, member), target)
-        }
+        Target::Entry(score, member) => (inner.keys.route(inner.len(), score, member), target),
         Target::Rank(rank) => {
             let (index, rest) = inner.route_rank(rank);
             (index, Target::Rank(rest))
