@@ -12,6 +12,8 @@ pub mod hyperloglog;
 pub mod limits;
 pub mod list;
 pub mod number;
+#[cfg(test)]
+pub(crate) mod oracle;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;

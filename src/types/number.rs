@@ -3,6 +3,8 @@
 //! Invariant: what is accepted, and every printed byte, is what Redis 7.4 on x86-64 accepts and
 //! prints, because clients compare these strings. Long doubles live in [`Extended`].
 
+#[cfg(test)]
+mod against_redis;
 mod extended;
 mod grisu;
 
