@@ -1,1 +1,17 @@
-//! Integration tests.
+//! The integration tests, one binary so that there is one link.
+//!
+//! They judge the server from outside: the client here shares no code with the crate.
+//!
+//! * [`sessions`] runs `tests/sessions/**/*.session` on ours and on a genuine server.
+//! * [`tidy`] keeps the source in shape.
+//!
+//! `REDIS_SERVER` names a genuine server's command line (`redis-server`, or
+//! `chroot /somewhere redis-server`); without it the checks that need one say that they skip.
+
+mod server;
+mod session;
+mod sessions;
+mod show;
+mod tidy;
+mod wire;
+mod words;

@@ -1,0 +1,85 @@
+//! Servers to test: a genuine one as a child process, and ours.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::session::parse::version;
+use crate::session::run::Server;
+use crate::wire::{Reply, Wire};
+
+/// A genuine server as a child process, killed on drop.
+pub struct Genuine {
+    child: Child,
+    addr: SocketAddr,
+    version: u32,
+}
+
+impl Genuine {
+    /// The command line in `REDIS_SERVER`, if there is one.
+    pub fn command_line() -> Option<String> {
+        std::env::var("REDIS_SERVER").ok().filter(|line| !line.trim().is_empty())
+    }
+
+    /// Starts `command_line` with further directives on a free port.
+    pub fn start(command_line: &str, directives: &[&str]) -> io::Result<Genuine> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut words = command_line.split_whitespace();
+        let program = words.next().ok_or_else(|| io::Error::other("REDIS_SERVER is empty"))?;
+        let child = Command::new(program)
+            .args(words)
+            .args(["--port", &port.to_string(), "--save", "", "--protected-mode", "no"])
+            .args(["--enable-debug-command", "yes", "--bind", "127.0.0.1"])
+            .args(directives)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .stdin(Stdio::null())
+            .spawn()?;
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut genuine = Genuine { child, addr, version: 0 };
+        genuine.version = genuine.ask_version()?;
+        Ok(genuine)
+    }
+
+    fn ask_version(&mut self) -> io::Result<u32> {
+        let until = Instant::now() + Duration::from_secs(10);
+        let mut wire = loop {
+            match Wire::connect(self.addr) {
+                Ok(wire) => break wire,
+                Err(e) if self.child.try_wait()?.is_some() || Instant::now() > until => {
+                    return Err(e)
+                }
+                Err(_) => {}
+            }
+        };
+        let Reply::Bulk(info) = wire.call(&["INFO", "server"])? else {
+            return Err(io::Error::other("INFO server is no bulk"));
+        };
+        String::from_utf8_lossy(&info)
+            .lines()
+            .find_map(|line| version(line.strip_prefix("redis_version:")?))
+            .ok_or_else(|| io::Error::other("INFO server names no version"))
+    }
+}
+
+impl Server for Genuine {
+    fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    fn version(&self) -> Option<u32> {
+        Some(self.version)
+    }
+
+    fn advance(&mut self, _: Duration) -> bool {
+        false
+    }
+}
+
+impl Drop for Genuine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,403 @@
+//! Plays a block to a server.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::compare::{agrees, shown};
+use super::parse::{Block, Mark, Send, What};
+use crate::wire::{request, Reply, Wire};
+
+/// A server under test.
+pub trait Server {
+    /// Where it listens.
+    fn addr(&self) -> SocketAddr;
+    /// Its version as major * 100 + minor, or `None` for ours.
+    fn version(&self) -> Option<u32>;
+    /// Moves its clock; false if it has none that can be moved.
+    fn advance(&mut self, step: Duration) -> bool;
+}
+
+/// What happened at an item.
+pub enum Seen {
+    /// The reply to a command.
+    Reply(Reply),
+    /// The command was parked.
+    Silence,
+    /// While recording: something that a client received after this item.
+    Late(String, Reply),
+    /// While recording: an item that the `Late` ones stand for.
+    Replaced,
+}
+
+/// Plays the block and compares; the message shows the first difference.
+pub fn check(block: &Block, server: &mut dyn Server) -> Result<usize, String> {
+    Stage::play(block, server, false).map(|stage| stage.seen.len())
+}
+
+/// Plays the block and notes everything.
+pub fn record(block: &Block, server: &mut dyn Server) -> Result<Vec<(usize, Seen)>, String> {
+    Stage::play(block, server, true).map(|stage| stage.seen)
+}
+
+/// Whether this server is to be held to what the marks stand before.
+fn concerns(marks: &[Mark], version: Option<u32>) -> bool {
+    marks.iter().all(|mark| match (mark, version) {
+        (Mark::Since(since), Some(version)) => version >= *since,
+        (Mark::Ours(_), Some(_)) => false,
+        _ => true,
+    })
+}
+
+const SLEEP_MAX: Duration = Duration::from_millis(200);
+const SLEEP_MAX_RECORDING: Duration = Duration::from_secs(15);
+const REPLY_LIMIT: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_millis(150);
+
+struct Client {
+    name: String,
+    wire: Wire,
+    parked: bool,
+}
+
+struct Stage<'s> {
+    server: &'s mut dyn Server,
+    recording: bool,
+    control: Wire,
+    clients: Vec<Client>,
+    resp3: Vec<String>,
+    saved: HashMap<String, Vec<u8>>,
+    settings: Vec<(Vec<u8>, Vec<u8>)>,
+    seen: Vec<(usize, Seen)>,
+}
+
+impl<'s> Stage<'s> {
+    fn play(block: &Block, server: &'s mut dyn Server, recording: bool) -> Result<Self, String> {
+        let version = server.version();
+        let control = Wire::connect(server.addr()).map_err(|e| format!("no connection: {e}"))?;
+        let mut stage = Stage {
+            server,
+            recording,
+            control,
+            clients: Vec::new(),
+            resp3: Vec::new(),
+            saved: HashMap::new(),
+            settings: Vec::new(),
+            seen: Vec::new(),
+        };
+        if !concerns(&block.scope, version) {
+            return Ok(stage);
+        }
+        for mark in &block.scope {
+            if let Mark::Resp3(names) = mark {
+                stage.resp3.extend(names.iter().cloned());
+            }
+        }
+        stage.set_up(block).map_err(|e| format!("set-up: {e}"))?;
+        let played = stage.items(block);
+        let put_back = stage.put_back();
+        played?;
+        put_back.map_err(|e| format!("clean-up: {e}"))?;
+        Ok(stage)
+    }
+
+    fn set_up(&mut self, block: &Block) -> io::Result<()> {
+        for reset in [
+            "CLIENT KILL TYPE normal",
+            "CLIENT KILL TYPE pubsub",
+            "CLIENT UNPAUSE",
+            "FLUSHALL",
+            "SCRIPT FLUSH",
+            "FUNCTION FLUSH",
+            "SLOWLOG RESET",
+            "LATENCY RESET",
+            "CONFIG RESETSTAT",
+        ] {
+            let words: Vec<_> = reset.split(' ').collect();
+            self.control.call(&words)?;
+        }
+        for item in &block.items {
+            let What::Send(Send { words, .. }) = &item.what else { continue };
+            let is = |at: usize, word: &str| {
+                words.get(at).is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()))
+            };
+            if is(0, "CONFIG") && is(1, "SET") {
+                for pair in words[2..].chunks_exact(2) {
+                    self.remember(&pair[0])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, name: &[u8]) -> io::Result<()> {
+        let reply = self.control.call(&[b"CONFIG", &b"GET"[..], name])?;
+        if let Reply::Array(pair) = reply {
+            if let [Reply::Bulk(name), Reply::Bulk(value)] = &pair[..] {
+                self.settings.push((name.clone(), value.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn put_back(&mut self) -> io::Result<()> {
+        if self.settings.is_empty() {
+            return Ok(());
+        }
+        let mut words = vec![b"CONFIG".to_vec(), b"SET".to_vec()];
+        for (name, value) in std::mem::take(&mut self.settings) {
+            if !words.contains(&name) {
+                words.extend([name, value]);
+            }
+        }
+        match self.control.call(&words)? {
+            Reply::Status(_) => Ok(()),
+            other => Err(io::Error::other(format!("{other:?}"))),
+        }
+    }
+
+    fn items(&mut self, block: &Block) -> Result<(), String> {
+        for (at, item) in block.items.iter().enumerate() {
+            let gone_on = self.item(at, &item.what);
+            let gone_on = gone_on.map_err(|why| format!("line {}: {why}", item.line))?;
+            if !gone_on {
+                return Ok(());
+            }
+            if self.recording {
+                self.note_late(at).map_err(|e| e.to_string())?;
+            }
+        }
+        self.nothing_is_left()
+    }
+
+    /// False when the rest of the block cannot be played here.
+    fn item(&mut self, at: usize, what: &What) -> Result<bool, String> {
+        match what {
+            What::Mark(Mark::Resp3(names)) => {
+                for name in names {
+                    self.hello(name)?;
+                }
+            }
+            What::Comment(_) | What::Mark(_) => {}
+            What::Close(name) => self.clients.retain(|client| client.name != *name),
+            What::Clock(step) => return Ok(self.advance(*step)),
+            What::Receive { .. } if self.recording => self.seen.push((at, Seen::Replaced)),
+            What::Receive { client, expected } => {
+                let late = self.client(client)?;
+                let reply = late.wire.wait(REPLY_LIMIT).map_err(|e| e.to_string())?;
+                late.parked = false;
+                let reply = reply.ok_or_else(|| format!("{client} received nothing"))?;
+                self.compare(&format!("{client}<"), expected, &reply, &[])?;
+                self.seen.push((at, Seen::Reply(reply)));
+            }
+            What::Send(send) if concerns(&send.marks, self.server.version()) => {
+                self.send(at, send)?
+            }
+            // Ours answers otherwise: it is played for what it does, but not compared.
+            What::Send(send) if send.marks.iter().all(|m| !matches!(m, Mark::Since(_))) => {
+                let bytes = self.bytes(send);
+                let wire = &mut self.client(&send.client)?.wire;
+                wire.send(&bytes);
+                wire.wait(QUIET).map_err(|e| e.to_string())?;
+            }
+            What::Send(_) => {}
+        }
+        Ok(true)
+    }
+
+    fn send(&mut self, at: usize, send: &Send) -> Result<(), String> {
+        let bytes = self.bytes(send);
+        let silent = send.expected.is_empty() && !self.recording;
+        let recording = self.recording;
+        let client = self.client(&send.client)?;
+        client.wire.send(&bytes);
+        for _ in 1..send.times {
+            client.wire.wait(REPLY_LIMIT).map_err(|e| e.to_string())?;
+        }
+        let limit = match (silent, recording) {
+            (true, _) => Duration::ZERO,
+            (_, true) => QUIET,
+            _ => REPLY_LIMIT,
+        };
+        if silent {
+            client.parked = true;
+            self.wait_until_parked(send.raw);
+        }
+        let wire = &mut self.client(&send.client)?.wire;
+        match wire.wait(limit).map_err(|e| e.to_string())? {
+            Some(reply) => {
+                self.compare(
+                    &format!("{}> {}", send.client, send.text),
+                    &send.expected,
+                    &reply,
+                    &send.marks,
+                )?;
+                self.save(&send.marks, &reply);
+                self.seen.push((at, Seen::Reply(reply)));
+            }
+            None if silent || recording => self.seen.push((at, Seen::Silence)),
+            None => return Err(format!("{}> {}\n  no reply", send.client, send.text)),
+        }
+        Ok(())
+    }
+
+    fn bytes(&self, send: &Send) -> Vec<u8> {
+        if send.raw {
+            return send.words.concat().repeat(send.times);
+        }
+        let mut bytes = Vec::new();
+        for i in 1..=send.times {
+            let words = send.words.iter().map(|word| {
+                let word = if send.times > 1 {
+                    replace(word, b"$i", i.to_string().as_bytes())
+                } else {
+                    word.clone()
+                };
+                self.saved
+                    .iter()
+                    .fold(word, |word, (name, value)| replace(&word, name.as_bytes(), value))
+            });
+            bytes.extend(request(&words.collect::<Vec<_>>()));
+        }
+        bytes
+    }
+
+    fn save(&mut self, marks: &[Mark], reply: &Reply) {
+        let value = match reply {
+            Reply::Int(n) => n.to_string().into_bytes(),
+            Reply::Bulk(bytes) | Reply::Status(bytes) => bytes.clone(),
+            _ => return,
+        };
+        for mark in marks {
+            if let Mark::Save(name) = mark {
+                self.saved.insert(format!("${name}"), value.clone());
+            }
+        }
+    }
+
+    fn compare(
+        &self,
+        what: &str,
+        expected: &[String],
+        reply: &Reply,
+        marks: &[Mark],
+    ) -> Result<(), String> {
+        let lines = shown(reply, marks);
+        if self.recording || agrees(expected, &lines, marks) {
+            return Ok(());
+        }
+        let mut text = format!("{what}\n");
+        for line in diff(expected, &lines) {
+            text.push_str(&format!("  {line}\n"));
+        }
+        Err(text)
+    }
+
+    /// A command that parks its client is in effect when the server counts it as blocked. That
+    /// count is only asked for its order: a server that does not answer is not waited for long.
+    fn wait_until_parked(&mut self, raw: bool) {
+        let parked = self.clients.iter().filter(|client| client.parked).count();
+        let until = Instant::now() + Duration::from_millis(if raw { 5 } else { 300 });
+        while Instant::now() < until {
+            self.control.send(&request(&["INFO", "clients"]));
+            let Ok(Some(Reply::Bulk(info))) = self.control.wait(QUIET) else { return };
+            let blocked = String::from_utf8_lossy(&info)
+                .lines()
+                .find_map(|line| line.strip_prefix("blocked_clients:")?.trim().parse().ok());
+            if blocked.unwrap_or(0) >= parked {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn note_late(&mut self, at: usize) -> Result<(), io::Error> {
+        for client in &mut self.clients {
+            let limit = Duration::from_millis(4);
+            while let Some(reply) = client.wire.wait(limit)? {
+                if reply == Reply::Closed && client.parked {
+                    break;
+                }
+                client.parked = reply == Reply::Closed;
+                self.seen.push((at, Seen::Late(client.name.clone(), reply)));
+            }
+        }
+        Ok(())
+    }
+
+    fn nothing_is_left(&mut self) -> Result<(), String> {
+        // A round trip first, so that what the last command caused has been sent.
+        let _ = self.control.call(&["PING"]);
+        for client in &mut self.clients {
+            match client.wire.wait(Duration::ZERO) {
+                Ok(None | Some(Reply::Closed)) | Err(_) => {}
+                Ok(Some(reply)) => {
+                    let lines = shown(&reply, &[]).join("\n  + ");
+                    return Err(format!(
+                        "{}< received more than expected:\n  + {lines}",
+                        client.name
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, step: Duration) -> bool {
+        if self.server.advance(step) {
+            return true;
+        }
+        let limit = if self.recording { SLEEP_MAX_RECORDING } else { SLEEP_MAX };
+        if step <= limit {
+            std::thread::sleep(step);
+        }
+        step <= limit
+    }
+
+    fn client(&mut self, name: &str) -> Result<&mut Client, String> {
+        if let Some(at) = self.clients.iter().position(|client| client.name == name) {
+            return Ok(&mut self.clients[at]);
+        }
+        let wire = Wire::connect(self.server.addr()).map_err(|e| format!("no connection: {e}"))?;
+        self.clients.push(Client { name: name.into(), wire, parked: false });
+        if self.resp3.iter().any(|other| other == name) {
+            self.hello(name)?;
+        }
+        Ok(self.clients.last_mut().expect("just pushed"))
+    }
+
+    fn hello(&mut self, name: &str) -> Result<(), String> {
+        match self.client(name)?.wire.call(&["HELLO", "3"]) {
+            Ok(Reply::Map(_)) => Ok(()),
+            other => Err(format!("HELLO 3: {other:?}")),
+        }
+    }
+}
+
+fn replace(word: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = word;
+    while let Some(at) = rest.windows(from.len()).position(|window| window == from) {
+        out.extend(&rest[..at]);
+        out.extend(to);
+        rest = &rest[at + from.len()..];
+    }
+    out.extend(rest);
+    out
+}
+
+/// Common lines at both ends once, the middle as `-` expected and `+` seen.
+fn diff(expected: &[String], seen: &[String]) -> Vec<String> {
+    let same = |(a, b): &(&String, &String)| a == b;
+    let head = expected.iter().zip(seen).take_while(same).count();
+    let (left, right) = (&expected[head..], &seen[head..]);
+    let tail = left.iter().rev().zip(right.iter().rev()).take_while(same).count();
+    let mut lines = Vec::new();
+    let shown_head = head.saturating_sub(2)..head;
+    lines.extend(expected[shown_head].iter().map(|line| format!("  {line}")));
+    lines.extend(left[..left.len() - tail].iter().map(|line| format!("- {line}")));
+    lines.extend(right[..right.len() - tail].iter().map(|line| format!("+ {line}")));
+    lines.extend(left[left.len() - tail..].iter().take(2).map(|line| format!("  {line}")));
+    lines
+}
