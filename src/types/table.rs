@@ -1,1 +1,392 @@
-//! Moves in soon.
+//! The hash table of everything large: keys, members of sets, hashes and sorted sets.
+//!
+//! Extendible hashing (Fagin et al., 1979): a directory, indexed by the top bits of the 64-bit
+//! hash, over segments of at most 64 buckets (see `segment`). A segment that is full splits alone,
+//! so that no insertion ever costs more than moving some 400 items; two sparse halves merge, and
+//! the directory halves when nothing needs its last bit. Segments also grow in small steps between
+//! one bucket and 64, so that the load is about 0.8 at any number of items: an 8-byte item costs
+//! about 13 bytes. The caller brings the hashes; equality is the caller's as well.
+//!
+//! Invariants: every segment's range of hashes (`prefix`, `depth`) is exactly the part of the
+//! directory that points at it; segments lie densely in the slab, so that a random one is found
+//! in one step; an empty table owns no memory.
+//!
+//! A scan goes in the order of the full hash, so its cursor is a place that no split, merge or
+//! growth moves: what is there from start to end is returned once, whatever happens in between.
+
+mod scan;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use super::alloc::class;
+use super::thin;
+use segment::{size_of_at_least, Place, Segment, LARGEST};
+
+/// A hash table for items of 8 bytes (`N` = 6) or 16 bytes (`N` = 7) that grows by splitting
+/// small segments. `N` is the number of slots of a bucket.
+#[derive(Clone, Debug)]
+pub struct Table<T, const N: usize = 6> {
+    /// Segment numbers by the top `depth` bits of a hash; empty when there is at most one segment.
+    directory: Vec<u32>,
+    segments: Vec<Segment<T, N>>,
+    len: usize,
+    bucket_bytes: usize,
+    /// The directory has `1 << depth` places.
+    depth: u8,
+    /// No segment has more buckets.
+    widest: usize,
+    /// Segments from this number on are empty because `pop_segment` took their items.
+    popped: usize,
+}
+
+impl<T, const N: usize> Default for Table<T, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T, const N: usize> Table<T, N> {
+    /// An empty table, without allocation.
+    pub const fn new() -> Self {
+        Table {
+            directory: Vec::new(),
+            segments: Vec::new(),
+            len: 0,
+            bucket_bytes: 0,
+            depth: 0,
+            widest: LARGEST,
+            popped: usize::MAX,
+        }
+    }
+
+    /// The number of items.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no item.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The table's own heap memory: directory, slab and buckets, not what items own.
+    pub fn heap_bytes(&self) -> usize {
+        class(self.directory.capacity() * size_of::<u32>())
+            + class(self.segments.capacity() * size_of::<Segment<T, N>>())
+            + self.bucket_bytes
+    }
+
+    /// The item with this hash that is the same as the sought one.
+    #[inline]
+    pub fn find(&self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<&T> {
+        let segment = self.segments.get(self.segment_of(hash))?;
+        segment.at(segment.locate(hash, same)?)
+    }
+
+    /// As [`find`](Self::find), to change the item; its hash must stay.
+    #[inline]
+    pub fn find_mut(&mut self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<&mut T> {
+        let number = self.segment_of(hash);
+        let segment = self.segments.get_mut(number)?;
+        let place = segment.locate(hash, same)?;
+        segment.at_mut(place)
+    }
+
+    /// Puts in an item that is not there yet: the caller knows. `rehash` gives an item's hash.
+    pub fn insert(&mut self, hash: u64, item: T, rehash: impl Fn(&T) -> u64) {
+        if self.segments.is_empty() {
+            self.segments.reserve_exact(1);
+            self.segments.push(Segment::new(0, 0));
+        }
+        self.popped = usize::MAX;
+        let mut item = item;
+        loop {
+            let number = self.segment_of(hash);
+            let segment = &mut self.segments[number];
+            let tag = segment.tag(hash);
+            match segment.place(tag, item) {
+                Ok(()) => break,
+                Err(back) => item = back,
+            }
+            match self.make_room(number, &rehash) {
+                Room::Made => {}
+                Room::Anywhere => match self.segments[number].place_anywhere(tag, item) {
+                    Ok(()) => break,
+                    Err(back) => item = back,
+                },
+            }
+        }
+        self.len += 1;
+    }
+
+    /// Takes an item out.
+    pub fn remove(&mut self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<T> {
+        let number = self.segment_of(hash);
+        let segment = self.segments.get_mut(number)?;
+        let place = segment.locate(hash, same)?;
+        self.take(number, place)
+    }
+
+    /// Asks the processor for the bucket that `hash` belongs to.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(segment) = self.segments.get(self.segment_of(hash)) {
+            if let Some(bucket) = segment.buckets.get(segment.home(segment.tag(hash))) {
+                thin::prefetch(bucket);
+            }
+        }
+    }
+
+    /// An item that is nearly always the one with this hash, if there is one: after
+    /// [`prefetch`](Self::prefetch), to ask for the memory behind the item too.
+    #[inline]
+    pub fn candidate(&self, hash: u64) -> Option<&T> {
+        self.segments.get(self.segment_of(hash))?.candidate(hash)
+    }
+
+    /// All items, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        let buckets = self.segments.iter().flat_map(|segment| segment.buckets.iter());
+        buckets.flat_map(|bucket| bucket.items())
+    }
+
+    /// Every item with the same probability.
+    pub fn random(&self, rng: &mut impl rand::RngCore) -> Option<&T> {
+        let (number, place) = self.random_place(rng)?;
+        self.segments[number].at(place)
+    }
+
+    /// Takes a random item out.
+    pub fn pop_random(&mut self, rng: &mut impl rand::RngCore) -> Option<T> {
+        let (number, place) = self.random_place(rng)?;
+        self.take(number, place)
+    }
+
+    /// Takes the items of one whole segment out, so that a large table is freed in bounded steps;
+    /// `None` when the table is empty.
+    pub fn pop_segment(&mut self) -> Option<Vec<T>> {
+        self.popped = self.popped.min(self.segments.len());
+        while self.len > 0 && self.popped > 0 {
+            self.popped -= 1;
+            let segment = &mut self.segments[self.popped];
+            if segment.len == 0 {
+                continue;
+            }
+            self.bucket_bytes -= segment.heap_bytes();
+            let items: Vec<T> = segment.drain().into_iter().map(|(_, item)| item).collect();
+            self.len -= items.len();
+            return Some(items);
+        }
+        *self = Self::new();
+        None
+    }
+
+    #[inline(always)]
+    fn segment_of(&self, hash: u64) -> usize {
+        if self.depth == 0 {
+            return 0;
+        }
+        self.directory[(hash >> (64 - self.depth)) as usize] as usize
+    }
+
+    /// A uniformly random occupied place: a slot among as many as the widest segment has, in any
+    /// segment, until one is occupied. After a bounded number of misses it counts instead.
+    fn random_place(&self, rng: &mut impl rand::RngCore) -> Option<(usize, Place)> {
+        if self.len == 0 {
+            return None;
+        }
+        let widest = match &self.segments[..] {
+            [only] => only.slots(),
+            _ => self.widest * N,
+        };
+        let places = (self.segments.len() * widest) as u128;
+        for _ in 0..128 {
+            let at = (u128::from(rng.next_u64()) * places >> 64) as usize;
+            let (number, at) = (at / widest, at % widest);
+            let place = (at / N, at % N);
+            if self.segments[number].at(place).is_some() {
+                return Some((number, place));
+            }
+        }
+        self.nth_place((u128::from(rng.next_u64()) * self.len as u128 >> 64) as usize)
+    }
+
+    #[cold]
+    fn nth_place(&self, mut nth: usize) -> Option<(usize, Place)> {
+        for (number, segment) in self.segments.iter().enumerate() {
+            if nth >= segment.len as usize {
+                nth -= segment.len as usize;
+                continue;
+            }
+            let places = (0..segment.slots()).map(|at| (at / N, at % N));
+            let place = places.filter(|&place| segment.at(place).is_some()).nth(nth)?;
+            return Some((number, place));
+        }
+        None
+    }
+
+    fn take(&mut self, number: usize, place: Place) -> Option<T> {
+        let item = self.segments[number].take(place)?;
+        self.len -= 1;
+        if self.len == 0 {
+            *self = Self::new();
+        } else {
+            self.tighten(number);
+        }
+        Some(item)
+    }
+}
+
+/// What `make_room` has done.
+enum Room {
+    /// The segment, or the half that the hash now belongs to, has changed: try again.
+    Made,
+    /// The hashes are so uneven that the item may lie anywhere in its segment.
+    Anywhere,
+}
+
+/// Growing and shrinking.
+impl<T, const N: usize> Table<T, N> {
+    fn make_room(&mut self, number: usize, rehash: &impl Fn(&T) -> u64) -> Room {
+        let segment = &self.segments[number];
+        let (buckets, len) = (segment.buckets.len(), segment.len as usize);
+        if buckets < LARGEST {
+            self.resize(number, buckets + 1);
+            return Room::Made;
+        }
+        // With hashes that are worth the name, a place is missing only at a high load, and no
+        // segment is much deeper than the others. Whatever the hashes, memory stays in proportion.
+        let crowded = len * 2 >= segment.slots();
+        let places = 1usize << segment.depth.min(48);
+        if crowded && places <= 16 * self.segments.len() {
+            self.split(number, rehash);
+            return Room::Made;
+        }
+        if len * 4 >= segment.slots() * 3 {
+            self.resize(number, buckets * 2);
+            return Room::Made;
+        }
+        Room::Anywhere
+    }
+
+    fn resize(&mut self, number: usize, buckets: usize) {
+        let segment = &mut self.segments[number];
+        self.bucket_bytes -= segment.heap_bytes();
+        segment.resize(buckets);
+        self.bucket_bytes += segment.heap_bytes();
+        self.widest = self.widest.max(segment.buckets.len());
+    }
+
+    /// Splits a segment into the halves of its range.
+    fn split(&mut self, number: usize, rehash: &impl Fn(&T) -> u64) {
+        let segment = &mut self.segments[number];
+        let (prefix, depth) = (segment.prefix, segment.depth);
+        self.bucket_bytes -= segment.heap_bytes();
+        let mut low = Vec::with_capacity(segment.len as usize);
+        let mut high = Vec::with_capacity(segment.len as usize);
+        for (_, item) in segment.drain() {
+            let hash = rehash(&item);
+            let tag = ((hash << (depth + 1)) >> 48) as u16;
+            let half = if (hash << depth) >> 63 == 0 { &mut low } else { &mut high };
+            half.push((tag, item));
+        }
+        let low = Segment::build(prefix, depth + 1, low);
+        let high = Segment::build(prefix | 1 << (63 - depth), depth + 1, high);
+        self.bucket_bytes += low.heap_bytes() + high.heap_bytes();
+        self.widest = self.widest.max(low.buckets.len()).max(high.buckets.len());
+        self.segments[number] = low;
+        let added = self.segments.len();
+        self.segments.push(high);
+        if depth == self.depth {
+            self.double_directory();
+        }
+        self.point_at(added);
+    }
+
+    fn double_directory(&mut self) {
+        if self.directory.is_empty() {
+            self.directory.push(0);
+        }
+        self.directory = self.directory.iter().flat_map(|&number| [number; 2]).collect();
+        self.depth += 1;
+    }
+
+    /// Makes the directory point at this segment over its whole range.
+    fn point_at(&mut self, number: usize) {
+        if self.depth == 0 {
+            return;
+        }
+        let segment = &self.segments[number];
+        let first = (segment.prefix >> (64 - self.depth)) as usize;
+        let places = 1usize << (self.depth - segment.depth);
+        self.directory[first..first + places].fill(number as u32);
+    }
+
+    /// Gives memory back after a removal, if the segment has become sparse.
+    fn tighten(&mut self, number: usize) {
+        let segment = &self.segments[number];
+        let (len, slots) = (segment.len as usize, segment.slots());
+        if len * 5 >= slots * 2 || segment.buckets.len() <= 1 && self.depth == 0 {
+            return;
+        }
+        if self.depth > 0 && self.merge(number) {
+            return;
+        }
+        let enough = size_of_at_least((len * 4).div_ceil(N * 3));
+        if enough < self.segments[number].buckets.len() {
+            self.resize(number, enough);
+        }
+    }
+
+    /// Merges a segment with the other half of its parent's range, if both are small.
+    fn merge(&mut self, number: usize) -> bool {
+        let segment = &self.segments[number];
+        if segment.depth == 0 {
+            return false;
+        }
+        let bit = 1 << (64 - segment.depth as u32);
+        let buddy = self.segment_of(segment.prefix ^ bit);
+        let other = &self.segments[buddy];
+        let fits = (segment.len + other.len) as usize * 2 <= LARGEST * N;
+        if other.depth != segment.depth || !fits {
+            return false;
+        }
+        let (low, high) = if segment.prefix & bit == 0 { (number, buddy) } else { (buddy, number) };
+        self.bucket_bytes -= segment.heap_bytes() + other.heap_bytes();
+        let empty = || Segment::new(0, 0);
+        let low_half = std::mem::replace(&mut self.segments[low], empty());
+        let high_half = std::mem::replace(&mut self.segments[high], empty());
+        let merged = Segment::merged(low_half, high_half);
+        self.bucket_bytes += merged.heap_bytes();
+        self.widest = self.widest.max(merged.buckets.len());
+        self.segments[low] = merged;
+        self.point_at(low);
+        self.segments.swap_remove(high);
+        if high < self.segments.len() {
+            self.point_at(high);
+        }
+        self.halve_directory();
+        true
+    }
+
+    /// Halves the directory when no segment needs its last bit, and the slab when it is sparse.
+    fn halve_directory(&mut self) {
+        if self.segments.len() * 4 <= self.segments.capacity() {
+            self.segments.shrink_to(self.segments.len() * 2);
+        }
+        // Looking at all segments is worth it only when the directory is far too large.
+        while self.directory.len() > 8 * self.segments.len() || self.segments.len() == 1 {
+            if self.depth == 0 || self.segments.iter().any(|s| s.depth == self.depth) {
+                return;
+            }
+            self.depth -= 1;
+            self.directory = self.directory.iter().step_by(2).copied().collect();
+            if self.depth == 0 {
+                self.directory = Vec::new();
+            }
+        }
+    }
+}

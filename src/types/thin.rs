@@ -1,1 +1,324 @@
-//! Moves in soon.
+//! Byte strings behind one 8-byte pointer: what large sets, hashes and sorted sets store.
+//!
+//! A `Box<[u8]>` is 16 bytes in every slot of a table; here the length stands at the head of the
+//! heap block (1 byte below 128, LEB128 above), so that a slot is 8 bytes and the block of a
+//! 15-byte member is 16. Invariant: the pointer is the start of a live block that begins with the
+//! varint(s) and holds exactly the bytes they announce; blocks are never changed after `new`.
+//!
+//! This module is one of the few with `unsafe`: its tests run under valgrind as well.
+#![allow(unsafe_code)]
+
+use super::alloc::class;
+use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
+use std::fmt;
+use std::ptr::NonNull;
+
+/// An owned byte string behind one pointer; `Option<Thin>` is 8 bytes.
+pub struct Thin(NonNull<u8>);
+
+/// A copy of a [`Thin`]'s pointer that does not own the bytes.
+///
+/// Contract: whoever keeps one drops it before its `Thin`, or never looks at it afterwards. The
+/// sorted set holds them in its tree, beside the member table that owns the bytes.
+#[derive(Clone, Copy)]
+pub struct ThinRef(NonNull<u8>);
+
+/// Two byte strings in one block behind one pointer: a hash field and its value.
+pub struct ThinPair(NonNull<u8>);
+
+// SAFETY: all three point at bytes that nobody changes after construction; `Thin` and `ThinPair`
+// own theirs, and the holder of a `ThinRef` answers for its lifetime (see its contract).
+unsafe impl Send for Thin {}
+unsafe impl Sync for Thin {}
+unsafe impl Send for ThinRef {}
+unsafe impl Sync for ThinRef {}
+unsafe impl Send for ThinPair {}
+unsafe impl Sync for ThinPair {}
+
+/// Bytes of the LEB128 form of `length`.
+const fn varint_bytes(length: usize) -> usize {
+    let bits = (usize::BITS - (length | 1).leading_zeros()) as usize;
+    bits.div_ceil(7)
+}
+
+fn block_layout(bytes: usize) -> Layout {
+    // Slices are at most isize::MAX long, and no two of them together with 20 bytes of header
+    // reach beyond that on a 64-bit machine.
+    Layout::from_size_align(bytes, 1).unwrap_or(Layout::new::<u8>())
+}
+
+fn allocate(bytes: usize) -> NonNull<u8> {
+    let layout = block_layout(bytes.max(1));
+    // SAFETY: the size is not zero.
+    NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// Writes `length` at `at`, returns the place after it.
+///
+/// # Safety
+/// `at` must have room for `varint_bytes(length)` bytes.
+unsafe fn write_varint(mut at: *mut u8, mut length: usize) -> *mut u8 {
+    while length >= 0x80 {
+        at.write(length as u8 | 0x80);
+        at = at.add(1);
+        length >>= 7;
+    }
+    at.write(length as u8);
+    at.add(1)
+}
+
+/// Reads the length at `at`, returns it and the place after it.
+///
+/// # Safety
+/// `at` must stand at a complete varint.
+#[inline]
+unsafe fn read_varint(at: *const u8) -> (usize, *const u8) {
+    let first = at.read();
+    if first < 0x80 {
+        return (first as usize, at.add(1));
+    }
+    let (mut length, mut shift, mut at) = ((first & 0x7f) as usize, 7, at.add(1));
+    loop {
+        let byte = at.read();
+        length |= ((byte & 0x7f) as usize) << shift;
+        at = at.add(1);
+        if byte < 0x80 {
+            return (length, at);
+        }
+        shift += 7;
+    }
+}
+
+impl Thin {
+    /// A copy of `bytes` on the heap.
+    pub fn new(bytes: &[u8]) -> Thin {
+        let block = allocate(varint_bytes(bytes.len()) + bytes.len());
+        // SAFETY: the block has room for the varint and the bytes, and is ours alone.
+        unsafe {
+            let at = write_varint(block.as_ptr(), bytes.len());
+            at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+        Thin(block)
+    }
+
+    /// The bytes.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        // SAFETY: the module's invariant; the borrow keeps the block alive.
+        unsafe {
+            let (length, at) = read_varint(self.0.as_ptr());
+            std::slice::from_raw_parts(at, length)
+        }
+    }
+
+    /// Heap memory of the block.
+    pub fn heap_bytes(&self) -> usize {
+        class(self.block_bytes())
+    }
+
+    /// A copy of the pointer that does not own; see [`ThinRef`] for the contract.
+    #[inline]
+    pub fn alias(&self) -> ThinRef {
+        ThinRef(self.0)
+    }
+
+    fn block_bytes(&self) -> usize {
+        let length = self.as_bytes().len();
+        varint_bytes(length) + length
+    }
+}
+
+impl Drop for Thin {
+    fn drop(&mut self) {
+        let layout = block_layout(self.block_bytes());
+        // SAFETY: allocated with this very layout in `new`.
+        unsafe { dealloc(self.0.as_ptr(), layout) }
+    }
+}
+
+impl Clone for Thin {
+    fn clone(&self) -> Thin {
+        Thin::new(self.as_bytes())
+    }
+}
+
+impl fmt::Debug for Thin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.as_bytes().escape_ascii())
+    }
+}
+
+impl ThinRef {
+    /// The bytes, as long as the owning [`Thin`] lives: the contract of the type.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        // SAFETY: the holder keeps the `Thin` alive while this reference is in use.
+        unsafe {
+            let (length, at) = read_varint(self.0.as_ptr());
+            std::slice::from_raw_parts(at, length)
+        }
+    }
+
+    /// Whether both stand for the very same block.
+    #[inline]
+    pub fn same_block(&self, other: &ThinRef) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl ThinPair {
+    /// Copies of both on the heap, in one block.
+    pub fn new(first: &[u8], second: &[u8]) -> ThinPair {
+        let block = allocate(Self::bytes_for(first.len(), second.len()));
+        // SAFETY: the block has room for both varints and both strings, and is ours alone.
+        unsafe {
+            let at = write_varint(block.as_ptr(), first.len());
+            let at = write_varint(at, second.len());
+            at.copy_from_nonoverlapping(first.as_ptr(), first.len());
+            at.add(first.len()).copy_from_nonoverlapping(second.as_ptr(), second.len());
+        }
+        ThinPair(block)
+    }
+
+    /// The first string.
+    #[inline]
+    pub fn first(&self) -> &[u8] {
+        self.both().0
+    }
+
+    /// The second string.
+    #[inline]
+    pub fn second(&self) -> &[u8] {
+        self.both().1
+    }
+
+    /// Both strings.
+    #[inline]
+    pub fn both(&self) -> (&[u8], &[u8]) {
+        // SAFETY: the module's invariant; the borrow keeps the block alive.
+        unsafe {
+            let (first, at) = read_varint(self.0.as_ptr());
+            let (second, at) = read_varint(at);
+            (
+                std::slice::from_raw_parts(at, first),
+                std::slice::from_raw_parts(at.add(first), second),
+            )
+        }
+    }
+
+    /// Heap memory of the block.
+    pub fn heap_bytes(&self) -> usize {
+        class(self.block_bytes())
+    }
+
+    fn block_bytes(&self) -> usize {
+        let (first, second) = self.both();
+        Self::bytes_for(first.len(), second.len())
+    }
+
+    const fn bytes_for(first: usize, second: usize) -> usize {
+        varint_bytes(first) + varint_bytes(second) + first + second
+    }
+}
+
+impl Drop for ThinPair {
+    fn drop(&mut self) {
+        let layout = block_layout(self.block_bytes());
+        // SAFETY: allocated with this very layout in `new`.
+        unsafe { dealloc(self.0.as_ptr(), layout) }
+    }
+}
+
+impl Clone for ThinPair {
+    fn clone(&self) -> ThinPair {
+        let (first, second) = self.both();
+        ThinPair::new(first, second)
+    }
+}
+
+impl fmt::Debug for ThinPair {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} => {}", self.first().escape_ascii(), self.second().escape_ascii())
+    }
+}
+
+/// Asks the processor to load the cache line of `place`; does nothing where it cannot.
+#[inline(always)]
+pub fn prefetch<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; it reads nothing that the program could see.
+    unsafe {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+impl Thin {
+    /// Asks the processor to load the head of the block.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        // SAFETY: every block has at least one byte, and lives as long as `self`.
+        prefetch(unsafe { self.0.as_ref() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTHS: [usize; 10] = [0, 1, 14, 15, 127, 128, 129, 16_383, 16_384, 2_100_000];
+
+    fn bytes(length: usize, salt: usize) -> Vec<u8> {
+        (0..length).map(|at| (at * 31 + salt) as u8).collect()
+    }
+
+    #[test]
+    fn strings_of_every_header_length_come_back() {
+        for length in LENGTHS {
+            let source = bytes(length, 7);
+            let thin = Thin::new(&source);
+            assert_eq!(thin.as_bytes(), source);
+            let copy = thin.clone();
+            let alias = copy.alias();
+            assert_eq!(alias.as_bytes(), source);
+            assert!(alias.same_block(&copy.alias()) && !alias.same_block(&thin.alias()));
+            drop(thin);
+            assert_eq!(copy.as_bytes(), source);
+        }
+    }
+
+    #[test]
+    fn pairs_of_every_header_length_come_back() {
+        for first in LENGTHS {
+            for second in LENGTHS {
+                let (left, right) = (bytes(first, 1), bytes(second, 2));
+                let pair = ThinPair::new(&left, &right).clone();
+                assert_eq!(pair.both(), (&left[..], &right[..]));
+                assert_eq!((pair.first(), pair.second()), (&left[..], &right[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_count_the_header_and_the_class() {
+        assert_eq!(size_of::<Option<Thin>>(), 8);
+        assert_eq!(size_of::<Option<ThinPair>>(), 8);
+        assert_eq!(size_of::<Option<ThinRef>>(), 8);
+        assert_eq!(Thin::new(&[0; 15]).heap_bytes(), 16);
+        assert_eq!(Thin::new(&[0; 16]).heap_bytes(), 32);
+        assert_eq!(Thin::new(&[0; 127]).heap_bytes(), 128);
+        assert_eq!(Thin::new(&[0; 128]).heap_bytes(), 160);
+        assert_eq!(ThinPair::new(&[0; 6], &[0; 8]).heap_bytes(), 16);
+    }
+
+    #[test]
+    fn blocks_travel_between_threads() {
+        let thin = Thin::new(b"traveller");
+        let pair = ThinPair::new(b"field", b"value");
+        let back = std::thread::spawn(move || (thin.clone(), pair.clone())).join();
+        let (thin, pair) = back.expect("no panic in the thread");
+        assert_eq!((thin.as_bytes(), pair.second()), (&b"traveller"[..], &b"value"[..]));
+    }
+}

@@ -1,0 +1,60 @@
+//! Going through a table piece by piece, in the order of the full hash.
+
+use super::Table;
+
+/// A cursor is the upper 48 bits of a hash: clients that keep cursors in a double or in a signed
+/// integer stay exact.
+const CURSOR_SHIFT: u32 = 16;
+
+impl<T, const N: usize> Table<T, N> {
+    /// Visits about `count` items from `cursor` on and returns the cursor to go on with; 0 at the
+    /// end. A scan starts with 0; cursors are below 2^48.
+    ///
+    /// The cursor is a place in the order of hashes: what comes before it has been visited. Items
+    /// with equal upper bits are visited together, so more than `count` can come. Only as many
+    /// buckets are looked at as are needed.
+    pub fn scan(
+        &self,
+        cursor: u64,
+        count: usize,
+        rehash: impl Fn(&T) -> u64,
+        mut visit: impl FnMut(&T),
+    ) -> u64 {
+        if cursor >= 1 << (64 - CURSOR_SHIFT) {
+            return 0;
+        }
+        let mut left = count.max(1);
+        let mut from = cursor << CURSOR_SHIFT;
+        let mut last = None;
+        let mut batch: Vec<(u64, &T)> = Vec::new();
+        while let Some(segment) = self.segments.get(self.segment_of(from)) {
+            for home in segment.home(segment.tag(from))..segment.buckets.len() {
+                let items = segment.items_of(home).map(|item| (rehash(item), item));
+                batch.extend(items.filter(|&(hash, _)| hash >= from));
+                batch.sort_unstable_by_key(|&(hash, _)| hash);
+                for (hash, item) in batch.drain(..) {
+                    let place = hash >> CURSOR_SHIFT;
+                    if left == 0 && last != Some(place) {
+                        return place;
+                    }
+                    visit(item);
+                    left = left.saturating_sub(1);
+                    last = Some(place);
+                }
+            }
+            match after(segment.prefix, segment.depth) {
+                Some(next) => from = next,
+                None => return 0,
+            }
+        }
+        0
+    }
+}
+
+/// The first hash beyond a segment's range; `None` after the last one.
+fn after(prefix: u64, depth: u8) -> Option<u64> {
+    if depth == 0 {
+        return None;
+    }
+    prefix.checked_add(1 << (64 - u32::from(depth)))
+}

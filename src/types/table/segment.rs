@@ -1,0 +1,367 @@
+//! One segment of a [`Table`](super::Table): up to 64 buckets that grow, shrink and split alone.
+//!
+//! A bucket is one or two cache lines: a 16-bit tag for each slot, the slots, and two bytes about
+//! them. The tag is made of the 16 bits of the hash that follow the segment's own prefix, so that
+//! tags stand in hash order; `home = tag * buckets / 65536` is the bucket that an item belongs to.
+//! An item that finds its home full goes to one of the next three buckets (wrapping), and the home
+//! remembers how many are away and how far, so that a miss nearly always ends in one cache line.
+//! Because the home follows from the tag, a segment is rebuilt with another number of buckets
+//! without looking at its items; only a split asks for their hashes.
+//!
+//! Two halves merge without hashes too: the bit that told them apart goes in front of the tag, and
+//! the tag's last bit falls off.
+
+use crate::types::alloc::class;
+
+/// Numbers of buckets; their bytes fill the allocator's classes.
+const SIZES: [usize; 20] =
+    [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, LARGEST];
+
+/// Buckets of a segment that is about to split.
+pub(super) const LARGEST: usize = 64;
+
+/// An item is at home or at most this many buckets further, unless the hashes are very uneven.
+const REACH: usize = 3;
+
+/// In `Bucket::away`: the low five bits count items of this home that are elsewhere (31 stands for
+/// "31 or more" until the next rebuild), the others say how far the farthest went.
+const COUNT_BITS: u32 = 5;
+const MANY: u8 = 31;
+/// The distance that stands for "anywhere in the segment".
+const ANYWHERE: u8 = 7;
+
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Bucket<T, const N: usize> {
+    tags: [u16; N],
+    used: u8,
+    away: u8,
+    slots: [Option<T>; N],
+}
+
+impl<T, const N: usize> Bucket<T, N> {
+    const FULL: u8 = {
+        assert!(N >= 1 && N <= 8);
+        (0xff_u16 >> (8 - N)) as u8
+    };
+
+    fn new() -> Self {
+        Bucket { tags: [0; N], used: 0, away: 0, slots: [const { None }; N] }
+    }
+
+    /// Bit `i` is set when slot `i` holds an item with this tag.
+    #[inline(always)]
+    fn matches(&self, tag: u16) -> u8 {
+        let mut mask = 0;
+        for (slot, &other) in self.tags.iter().enumerate() {
+            mask |= u8::from(other == tag) << slot;
+        }
+        mask & self.used
+    }
+
+    #[inline(always)]
+    fn seek(&self, tag: u16, same: &mut impl FnMut(&T) -> bool) -> Option<usize> {
+        let mut mask = self.matches(tag);
+        while mask != 0 {
+            let slot = mask.trailing_zeros() as usize;
+            if self.slots[slot].as_ref().is_some_and(&mut *same) {
+                return Some(slot);
+            }
+            mask &= mask - 1;
+        }
+        None
+    }
+
+    fn put(&mut self, tag: u16, item: T) -> Result<(), T> {
+        let free = !self.used & Self::FULL;
+        if free == 0 {
+            return Err(item);
+        }
+        let slot = free.trailing_zeros() as usize;
+        self.tags[slot] = tag;
+        self.slots[slot] = Some(item);
+        self.used |= 1 << slot;
+        Ok(())
+    }
+
+    fn take(&mut self, slot: usize) -> Option<T> {
+        self.used &= !(1 << slot);
+        self.slots[slot].take()
+    }
+
+    fn note_away(&mut self, distance: usize) {
+        let distance = if distance > REACH { ANYWHERE } else { distance as u8 };
+        let far = (self.away >> COUNT_BITS).max(distance);
+        let count = ((self.away & MANY) + 1).min(MANY);
+        self.away = far << COUNT_BITS | count;
+    }
+
+    fn note_back(&mut self) {
+        match self.away & MANY {
+            MANY => {}
+            1 => self.away = 0,
+            _ => self.away -= 1,
+        }
+    }
+
+    /// How many buckets after this one may hold items of this home.
+    fn reach(&self, buckets: usize) -> usize {
+        match self.away >> COUNT_BITS {
+            ANYWHERE => buckets - 1,
+            far => far as usize,
+        }
+    }
+
+    pub(super) fn items(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().flatten()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Segment<T, const N: usize> {
+    pub(super) buckets: Box<[Bucket<T, N>]>,
+    /// The first hash of this segment's range: `depth` bits, then zeros.
+    pub(super) prefix: u64,
+    pub(super) len: u32,
+    /// How many leading bits of the hash all items here have in common.
+    pub(super) depth: u8,
+}
+
+/// Where an item lies: bucket and slot.
+pub(super) type Place = (usize, usize);
+
+/// The smallest number of buckets that a segment may have and that is not below `buckets`.
+/// Beyond the largest (only very uneven hashes lead there) it doubles.
+pub(super) fn size_of_at_least(buckets: usize) -> usize {
+    let fits = SIZES.into_iter().find(|&size| size >= buckets);
+    fits.unwrap_or_else(|| buckets.next_power_of_two())
+}
+
+impl<T, const N: usize> Segment<T, N> {
+    pub(super) fn new(prefix: u64, depth: u8) -> Self {
+        Segment { buckets: Box::default(), prefix, len: 0, depth }
+    }
+
+    /// A segment with room for these `(tag, item)` and about a fifth more.
+    pub(super) fn build(prefix: u64, depth: u8, items: Vec<(u16, T)>) -> Self {
+        let mut segment = Segment::new(prefix, depth);
+        segment.refill((items.len() * 6).div_ceil(N * 5), items);
+        segment
+    }
+
+    /// Two halves of one range as one segment.
+    pub(super) fn merged(mut low: Self, mut high: Self) -> Self {
+        let halves = [(0, low.drain()), (0x8000, high.drain())];
+        let shifted = halves.into_iter().flat_map(|(bit, items)| {
+            items.into_iter().map(move |(tag, item)| (bit | tag >> 1, item))
+        });
+        Self::build(low.prefix, low.depth - 1, shifted.collect())
+    }
+
+    /// The 16 bits of `hash` that follow the prefix.
+    #[inline(always)]
+    pub(super) fn tag(&self, hash: u64) -> u16 {
+        ((hash << self.depth) >> 48) as u16
+    }
+
+    #[inline(always)]
+    pub(super) fn home(&self, tag: u16) -> usize {
+        (tag as usize * self.buckets.len()) >> 16
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.buckets.len() * N
+    }
+
+    /// Heap memory of the buckets.
+    pub(super) fn heap_bytes(&self) -> usize {
+        class(size_of_val(&*self.buckets))
+    }
+
+    #[inline(always)]
+    pub(super) fn locate(&self, hash: u64, mut same: impl FnMut(&T) -> bool) -> Option<Place> {
+        let tag = self.tag(hash);
+        let home = self.home(tag);
+        let bucket = self.buckets.get(home)?;
+        if let Some(slot) = bucket.seek(tag, &mut same) {
+            return Some((home, slot));
+        }
+        if bucket.away == 0 {
+            return None;
+        }
+        self.locate_away(tag, home, &mut same)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn locate_away(
+        &self,
+        tag: u16,
+        home: usize,
+        same: &mut impl FnMut(&T) -> bool,
+    ) -> Option<Place> {
+        self.neighbours(home).find_map(|at| Some((at, self.buckets[at].seek(tag, same)?)))
+    }
+
+    /// The buckets beside `home` that may hold its items, nearest first.
+    fn neighbours(&self, home: usize) -> impl Iterator<Item = usize> {
+        let buckets = self.buckets.len();
+        let reach = self.buckets.get(home).map_or(0, |bucket| bucket.reach(buckets));
+        (home + 1..=home + reach).map(move |at| if at >= buckets { at - buckets } else { at })
+    }
+
+    /// Puts an item near its home, or hands it back when there is no room.
+    pub(super) fn place(&mut self, tag: u16, item: T) -> Result<(), T> {
+        self.place_within(REACH, tag, item)
+    }
+
+    /// Puts an item wherever there is room in the segment, or hands it back when it is full.
+    pub(super) fn place_anywhere(&mut self, tag: u16, item: T) -> Result<(), T> {
+        self.place_within(usize::MAX, tag, item)
+    }
+
+    #[inline]
+    fn place_within(&mut self, reach: usize, tag: u16, mut item: T) -> Result<(), T> {
+        let (buckets, home) = (self.buckets.len(), self.home(tag));
+        for distance in 0..=reach.min(buckets.wrapping_sub(1)) {
+            let Some(bucket) = self.buckets.get_mut((home + distance) % buckets.max(1)) else {
+                break;
+            };
+            match bucket.put(tag, item) {
+                Err(back) => item = back,
+                Ok(()) => {
+                    self.len += 1;
+                    if distance > 0 {
+                        self.buckets[home].note_away(distance);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        Err(item)
+    }
+
+    /// Takes an item out, and brings one of the same home that is away into the free slot.
+    pub(super) fn take(&mut self, (at, slot): Place) -> Option<T> {
+        let tag = self.buckets[at].tags[slot];
+        let item = self.buckets[at].take(slot)?;
+        self.len -= 1;
+        let home = self.home(tag);
+        if at != home {
+            self.buckets[home].note_back();
+        } else if self.buckets[home].away != 0 {
+            self.bring_home(home);
+        }
+        Some(item)
+    }
+
+    #[cold]
+    fn bring_home(&mut self, home: usize) {
+        let found = self.neighbours(home).find_map(|at| {
+            let bucket = &self.buckets[at];
+            let mut pairs = bucket.tags.iter().zip(&bucket.slots);
+            let slot = pairs.position(|(&tag, item)| item.is_some() && self.home(tag) == home)?;
+            Some((at, slot))
+        });
+        let Some((at, slot)) = found else { return };
+        let tag = self.buckets[at].tags[slot];
+        if let Some(item) = self.buckets[at].take(slot) {
+            let put = self.buckets[home].put(tag, item);
+            debug_assert!(put.is_ok(), "the slot was freed just now");
+            self.buckets[home].note_back();
+        }
+    }
+
+    pub(super) fn at(&self, (at, slot): Place) -> Option<&T> {
+        self.buckets.get(at)?.slots[slot].as_ref()
+    }
+
+    pub(super) fn at_mut(&mut self, (at, slot): Place) -> Option<&mut T> {
+        self.buckets.get_mut(at)?.slots[slot].as_mut()
+    }
+
+    /// The first item whose tag is right: nearly always the one that is sought.
+    #[inline(always)]
+    pub(super) fn candidate(&self, hash: u64) -> Option<&T> {
+        let tag = self.tag(hash);
+        let bucket = self.buckets.get(self.home(tag))?;
+        let mask = bucket.matches(tag);
+        bucket.slots.get(mask.trailing_zeros() as usize)?.as_ref()
+    }
+
+    /// The items that belong to bucket `home`, wherever they are.
+    pub(super) fn items_of(&self, home: usize) -> impl Iterator<Item = &T> {
+        std::iter::once(home).chain(self.neighbours(home)).flat_map(move |at| {
+            let bucket = &self.buckets[at];
+            let pairs = bucket.tags.iter().zip(&bucket.slots);
+            pairs.filter_map(move |(&tag, item)| item.as_ref().filter(|_| self.home(tag) == home))
+        })
+    }
+
+    /// Empties the segment into a list of `(tag, item)`.
+    pub(super) fn drain(&mut self) -> Vec<(u16, T)> {
+        let mut items = Vec::with_capacity(self.len as usize);
+        for bucket in std::mem::take(&mut self.buckets) {
+            for (tag, slot) in bucket.tags.into_iter().zip(bucket.slots) {
+                items.extend(slot.map(|item| (tag, item)));
+            }
+        }
+        self.len = 0;
+        items
+    }
+
+    /// Moves all items into new buckets, at least `buckets` of them.
+    pub(super) fn resize(&mut self, buckets: usize) {
+        let items = self.drain();
+        self.refill(buckets, items);
+    }
+
+    fn refill(&mut self, buckets: usize, mut items: Vec<(u16, T)>) {
+        let mut size = if buckets == 0 { 0 } else { size_of_at_least(buckets) };
+        loop {
+            self.buckets = (0..size).map(|_| Bucket::new()).collect();
+            let Err(item) = self.place_all(&mut items) else { return };
+            items.push(item);
+            items.append(&mut self.drain());
+            size = size_of_at_least(size + 1);
+        }
+    }
+
+    fn place_all(&mut self, items: &mut Vec<(u16, T)>) -> Result<(), (u16, T)> {
+        while let Some((tag, item)) = items.pop() {
+            let placed = match self.place(tag, item) {
+                Err(item) if self.buckets.len() >= LARGEST => self.place_anywhere(tag, item),
+                placed => placed,
+            };
+            placed.map_err(|item| (tag, item))?;
+        }
+        Ok(())
+    }
+
+    /// Panics when an invariant is broken; `hash` gives the hash of an item.
+    #[cfg(test)]
+    pub(super) fn check(&self, hash: impl Fn(&T) -> u64) {
+        let mut away = vec![0usize; self.buckets.len()];
+        let mut len = 0;
+        for (at, bucket) in self.buckets.iter().enumerate() {
+            for slot in 0..N {
+                assert_eq!(bucket.slots[slot].is_some(), bucket.used >> slot & 1 == 1);
+                let Some(item) = &bucket.slots[slot] else { continue };
+                len += 1;
+                let (hash, tag) = (hash(item), bucket.tags[slot]);
+                assert_eq!(tag, self.tag(hash));
+                assert!(self.depth == 0 || (hash ^ self.prefix) >> (64 - self.depth) == 0);
+                let home = self.home(tag);
+                if home != at {
+                    away[home] += 1;
+                    assert!(self.neighbours(home).any(|near| near == at), "beyond reach");
+                }
+            }
+        }
+        assert_eq!(len, self.len as usize);
+        for (bucket, away) in self.buckets.iter().zip(away) {
+            let noted = (bucket.away & MANY) as usize;
+            assert!(noted == away || noted == MANY as usize, "{noted} noted, {away} are away");
+        }
+    }
+}
