@@ -204,6 +204,24 @@ impl Listpack {
         item_at(&self.0, pos).0
     }
 
+    /// The element at `pos` and the position behind it; `None` at `end()`.
+    #[inline]
+    pub fn read(&self, pos: usize) -> Option<(Item<'_>, usize)> {
+        (self.0[pos] != END).then(|| item_at(&self.0, pos))
+    }
+
+    /// The position `count` elements behind `pos`, at most `end()`.
+    #[inline]
+    pub fn skip(&self, mut pos: usize, count: usize) -> usize {
+        for _ in 0..count {
+            if self.0[pos] == END {
+                break;
+            }
+            pos = self.entry_end(pos);
+        }
+        pos
+    }
+
     /// The position of the first element.
     #[inline]
     pub fn first(&self) -> Option<usize> {

@@ -1,1 +1,189 @@
-//! Moves in soon.
+//! Streams: entries in id order that are only ever added at the end, and the consumer groups
+//! that read them.
+//!
+//! The entries are packed into blocks of about a hundred, in Redis's own bytes (`block`); an
+//! ordered index of blocks (`ordered`) makes both ends and any id quick to reach. Groups (`group`)
+//! know what was delivered to whom and not acknowledged.
+//!
+//! Invariant: `group_bytes` is what the groups hold, so that the size of a stream is O(1).
+
+mod block;
+mod entries;
+mod group;
+mod id;
+mod ordered;
+#[cfg(test)]
+mod tests;
+
+pub use block::{Entry, Fields};
+pub use entries::{AppendError, Entries, Range, Trim};
+pub use group::{Consumer, ConsumerId, Group, Pending};
+pub use id::{IdWish, StreamId};
+pub use ordered::{Ordered, Place};
+
+use crate::types::alloc::class;
+use std::mem::size_of;
+use std::ops::{Deref, DerefMut};
+
+/// A stream with its groups. Its entries are reached by dereferencing.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    entries: Entries,
+    /// Sorted by name.
+    groups: Vec<Box<Group>>,
+    group_bytes: usize,
+}
+
+/// One group opened for changes, with the entries beside it to read. Its size is taken into the
+/// stream's when it is dropped.
+pub struct GroupEdit<'a> {
+    /// The stream's entries.
+    pub entries: &'a Entries,
+    group: &'a mut Group,
+    group_bytes: &'a mut usize,
+    before_bytes: usize,
+}
+
+impl Stream {
+    /// A stream without entries and groups.
+    pub fn new() -> Stream {
+        Stream::default()
+    }
+
+    /// Sets the last id, as XSETID does; the caller has checked it.
+    pub fn set_last_id(&mut self, id: StreamId) {
+        self.entries.last_id = id;
+    }
+
+    /// Sets the number of entries ever added, as XSETID does.
+    pub fn set_entries_added(&mut self, count: u64) {
+        self.entries.entries_added = count;
+    }
+
+    /// Sets the largest deleted id, as XSETID does.
+    pub fn set_max_deleted_id(&mut self, id: StreamId) {
+        self.entries.max_deleted_id = id;
+    }
+
+    /// Number of groups.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The groups in the order of their names.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = &Group> + '_ {
+        self.groups.iter().map(|group| &**group)
+    }
+
+    /// The group called `name`.
+    pub fn group(&self, name: &[u8]) -> Option<&Group> {
+        self.group_slot(name).ok().map(|slot| &*self.groups[slot])
+    }
+
+    /// The group called `name`, to be changed.
+    pub fn edit_group(&mut self, name: &[u8]) -> Option<GroupEdit<'_>> {
+        let slot = self.group_slot(name).ok()?;
+        let group = &mut *self.groups[slot];
+        let before_bytes = group.heap_bytes();
+        let group_bytes = &mut self.group_bytes;
+        Some(GroupEdit { entries: &self.entries, group, group_bytes, before_bytes })
+    }
+
+    /// Adds a group; false when the name is taken.
+    pub fn create_group(
+        &mut self,
+        name: &[u8],
+        last_id: StreamId,
+        entries_read: Option<i64>,
+    ) -> bool {
+        let Err(slot) = self.group_slot(name) else { return false };
+        let group = Box::new(Group::new(name, last_id, entries_read));
+        self.group_bytes += group.heap_bytes();
+        self.groups.insert(slot, group);
+        true
+    }
+
+    /// Takes a group out with all that it has pending; `None` when there is none of that name.
+    pub fn remove_group(&mut self, name: &[u8]) -> Option<Box<Group>> {
+        let slot = self.group_slot(name).ok()?;
+        let group = self.groups.remove(slot);
+        self.group_bytes -= group.heap_bytes();
+        Some(group)
+    }
+
+    /// OBJECT ENCODING's word.
+    pub fn encoding(&self) -> &'static str {
+        "stream"
+    }
+
+    /// Heap memory below the stream.
+    pub fn heap_bytes(&self) -> usize {
+        self.entries.heap_bytes()
+            + self.group_bytes
+            + self.groups.len() * class(size_of::<Group>())
+            + class(self.groups.capacity() * size_of::<Box<Group>>())
+    }
+
+    /// Frees a bounded piece; false when nothing is left. The stream is of no use afterwards.
+    pub fn pop_chunk(&mut self) -> bool {
+        if self.entries.pop_chunk() {
+            return true;
+        }
+        let Some(last) = self.groups.last_mut() else { return false };
+        let before_bytes = last.heap_bytes();
+        let more = last.pop_chunk();
+        self.group_bytes = self.group_bytes - before_bytes + last.heap_bytes();
+        if !more {
+            self.group_bytes -= last.heap_bytes();
+            self.groups.pop();
+        }
+        true
+    }
+
+    /// Panics when an invariant is broken.
+    pub fn check(&self) {
+        self.entries.check();
+        self.groups.iter().for_each(|group| group.check());
+        let bytes: usize = self.groups.iter().map(|group| group.heap_bytes()).sum();
+        assert_eq!(bytes, self.group_bytes, "the size of the groups is right");
+        assert!(self.groups.windows(2).all(|pair| pair[0].name() < pair[1].name()));
+    }
+
+    fn group_slot(&self, name: &[u8]) -> Result<usize, usize> {
+        self.groups.binary_search_by(|group| group.name().cmp(name))
+    }
+}
+
+impl Deref for Stream {
+    type Target = Entries;
+
+    fn deref(&self) -> &Entries {
+        &self.entries
+    }
+}
+
+impl DerefMut for Stream {
+    fn deref_mut(&mut self) -> &mut Entries {
+        &mut self.entries
+    }
+}
+
+impl Deref for GroupEdit<'_> {
+    type Target = Group;
+
+    fn deref(&self) -> &Group {
+        self.group
+    }
+}
+
+impl DerefMut for GroupEdit<'_> {
+    fn deref_mut(&mut self) -> &mut Group {
+        self.group
+    }
+}
+
+impl Drop for GroupEdit<'_> {
+    fn drop(&mut self) {
+        *self.group_bytes = *self.group_bytes - self.before_bytes + self.group.heap_bytes();
+    }
+}
