@@ -197,7 +197,8 @@ impl Block {
         let (live, at) = int(pack, pack.first()?)?;
         let (deleted, at) = int(pack, at)?;
         let (field_count, at) = int(pack, at)?;
-        let master_count = usize::try_from(field_count).ok().filter(|&count| count <= pack.len())?;
+        let master_count =
+            usize::try_from(field_count).ok().filter(|&count| count <= pack.len())?;
         let (zero, mut at) = int(pack, pack.skip(at, master_count))?;
         let (mut live_seen, mut deleted_seen) = (0, 0);
         while at != pack.end() {

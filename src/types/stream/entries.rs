@@ -436,7 +436,8 @@ impl Entries {
         let added = 1 + usize::from(depth < 15);
         // All keys with the same first `depth` bytes, from the smallest to the largest.
         let mask = u128::MAX >> (8 * depth);
-        let (low, high) = (self.blocks.ceiling(&from(key & !mask)), self.blocks.floor(&from(key | mask)));
+        let (low, high) =
+            (self.blocks.ceiling(&from(key & !mask)), self.blocks.floor(&from(key | mask)));
         let (Some(low_at), Some(high_at)) = (low, high) else { return added };
         let (Some(low), Some(high)) = (at(low), at(high)) else { return added };
         let (low, high) = (wide(low.0), wide(high.0));

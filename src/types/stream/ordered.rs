@@ -99,7 +99,8 @@ impl<V> Ordered<V> {
 
     /// Puts `value` under `id`; gives back what was there.
     pub fn insert(&mut self, id: StreamId, value: V) -> Option<V> {
-        let Some(at) = self.run_of(&id).or(if self.runs.is_empty() { None } else { Some(0) }) else {
+        let Some(at) = self.run_of(&id).or(if self.runs.is_empty() { None } else { Some(0) })
+        else {
             self.push_run(id, value);
             return None;
         };

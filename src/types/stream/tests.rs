@@ -173,7 +173,11 @@ fn trie_nodes(keys: &BTreeSet<[u8; 16]>) -> usize {
         chain + 1 + forks.map(|same| below(same, shared + 1)).sum::<usize>()
     }
     let keys: Vec<_> = keys.iter().copied().collect();
-    if keys.is_empty() { 1 } else { below(&keys, 0) }
+    if keys.is_empty() {
+        1
+    } else {
+        below(&keys, 0)
+    }
 }
 
 #[test]
