@@ -16,8 +16,8 @@
 //! *130> RPUSH l v$i           130 times with $i from 1; the last reply is shown
 //! >> "*1\r\n$4\r\nPI"         bytes as they are
 //! > SET k "x"*1000            a long word
-//! clock +11s                  moves our clock; a genuine server sleeps through at most 200 ms (15 s
-//!                               while recording), else the block ends there
+//! clock +11s                  moves our clock; a genuine server sleeps through at most 200 ms
+//!                               (15 s while recording), else the block ends there
 //! close a                     cuts the connection of `a`
 //! ```
 //!
