@@ -55,6 +55,29 @@ impl Item<'_> {
     }
 }
 
+/// A text that many elements are compared with: its integer is found once.
+#[derive(Clone, Copy)]
+pub struct Needle<'a> {
+    text: &'a [u8],
+    number: Option<i64>,
+}
+
+impl<'a> Needle<'a> {
+    /// Elements equal to `text` match.
+    pub fn new(text: &'a [u8]) -> Self {
+        Needle { text, number: parse_i64(text) }
+    }
+
+    /// Whether the element's text is the one looked for.
+    #[inline]
+    pub fn matches(&self, item: &Item<'_>) -> bool {
+        match *item {
+            Item::Int(number) => self.number == Some(number),
+            Item::Bytes(bytes) => bytes == self.text,
+        }
+    }
+}
+
 /// How an element will be written.
 pub(super) enum Encoded<'a> {
     Int(i64),

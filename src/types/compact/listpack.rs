@@ -173,6 +173,28 @@ impl Listpack {
         removed
     }
 
+    /// Takes out the elements for which `unwanted` says so, in one pass; returns how many.
+    pub fn remove_if(&mut self, mut unwanted: impl FnMut(&Item<'_>) -> bool) -> usize {
+        let end = self.end();
+        let (mut read, mut written, mut removed) = (HEADER_BYTES, HEADER_BYTES, 0);
+        while read < end {
+            let (item, next) = item_at(&self.0, read);
+            if unwanted(&item) {
+                removed += 1;
+            } else {
+                if written < read {
+                    self.0.copy_within(read..next, written);
+                }
+                written += next - read;
+            }
+            read = next;
+        }
+        if removed > 0 {
+            self.cut(written, end, removed);
+        }
+        removed
+    }
+
     /// Takes out every element, keeping no memory.
     pub fn clear(&mut self) {
         *self = Listpack::new();

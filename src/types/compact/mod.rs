@@ -7,11 +7,11 @@
 //! Both blobs write their true size into their own header, so the box around them may be larger:
 //! its length is the capacity, always a whole allocator class, and a value is 16 bytes.
 
-mod entry;
+pub mod entry;
 pub mod intset;
 pub mod listpack;
 
-pub use entry::Item;
+pub use entry::{Item, Needle};
 pub use intset::Intset;
 pub use listpack::Listpack;
 
