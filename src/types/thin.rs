@@ -148,7 +148,15 @@ impl fmt::Debug for Thin {
     }
 }
 
+/// The block of the empty string, which nobody owns.
+static NOTHING: u8 = 0;
+
 impl ThinRef {
+    /// The empty string: fills places where no member is.
+    // SAFETY: the address of a static is not null.
+    pub const EMPTY: ThinRef =
+        ThinRef(unsafe { NonNull::new_unchecked((&raw const NOTHING).cast_mut()) });
+
     /// The bytes, as long as the owning [`Thin`] lives: the contract of the type.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {

@@ -37,6 +37,12 @@ impl<M: Member, const N: usize> Keys<M, N> {
         Key { score: self.scores[index], member: self.members[index] }
     }
 
+    /// The entry at `index`, its member borrowed from the node.
+    #[inline]
+    pub fn entry(&self, index: usize) -> (f64, &M) {
+        (self.scores[index], &self.members[index])
+    }
+
     #[inline]
     fn put(&mut self, index: usize, key: Key<M>) {
         self.scores[index] = key.score;

@@ -202,10 +202,9 @@ impl<M: Member> Tree<M> {
     }
 
     /// The entry of `rank`.
-    pub fn at(&self, rank: usize) -> Option<(f64, M)> {
+    pub fn at(&self, rank: usize) -> Option<(f64, &M)> {
         let (leaf, index) = self.leaf_at(rank)?;
-        let key = leaf.keys.at(index);
-        Some((key.score, key.member))
+        Some(leaf.keys.entry(index))
     }
 
     fn leaf_at(&self, rank: usize) -> Option<(&Leaf<M>, usize)> {
@@ -242,7 +241,7 @@ impl<M: Member> Tree<M> {
         assert_eq!(census.inners, self.census.inners, "the count of inner nodes");
         let mut before: Option<Key<M>> = None;
         for (score, member) in self.range(0, self.len, false) {
-            let key = Key { score, member };
+            let key = Key { score, member: *member };
             assert!(!score.is_nan(), "a NaN got in");
             assert!(before.is_none_or(|before| before.is_below(&key)), "order");
             before = Some(key);
@@ -421,11 +420,11 @@ pub struct Range<'a, M> {
     reverse: bool,
 }
 
-impl<M: Member> Iterator for Range<'_, M> {
-    type Item = (f64, M);
+impl<'a, M: Member> Iterator for Range<'a, M> {
+    type Item = (f64, &'a M);
 
     #[inline]
-    fn next(&mut self) -> Option<(f64, M)> {
+    fn next(&mut self) -> Option<(f64, &'a M)> {
         if self.from >= self.to {
             return None;
         }
@@ -436,7 +435,7 @@ impl<M: Member> Iterator for Range<'_, M> {
                 self.tree.leaf_at(rank)?
             }
         };
-        let key = leaf.keys.at(index);
+        let entry = leaf.keys.entry(index);
         if self.reverse {
             self.to -= 1;
             self.leaf = (index > 0).then_some(leaf);
@@ -446,7 +445,7 @@ impl<M: Member> Iterator for Range<'_, M> {
             self.leaf = (index + 1 < leaf.len()).then_some(leaf);
             self.index = index + 1;
         }
-        Some((key.score, key.member))
+        Some(entry)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -485,23 +484,27 @@ mod tests {
         bits ^ (((bits >> 63) as u64) >> 1) as i64
     }
 
+    fn whole(range: Range<'_, Name>) -> Vec<(f64, Name)> {
+        range.map(|(score, name)| (score, *name)).collect()
+    }
+
     fn agree(tree: &Tree<Name>, model: &BTreeSet<(i64, Name)>, rng: &mut SmallRng) {
         tree.check();
         assert_eq!(tree.len(), model.len());
-        let entries: Vec<_> = tree.range(0, tree.len(), false).collect();
+        let entries: Vec<(f64, Name)> = whole(tree.range(0, tree.len(), false));
         assert!(entries.iter().map(|(s, m)| (ordered(*s), *m)).eq(model.iter().copied()));
-        let mut back: Vec<_> = tree.range(0, tree.len(), true).collect();
+        let mut back = whole(tree.range(0, tree.len(), true));
         back.reverse();
         assert_eq!(entries, back);
         for _ in 0..20.min(entries.len()) {
             let rank = rng.random_range(0..entries.len());
             let (score, member) = entries[rank];
             assert_eq!(tree.rank(score, member), rank);
-            assert_eq!(tree.at(rank), Some((score, member)));
+            assert_eq!(tree.at(rank), Some((score, &member)));
             let below = entries.iter().filter(|entry| entry.0 < score).count();
             assert_eq!(tree.prefix(|other, _| other < score), below);
             let to = rng.random_range(rank..=entries.len());
-            assert!(tree.range(rank, to, false).eq(entries[rank..to].iter().copied()));
+            assert_eq!(whole(tree.range(rank, to, false)), entries[rank..to]);
         }
         assert_eq!(tree.at(entries.len()), None);
     }
@@ -555,7 +558,7 @@ mod tests {
             }
             while tree.len() > 0 {
                 let rank = rng.random_range(0..tree.len());
-                let expected: Vec<_> = tree.range(rank, rank + 100, false).collect();
+                let expected = whole(tree.range(rank, rank + 100, false));
                 let mut taken = Vec::new();
                 let count = tree.remove_at(rank, 100, |score, name| taken.push((score, name)));
                 assert!(count > 0 && count == taken.len());

@@ -1,0 +1,188 @@
+//! The large encoding: a member table that owns the members and answers "which score", and a tree
+//! of (score, reference to the member) that answers everything about order.
+//!
+//! Invariant: both hold the same members with the same scores, and every reference in the tree is
+//! the alias of a member that the table still owns. So a member enters the table's slot first and
+//! leaves the tree first.
+
+use super::tree::{Member, Tree};
+use crate::types::limits::HashKey;
+use crate::types::table::Table;
+use crate::types::thin::{Thin, ThinRef};
+
+/// A member and its score: one slot of the table.
+type Slot = (Thin, f64);
+
+pub(super) struct Large {
+    members: Table<Slot, 7>,
+    tree: Tree<ThinRef>,
+    hash_key: HashKey,
+    /// Heap memory of the members.
+    member_bytes: usize,
+}
+
+impl Member for ThinRef {
+    const EMPTY: ThinRef = ThinRef::EMPTY;
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+/// Entries that leave together: one leaf of the tree.
+const BATCH: usize = 64;
+
+impl Large {
+    pub fn new(hash_key: HashKey) -> Self {
+        Large { members: Table::new(), tree: Tree::default(), hash_key, member_bytes: 0 }
+    }
+
+    pub fn tree(&self) -> &Tree<ThinRef> {
+        &self.tree
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.members.heap_bytes() + self.tree.heap_bytes() + self.member_bytes
+    }
+
+    #[inline]
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        let hash = self.hash_key.hash(member);
+        self.members.find(hash, |slot| slot.0.as_bytes() == member).map(|slot| slot.1)
+    }
+
+    pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
+        let score = self.score(member)?;
+        Some((self.tree.rank(score, member), score))
+    }
+
+    /// Lets `change` see the present score and say the new one, if there shall be one.
+    pub fn change<R>(
+        &mut self,
+        member: &[u8],
+        change: impl FnOnce(Option<f64>) -> (Option<f64>, R),
+    ) -> R {
+        let hash = self.hash_key.hash(member);
+        let slot = self.members.find_mut(hash, |slot| slot.0.as_bytes() == member);
+        match slot {
+            Some(slot) => {
+                let old = slot.1;
+                let (new, outcome) = change(Some(old));
+                if let Some(new) = new {
+                    slot.1 = new;
+                    let alias = slot.0.alias();
+                    self.tree.rescore(old, new, alias);
+                }
+                outcome
+            }
+            None => {
+                let (new, outcome) = change(None);
+                if let Some(new) = new {
+                    self.insert_hashed(hash, member, new);
+                }
+                outcome
+            }
+        }
+    }
+
+    /// Puts in a member that is not there.
+    pub fn insert(&mut self, member: &[u8], score: f64) {
+        self.insert_hashed(self.hash_key.hash(member), member, score);
+    }
+
+    fn insert_hashed(&mut self, hash: u64, member: &[u8], score: f64) {
+        let thin = Thin::new(member);
+        self.member_bytes += thin.heap_bytes();
+        self.tree.insert(score, thin.alias());
+        let key = self.hash_key;
+        self.members.insert(hash, (thin, score), |slot| key.hash(slot.0.as_bytes()));
+    }
+
+    pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        let hash = self.hash_key.hash(member);
+        let (thin, score) = self.members.remove(hash, |slot| slot.0.as_bytes() == member)?;
+        self.tree.remove(score, member);
+        self.member_bytes -= thin.heap_bytes();
+        Some(score)
+    }
+
+    /// Takes out the members of the ranks from `from` up to, not including, `to`.
+    pub fn remove_ranks(&mut self, from: usize, to: usize) -> usize {
+        let mut left = to - from;
+        while left > 0 {
+            let mut batch = [ThinRef::EMPTY; BATCH];
+            let mut count = 0;
+            self.tree.remove_at(from, left.min(BATCH), |_, member| {
+                batch[count] = member;
+                count += 1;
+            });
+            if count == 0 {
+                break;
+            }
+            for member in &batch[..count] {
+                let bytes = member.as_bytes();
+                let hash = self.hash_key.hash(bytes);
+                if let Some((thin, _)) = self.members.remove(hash, |slot| slot.0.as_bytes() == bytes)
+                {
+                    self.member_bytes -= thin.heap_bytes();
+                }
+            }
+            left -= count;
+        }
+        to - from - left
+    }
+
+    /// Visits about `count` members from `cursor` on; 0 is the first and the last cursor.
+    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> u64 {
+        let key = self.hash_key;
+        let rehash = |slot: &Slot| key.hash(slot.0.as_bytes());
+        self.members.scan(cursor, count, rehash, |slot| visit(slot.0.as_bytes(), slot.1))
+    }
+
+    /// Frees a bounded piece; false when nothing was left. The tree goes first: its references do
+    /// not look at members while leaves leave from the low end.
+    pub fn pop_chunk(&mut self) -> bool {
+        if self.tree.len() > 0 {
+            for _ in 0..4 {
+                self.tree.remove_at(0, BATCH, |_, _| ());
+            }
+            return true;
+        }
+        match self.members.pop_segment() {
+            Some(slots) => {
+                self.member_bytes -= slots.iter().map(|slot| slot.0.heap_bytes()).sum::<usize>();
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub fn check(&self) {
+        self.tree.check();
+        assert_eq!(self.members.len(), self.tree.len(), "both halves hold the same members");
+        let mut bytes = 0;
+        for (thin, score) in self.members.iter() {
+            bytes += thin.heap_bytes();
+            let rank = self.tree.rank(*score, thin.as_bytes());
+            let found = self.tree.at(rank).map(|(_, member)| member.as_bytes().as_ptr());
+            assert_eq!(found, Some(thin.as_bytes().as_ptr()), "the tree shares the member");
+        }
+        assert_eq!(bytes, self.member_bytes, "the running size");
+    }
+}
+
+impl Clone for Large {
+    fn clone(&self) -> Large {
+        let mut copy = Large::new(self.hash_key);
+        for (score, member) in self.tree.range(0, self.tree.len(), false) {
+            copy.insert(member.as_bytes(), score);
+        }
+        copy
+    }
+}
