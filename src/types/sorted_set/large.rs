@@ -128,7 +128,8 @@ impl Large {
             for member in &batch[..count] {
                 let bytes = member.as_bytes();
                 let hash = self.hash_key.hash(bytes);
-                if let Some((thin, _)) = self.members.remove(hash, |slot| slot.0.as_bytes() == bytes)
+                if let Some((thin, _)) =
+                    self.members.remove(hash, |slot| slot.0.as_bytes() == bytes)
                 {
                     self.member_bytes -= thin.heap_bytes();
                 }

@@ -133,12 +133,18 @@ impl Packed {
     /// The ranks of the members from `min` to `max`. Where scores differ, the order of members
     /// means nothing; then the answer is what Redis's walk over a listpack finds, which depends on
     /// the end it starts from.
-    pub fn lex_ranks(&self, min: &LexBound<'_>, max: &LexBound<'_>, reverse: bool) -> (usize, usize) {
+    pub fn lex_ranks(
+        &self,
+        min: &LexBound<'_>,
+        max: &LexBound<'_>,
+        reverse: bool,
+    ) -> (usize, usize) {
         let len = self.len();
         let (Some((first, _)), Some((last, _))) = (self.at(0), self.at(len.wrapping_sub(1))) else {
             return (0, 0);
         };
-        if last.with_bytes(|name| min.is_above(name)) || !first.with_bytes(|name| max.admits(name)) {
+        if last.with_bytes(|name| min.is_above(name)) || !first.with_bytes(|name| max.admits(name))
+        {
             return (0, 0);
         }
         let low = |(name, _): &(Item<'_>, f64)| name.with_bytes(|name| min.is_above(name));
