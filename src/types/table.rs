@@ -4,7 +4,7 @@
 //! hash, over segments of at most 64 buckets (see `segment`). A segment that is full splits alone,
 //! so that no insertion ever costs more than moving some 400 items; two sparse halves merge, and
 //! the directory halves when nothing needs its last bit. Segments also grow in small steps between
-//! one bucket and 64, so that the load is about 0.8 at any number of items: an 8-byte item costs
+//! one bucket and 64, so that the load is above 0.8 at any number of items: an 8-byte item costs
 //! about 13 bytes. The caller brings the hashes; equality is the caller's as well.
 //!
 //! Invariants: every segment's range of hashes (`prefix`, `depth`) is exactly the part of the
@@ -204,14 +204,14 @@ impl<T, const N: usize> Table<T, N> {
         };
         let places = (self.segments.len() * widest) as u128;
         for _ in 0..128 {
-            let at = (u128::from(rng.next_u64()) * places >> 64) as usize;
+            let at = ((u128::from(rng.next_u64()) * places) >> 64) as usize;
             let (number, at) = (at / widest, at % widest);
             let place = (at / N, at % N);
             if self.segments[number].at(place).is_some() {
                 return Some((number, place));
             }
         }
-        self.nth_place((u128::from(rng.next_u64()) * self.len as u128 >> 64) as usize)
+        self.nth_place(((u128::from(rng.next_u64()) * self.len as u128) >> 64) as usize)
     }
 
     #[cold]

@@ -84,6 +84,10 @@ impl<T, const N: usize> Bucket<T, N> {
         Ok(())
     }
 
+    fn has_room(&self) -> bool {
+        self.used != Self::FULL
+    }
+
     fn take(&mut self, slot: usize) -> Option<T> {
         self.used &= !(1 << slot);
         self.slots[slot].take()
@@ -142,10 +146,10 @@ impl<T, const N: usize> Segment<T, N> {
         Segment { buckets: Box::default(), prefix, len: 0, depth }
     }
 
-    /// A segment with room for these `(tag, item)` and about a fifth more.
+    /// A segment with room for these `(tag, item)` and a tenth more.
     pub(super) fn build(prefix: u64, depth: u8, items: Vec<(u16, T)>) -> Self {
         let mut segment = Segment::new(prefix, depth);
-        segment.refill((items.len() * 6).div_ceil(N * 5), items);
+        segment.refill((items.len() * 10).div_ceil(N * 9), items);
         segment
     }
 
@@ -210,35 +214,98 @@ impl<T, const N: usize> Segment<T, N> {
         (home + 1..=home + reach).map(move |at| if at >= buckets { at - buckets } else { at })
     }
 
-    /// Puts an item near its home, or hands it back when there is no room.
-    pub(super) fn place(&mut self, tag: u16, item: T) -> Result<(), T> {
-        self.place_within(REACH, tag, item)
+    /// Puts an item near its home, or hands it back when the segment is too full for that.
+    #[inline]
+    pub(super) fn place(&mut self, tag: u16, mut item: T) -> Result<(), T> {
+        let (buckets, home) = (self.buckets.len(), self.home(tag));
+        let crowded = (self.len as usize + 1) * 12 > self.slots() * 11;
+        if buckets == 0 || crowded && buckets > 1 {
+            return Err(item);
+        }
+        for distance in 0..=REACH.min(buckets - 1) {
+            let at = self.wrap(home + distance);
+            match self.buckets[at].put(tag, item) {
+                Err(back) => item = back,
+                Ok(()) => {
+                    self.count_placed(home, distance);
+                    return Ok(());
+                }
+            }
+        }
+        if !self.make_way(home) {
+            return Err(item);
+        }
+        self.place(tag, item)
     }
 
     /// Puts an item wherever there is room in the segment, or hands it back when it is full.
-    pub(super) fn place_anywhere(&mut self, tag: u16, item: T) -> Result<(), T> {
-        self.place_within(usize::MAX, tag, item)
-    }
-
-    #[inline]
-    fn place_within(&mut self, reach: usize, tag: u16, mut item: T) -> Result<(), T> {
-        let (buckets, home) = (self.buckets.len(), self.home(tag));
-        for distance in 0..=reach.min(buckets.wrapping_sub(1)) {
-            let Some(bucket) = self.buckets.get_mut((home + distance) % buckets.max(1)) else {
-                break;
-            };
-            match bucket.put(tag, item) {
+    pub(super) fn place_anywhere(&mut self, tag: u16, mut item: T) -> Result<(), T> {
+        let home = self.home(tag);
+        for distance in 0..self.buckets.len() {
+            let at = self.wrap(home + distance);
+            match self.buckets[at].put(tag, item) {
                 Err(back) => item = back,
                 Ok(()) => {
-                    self.len += 1;
-                    if distance > 0 {
-                        self.buckets[home].note_away(distance);
-                    }
+                    self.count_placed(home, distance);
                     return Ok(());
                 }
             }
         }
         Err(item)
+    }
+
+    fn count_placed(&mut self, home: usize, distance: usize) {
+        self.len += 1;
+        if distance > 0 {
+            self.buckets[home].note_away(distance);
+        }
+    }
+
+    /// Makes a free slot within reach of `home`, by moving items that stay within their own reach
+    /// (hopscotch hashing, Herlihy et al. 2008).
+    #[cold]
+    fn make_way(&mut self, home: usize) -> bool {
+        let buckets = self.buckets.len();
+        let is_free = |distance: &usize| self.buckets[self.wrap(home + distance)].has_room();
+        let Some(mut free) = (REACH + 1..buckets).find(is_free) else { return false };
+        while free > REACH {
+            let hop = (free - REACH..free).find_map(|from| {
+                let at = self.wrap(home + from);
+                let fits = |&slot: &usize| {
+                    let own = self.home(self.buckets[at].tags[slot]);
+                    let gone = self.wrap(at + buckets - own);
+                    gone + free - from <= REACH
+                };
+                Some((from, (0..N).find(fits)?))
+            });
+            let Some((from, slot)) = hop else { return false };
+            self.hop(self.wrap(home + from), slot, self.wrap(home + free));
+            free = from;
+        }
+        true
+    }
+
+    fn hop(&mut self, at: usize, slot: usize, to: usize) {
+        let (buckets, tag) = (self.buckets.len(), self.buckets[at].tags[slot]);
+        let own = self.home(tag);
+        let Some(item) = self.buckets[at].take(slot) else { return };
+        if self.buckets[to].put(tag, item).is_ok() {
+            if at != own {
+                self.buckets[own].note_back();
+            }
+            let distance = self.wrap(to + buckets - own);
+            self.buckets[own].note_away(distance);
+        }
+    }
+
+    /// `at` modulo the number of buckets, for `at` below twice that.
+    #[inline(always)]
+    fn wrap(&self, at: usize) -> usize {
+        if at >= self.buckets.len() {
+            at - self.buckets.len()
+        } else {
+            at
+        }
     }
 
     /// Takes an item out, and brings one of the same home that is away into the free slot.
