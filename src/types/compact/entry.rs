@@ -1,6 +1,7 @@
 //! How one element of a listpack is written and read, and what a valid listpack is.
 
 use super::listpack::{COUNT_UNKNOWN, END};
+use crate::types::number::parse_i64;
 
 /// One element, borrowed from its listpack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,32 +296,4 @@ fn valid_entry(bytes: &[u8]) -> Option<usize> {
     let mut expected = [0u8; 5];
     write_backlen(body_bytes, &mut expected);
     (backlen == &expected[..backlen.len()]).then_some(body_bytes + backlen.len())
-}
-
-/// The integer that `text` spells canonically: what printing it gives back.
-#[inline]
-pub(super) fn parse_i64(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [] => return None,
-        [b'0', ..] => return (digits.len() == 1 && !negative).then_some(0),
-        _ if digits.len() > 19 => return None,
-        _ => {}
-    }
-    let mut number = 0u64;
-    for &digit in digits {
-        let value = digit.wrapping_sub(b'0');
-        if value > 9 {
-            return None;
-        }
-        // Nineteen digits stay below 10^19, which fits.
-        number = number * 10 + value as u64;
-    }
-    match negative {
-        true => (number <= 1 << 63).then(|| (number as i64).wrapping_neg()),
-        false => i64::try_from(number).ok(),
-    }
 }

@@ -12,9 +12,10 @@
 //! needs no checks beyond the language's own.
 
 use super::entry::Item;
-use super::entry::{entry_end, item_at, parse_i64, valid, Encoded};
-use super::{boxed, grow, shrink};
+use super::entry::{entry_end, item_at, valid, Encoded};
+use super::{boxed, grow, resize, shrink};
 use crate::types::alloc::class;
+use crate::types::number::parse_i64;
 
 pub(super) const HEADER_BYTES: usize = 6;
 pub(super) const END: u8 = 0xFF;
@@ -95,6 +96,26 @@ impl Listpack {
     #[inline]
     pub fn heap_bytes(&self) -> usize {
         class(self.0.len())
+    }
+
+    /// Makes room for `bytes` in all, for those who will push more than once.
+    #[inline]
+    pub fn reserve(&mut self, bytes: usize) {
+        grow(&mut self.0, bytes);
+    }
+
+    /// Bytes that the blob may grow to without being moved.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Gives back the room that nothing fills.
+    pub fn shrink_to_fit(&mut self) {
+        let bytes = class(self.byte_len());
+        if bytes < self.0.len() {
+            resize(&mut self.0, bytes);
+        }
     }
 
     /// Whether `bytes` more still make a listpack that Redis would build.
@@ -322,13 +343,17 @@ impl Listpack {
         let block = &self.0[..self.byte_len()];
         // Parsed on the first meeting with an integer, then kept.
         let mut wanted: Option<Option<i64>> = None;
+        // Names in one collection often differ only at their ends, so the last byte is looked at
+        // before the rest.
+        let tail = text.last();
         let mut at = pos;
         loop {
             let byte = *block.get(at)?;
             let next = if byte & 0xC0 == 0x80 {
                 let start = at + 1;
                 let end = start + (byte & 0x3F) as usize;
-                if &block[start..end] == text {
+                let found = &block[start..end];
+                if found.len() == text.len() && found.last() == tail && found == text {
                     return Some(at);
                 }
                 end + 1
@@ -349,10 +374,11 @@ impl Listpack {
             };
             at = next;
             for _ in 0..skip {
-                if block[at] == END {
-                    return None;
-                }
-                at = entry_end(block, at);
+                at = match block[at] {
+                    byte @ 0x80..=0xBF => at + 2 + (byte & 0x3F) as usize,
+                    END => return None,
+                    _ => entry_end(block, at),
+                };
             }
         }
     }

@@ -11,6 +11,8 @@ const SAFE_BYTES: usize = 8192;
 /// passes its limit.
 const ENTRY_OVERHEAD: usize = 8;
 const PACK_FRAME_BYTES: usize = 7;
+/// From this size on an end node grows twofold.
+const EAGER_BYTES: usize = 512;
 
 /// The bound of a packed node, as `list-max-listpack-size` states it.
 #[derive(Clone, Copy)]
@@ -138,6 +140,25 @@ impl Node {
             pack.insert(pos, text);
         }
         *count += 1;
+    }
+
+    /// `insert` at an end of the list, where more will come: room grows twofold, not step by step.
+    #[inline]
+    pub(super) fn push(&mut self, index: usize, text: &[u8]) {
+        if let Node::Packed { pack, .. } = self {
+            let bytes = pack.byte_len() + text.len() + ENTRY_OVERHEAD;
+            if bytes > pack.capacity() && pack.capacity() >= EAGER_BYTES {
+                pack.reserve(2 * pack.capacity());
+            }
+        }
+        self.insert(index, text);
+    }
+
+    /// Gives back the room for more, when the node no longer stands at an end.
+    pub(super) fn seal(&mut self) {
+        if let Node::Packed { pack, .. } = self {
+            pack.shrink_to_fit();
+        }
     }
 
     /// Takes up to `wanted` elements out of a packed node from this index on.

@@ -126,14 +126,21 @@ impl Quick {
                 End::Left => group.nodes.front_mut(),
                 End::Right => group.nodes.back_mut(),
             };
-            if let Some(node) = node.filter(|node| node.admits(limits, text.len())) {
+            if let Some(node) = node {
                 let before = node.heap_bytes();
                 let index = if end == End::Left { 0 } else { node.count() };
-                node.insert(index, text);
+                let admitted = node.admits(limits, text.len());
+                if admitted {
+                    node.push(index, text);
+                } else {
+                    node.seal();
+                }
                 self.node_bytes = self.node_bytes + node.heap_bytes() - before;
-                group.count += 1;
-                self.count += 1;
-                return;
+                if admitted {
+                    group.count += 1;
+                    self.count += 1;
+                    return;
+                }
             }
         }
         self.push_node(end, Node::new(limits, text));
