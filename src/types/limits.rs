@@ -59,7 +59,7 @@ impl Default for Limits {
             hash_key: HashKey(0x5bd1_e995_9ddf_ea08, 0xeb38_2d69_c2b2_ae3d),
             list_max_listpack_size: -2,
             list_compress_depth: 0,
-            hash_max_listpack_entries: 128,
+            hash_max_listpack_entries: 512,
             hash_max_listpack_value: 64,
             set_max_intset_entries: 512,
             set_max_listpack_entries: 128,

@@ -1,0 +1,66 @@
+//! Snapshots and the append only file, and the directives that only tests use.
+
+use super::super::checks;
+use super::{
+    bytes, choice, number, off, on, row, text, Choices, Directive, Kind, I32_MAX, I64_MAX,
+};
+
+const FSYNC: Choices = &[("everysec", 1), ("always", 2), ("no", 0)];
+const SANITIZE: Choices = &[("no", 0), ("yes", 1), ("clients", 2)];
+const VERSION_CHECK: Choices = &[("strict", 0), ("relaxed", 1)];
+
+pub(super) const SNAPSHOTS: &[Directive] = &[
+    row("save", Kind::Save, "3600 1 300 100 60 10000")
+        .about("Seconds and changes after which a snapshot is taken; \"\" for never."),
+    row("dir", Kind::Directory, ".")
+        .protected()
+        .quiet_loading()
+        .honoured()
+        .about("Directory of all files."),
+    text("dbfilename", "dump.rdb")
+        .protected()
+        .checked(checks::db_filename)
+        .about("Name of the snapshot file."),
+    on("rdbcompression").about("Compress strings in snapshots."),
+    on("rdbchecksum").fixed().about("End snapshots with a checksum."),
+    on("stop-writes-on-bgsave-error").about("Refuse writes after a snapshot failed."),
+    on("rdb-save-incremental-fsync").about("Write snapshots to the disk piece by piece."),
+    off("rdb-del-sync-files").about("Delete snapshots that only replication needed."),
+    choice("sanitize-dump-payload", "no", SANITIZE)
+        .about("Check values of RESTORE and snapshots thoroughly: no, yes, clients."),
+    choice("rdb-version-check", "strict", VERSION_CHECK)
+        .about("Whether snapshots of newer versions are tried (Valkey)."),
+];
+
+pub(super) const APPEND_ONLY: &[Directive] = &[
+    off("appendonly").quiet_loading().about("Keep a file of all writes."),
+    text("appendfilename", "appendonly.aof")
+        .fixed()
+        .checked(checks::append_filename)
+        .about("Name that the files begin with."),
+    text("appenddirname", "appendonlydir")
+        .fixed()
+        .checked(checks::append_dirname)
+        .about("Directory of the files, below dir."),
+    choice("appendfsync", "everysec", FSYNC)
+        .about("When writes reach the disk: always, everysec, no."),
+    off("no-appendfsync-on-rewrite").about("Do not force writes to disk during a rewrite."),
+    number("auto-aof-rewrite-percentage", "100", 0, I32_MAX)
+        .about("Growth, in percent, after which the files are rewritten; 0 for never."),
+    bytes("auto-aof-rewrite-min-size", "67108864", 0, I64_MAX)
+        .about("Size below which they are not rewritten."),
+    on("aof-load-truncated").about("Start although the end of the file is cut off."),
+    on("aof-use-rdb-preamble").about("Rewrite to the snapshot format."),
+    off("aof-timestamp-enabled").about("Write times into the file."),
+    on("aof-rewrite-incremental-fsync").about("Write rewrites to the disk piece by piece."),
+];
+
+pub(super) const TESTING: &[Directive] = &[
+    off("aof-disable-auto-gc").hidden(),
+    number("rdb-key-save-delay", "0", -I32_MAX - 1, I32_MAX).hidden(),
+    number("key-load-delay", "0", -I32_MAX - 1, I32_MAX).hidden(),
+    number("loading-process-events-interval-bytes", "2097152", 1024, I32_MAX).hidden(),
+    off("use-exit-on-panic").hidden(),
+    off("enable-debug-assert").fixed().hidden(),
+    text("debug-context", "").hidden(),
+];

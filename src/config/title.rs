@@ -1,0 +1,62 @@
+//! The title of the process, made from `proc-title-template`.
+
+/// What a title can name, in the template's words.
+#[allow(missing_docs)]
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The program's path as it was called.
+    pub title: String,
+    /// Address of the first listener, or the unix socket.
+    pub listen_addr: String,
+    /// ` [cluster]`, ` [sentinel]` or nothing.
+    pub server_mode: String,
+    pub port: u16,
+    pub tls_port: u16,
+    pub unixsocket: String,
+    pub config_file: String,
+}
+
+/// `template` with its `{variables}` replaced; `None` where it names an unknown one or where a
+/// brace is not closed.
+pub fn expand(template: &str, facts: &Facts) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        let (variable, after) = after.split_once('}')?;
+        match variable {
+            "title" => out.push_str(&facts.title),
+            "listen-addr" => out.push_str(&facts.listen_addr),
+            "server-mode" => out.push_str(&facts.server_mode),
+            "port" => out.push_str(&facts.port.to_string()),
+            "tls-port" => out.push_str(&facts.tls_port.to_string()),
+            "unixsocket" => out.push_str(&facts.unixsocket),
+            "config-file" => out.push_str(&facts.config_file),
+            _ => return None,
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out.truncate(out.trim_end().len());
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_replaced_and_unknown_ones_refused() {
+        let facts = Facts {
+            title: "redouble".into(),
+            listen_addr: "*:6379".into(),
+            port: 6379,
+            ..Facts::default()
+        };
+        let expand = |template| expand(template, &facts);
+        assert_eq!(expand("{title} {listen-addr} {server-mode}").unwrap(), "redouble *:6379");
+        assert_eq!(expand("x{port}y").unwrap(), "x6379y");
+        assert_eq!(expand("{foo}"), None);
+        assert_eq!(expand("{port"), None);
+    }
+}
