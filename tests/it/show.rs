@@ -39,7 +39,7 @@ fn is_plain(text: &[u8]) -> bool {
 
 fn visible(text: &[u8]) -> String {
     let quoted = quote(text);
-    if text.iter().all(|b| (b' '..=b'~').contains(b)) {
+    if text.iter().all(|b| (b' '..=b'~').contains(b)) && !text.ends_with(b" ") {
         return String::from_utf8_lossy(text).into_owned();
     }
     quoted
