@@ -64,9 +64,9 @@ fn int(pack: &Listpack, pos: usize) -> Option<(i64, usize)> {
 }
 
 impl Block {
-    /// A block without entries, whose master has the fields of `pairs`.
-    pub(super) fn new<B: AsRef<[u8]>>(pairs: &[B]) -> Block {
-        let mut pack = Listpack::new();
+    /// A block without entries, whose master has the fields of `pairs`, with room for `bytes`.
+    pub(super) fn new<B: AsRef<[u8]>>(pairs: &[B], bytes: usize) -> Block {
+        let mut pack = Listpack::with_capacity(bytes);
         pack.push_back_int(0);
         pack.push_back_int(0);
         pack.push_back_int((pairs.len() / 2) as i64);
@@ -139,6 +139,11 @@ impl Block {
         }
     }
 
+    /// Gives back spare memory: nothing will be appended any more.
+    pub(super) fn close(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
     fn same_fields<B: AsRef<[u8]>>(&self, deleted_at: usize, pairs: &[B]) -> bool {
         let count_at = self.0.skip(deleted_at, 1);
         let Some((count, mut at)) = int(&self.0, count_at) else { return false };
@@ -178,7 +183,7 @@ impl Block {
     /// The largest id in the block, deleted or not.
     pub(super) fn last_id(&self, block_id: StreamId) -> StreamId {
         let mut walk = self.walk(block_id);
-        walk.to_end();
+        walk.seek_end();
         walk.step_back().map_or(StreamId::MIN, |entry| entry.id)
     }
 
@@ -251,7 +256,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Stands behind the last entry.
-    pub(super) fn to_end(&mut self) {
+    pub(super) fn seek_end(&mut self) {
         self.at = self.pack.end();
     }
 

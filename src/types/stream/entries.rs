@@ -14,6 +14,9 @@ use crate::types::limits::Limits;
 /// Redis: no block may pass 1 GiB, whatever the thresholds say, nor may one entry's texts.
 const BLOCK_BYTES_MAX: usize = 1 << 30;
 
+/// The most that a new block may reserve before it has entries, as in Redis.
+const PREALLOCATED_BYTES_MAX: usize = 4096;
+
 /// Up to where a stream is cut off at its old end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trim {
@@ -43,6 +46,16 @@ pub struct Entries {
     pub(super) last_id: StreamId,
     pub(super) max_deleted_id: StreamId,
     pub(super) entries_added: u64,
+}
+
+/// Finds entries by id, cheaply when the ids ascend: it goes on in the block where it stands.
+pub struct Seeker<'a> {
+    entries: &'a Entries,
+    walk: Option<Walk<'a>>,
+    /// The ids of the block: from the first on, below the second.
+    span: (StreamId, Option<StreamId>),
+    ahead: Option<Entry<'a>>,
+    asked: StreamId,
 }
 
 /// Live entries of a range of ids, in either direction.
@@ -146,7 +159,7 @@ impl Entries {
                 self.block_bytes = self.block_bytes - before + block.heap_bytes();
             }
         } else {
-            let mut block = Block::new(pairs);
+            let mut block = Block::new(pairs, self.close_last_block());
             block.push(id, id, pairs);
             self.insert_block(id, block);
         }
@@ -242,14 +255,13 @@ impl Entries {
 
     /// The entry `id`.
     pub fn find(&self, id: StreamId) -> Option<Entry<'_>> {
-        let (block_id, block) = self.blocks.at(self.blocks.floor(&id)?)?;
-        let mut walk = block.walk(block_id);
-        while let Some(entry) = walk.step() {
-            if entry.id >= id {
-                return (entry.id == id && !entry.is_deleted()).then_some(entry);
-            }
-        }
-        None
+        self.seeker().seek(id)
+    }
+
+    /// A finder for several ids.
+    pub fn seeker(&self) -> Seeker<'_> {
+        let span = (StreamId::MIN, None);
+        Seeker { entries: self, walk: None, span, ahead: None, asked: StreamId::MIN }
     }
 
     /// The largest id of a live entry.
@@ -265,7 +277,7 @@ impl Entries {
         if let Some((block_id, block)) = self.blocks.last() {
             if start > block_id {
                 let mut walk = block.walk(block_id);
-                walk.to_end();
+                walk.seek_end();
                 let mut entry_walk = walk.clone();
                 while entry_walk.step_back().is_some_and(|entry| entry.id >= start) {
                     walk = entry_walk.clone();
@@ -387,6 +399,16 @@ impl Entries {
         self.range(StreamId::MIN, StreamId::MAX).next().map_or(StreamId::MIN, |entry| entry.id)
     }
 
+    /// Shrinks the newest block, which is full; gives its size, by which the next one is made, so
+    /// that it need not grow step by step.
+    fn close_last_block(&mut self) -> usize {
+        let Some((_, block)) = self.blocks.last_mut() else { return 0 };
+        let before = block.heap_bytes();
+        block.close();
+        self.block_bytes = self.block_bytes - before + block.heap_bytes();
+        block.pack().byte_len().min(PREALLOCATED_BYTES_MAX)
+    }
+
     fn insert_block(&mut self, id: StreamId, block: Block) {
         self.trie_nodes += self.trie_change(id);
         self.block_bytes += block.heap_bytes();
@@ -452,6 +474,29 @@ impl Entries {
     }
 }
 
+impl<'a> Seeker<'a> {
+    /// The entry `id`.
+    pub fn seek(&mut self, id: StreamId) -> Option<Entry<'a>> {
+        let (low, high) = self.span;
+        let here = id >= low.max(self.asked) && high.is_none_or(|high| id < high);
+        if self.walk.is_none() || !here {
+            let blocks = &self.entries.blocks;
+            let place = blocks.floor(&id)?;
+            let (block_id, block) = blocks.at(place)?;
+            let next = blocks.after(place).and_then(|place| blocks.at(place));
+            self.span = (block_id, next.map(|(id, _)| id));
+            let mut walk = block.walk(block_id);
+            self.ahead = walk.step();
+            self.walk = Some(walk);
+        }
+        self.asked = id;
+        while self.ahead.is_some_and(|entry| entry.id < id) {
+            self.ahead = self.walk.as_mut()?.step();
+        }
+        self.ahead.filter(|entry| entry.id == id && !entry.is_deleted())
+    }
+}
+
 impl<'a> Iterator for Range<'a> {
     type Item = Entry<'a>;
 
@@ -461,7 +506,7 @@ impl<'a> Iterator for Range<'a> {
                 let (block_id, block) = self.entries.blocks.at(self.place?)?;
                 let mut walk = block.walk(block_id);
                 if self.backwards {
-                    walk.to_end();
+                    walk.seek_end();
                 }
                 self.walk = Some(walk);
             }

@@ -16,7 +16,7 @@ mod ordered;
 mod tests;
 
 pub use block::{Entry, Fields};
-pub use entries::{AppendError, Entries, Range, Trim};
+pub use entries::{AppendError, Entries, Range, Seeker, Trim};
 pub use group::{Consumer, ConsumerId, Group, Pending};
 pub use id::{IdWish, StreamId};
 pub use ordered::{Ordered, Place};
@@ -30,7 +30,7 @@ use std::ops::{Deref, DerefMut};
 pub struct Stream {
     entries: Entries,
     /// Sorted by name.
-    groups: Vec<Box<Group>>,
+    groups: Vec<Group>,
     group_bytes: usize,
 }
 
@@ -72,18 +72,18 @@ impl Stream {
 
     /// The groups in the order of their names.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &Group> + '_ {
-        self.groups.iter().map(|group| &**group)
+        self.groups.iter()
     }
 
     /// The group called `name`.
     pub fn group(&self, name: &[u8]) -> Option<&Group> {
-        self.group_slot(name).ok().map(|slot| &*self.groups[slot])
+        self.group_slot(name).ok().map(|slot| &self.groups[slot])
     }
 
     /// The group called `name`, to be changed.
     pub fn edit_group(&mut self, name: &[u8]) -> Option<GroupEdit<'_>> {
         let slot = self.group_slot(name).ok()?;
-        let group = &mut *self.groups[slot];
+        let group = &mut self.groups[slot];
         let before_bytes = group.heap_bytes();
         let group_bytes = &mut self.group_bytes;
         Some(GroupEdit { entries: &self.entries, group, group_bytes, before_bytes })
@@ -97,14 +97,14 @@ impl Stream {
         entries_read: Option<i64>,
     ) -> bool {
         let Err(slot) = self.group_slot(name) else { return false };
-        let group = Box::new(Group::new(name, last_id, entries_read));
+        let group = Group::new(name, last_id, entries_read);
         self.group_bytes += group.heap_bytes();
         self.groups.insert(slot, group);
         true
     }
 
     /// Takes a group out with all that it has pending; `None` when there is none of that name.
-    pub fn remove_group(&mut self, name: &[u8]) -> Option<Box<Group>> {
+    pub fn remove_group(&mut self, name: &[u8]) -> Option<Group> {
         let slot = self.group_slot(name).ok()?;
         let group = self.groups.remove(slot);
         self.group_bytes -= group.heap_bytes();
@@ -120,8 +120,7 @@ impl Stream {
     pub fn heap_bytes(&self) -> usize {
         self.entries.heap_bytes()
             + self.group_bytes
-            + self.groups.len() * class(size_of::<Group>())
-            + class(self.groups.capacity() * size_of::<Box<Group>>())
+            + class(self.groups.capacity() * size_of::<Group>())
     }
 
     /// Frees a bounded piece; false when nothing is left. The stream is of no use afterwards.
@@ -143,8 +142,8 @@ impl Stream {
     /// Panics when an invariant is broken.
     pub fn check(&self) {
         self.entries.check();
-        self.groups.iter().for_each(|group| group.check());
-        let bytes: usize = self.groups.iter().map(|group| group.heap_bytes()).sum();
+        self.groups.iter().for_each(Group::check);
+        let bytes: usize = self.groups.iter().map(Group::heap_bytes).sum();
         assert_eq!(bytes, self.group_bytes, "the size of the groups is right");
         assert!(self.groups.windows(2).all(|pair| pair[0].name() < pair[1].name()));
     }

@@ -35,6 +35,13 @@ fn same(stream: &Stream, model: &Model, rng: &mut SmallRng) {
         1 => StreamId::MAX,
         _ => StreamId::new(rng.random_range(0..=stream.last_id().ms + 1), rng.random_range(0..3)),
     };
+    let mut seeker = stream.seeker();
+    for _ in 0..30 {
+        let id = bound(rng);
+        let known = model.keys().nth(rng.random_range(0..=model.len())).copied();
+        let id = known.unwrap_or(id);
+        assert_eq!(seeker.seek(id).map(|entry| texts(&entry)), model.get(&id).cloned());
+    }
     let (a, b) = (bound(rng), bound(rng));
     let (start, end) = (a.min(b), a.max(b));
     let wanted: Vec<_> = model.range(start..=end).map(|(id, pairs)| (*id, pairs.clone())).collect();
