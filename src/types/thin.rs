@@ -8,6 +8,10 @@
 //! This module is one of the few with `unsafe`: its tests run under valgrind as well.
 #![allow(unsafe_code)]
 
+mod either;
+
+pub use either::{Either, EitherMut, ThinOr};
+
 use super::alloc::class;
 use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
 use std::fmt;
@@ -23,7 +27,8 @@ pub struct Thin(NonNull<u8>);
 #[derive(Clone, Copy)]
 pub struct ThinRef(NonNull<u8>);
 
-/// Two byte strings in one block behind one pointer: a hash field and its value.
+/// Two byte strings in one block behind one pointer: a hash field and its value; and a stamp, if
+/// it was made with one: the field's deadline. The lowest bit of the first varint tells.
 pub struct ThinPair(NonNull<u8>);
 
 // SAFETY: all three point at bytes that nobody changes after construction; `Thin` and `ThinPair`
@@ -177,11 +182,21 @@ impl ThinRef {
 impl ThinPair {
     /// Copies of both on the heap, in one block.
     pub fn new(first: &[u8], second: &[u8]) -> ThinPair {
-        let block = allocate(Self::bytes_for(first.len(), second.len()));
-        // SAFETY: the block has room for both varints and both strings, and is ours alone.
+        ThinPair::stamped(first, second, None)
+    }
+
+    /// The same, with a number beside them.
+    pub fn stamped(first: &[u8], second: &[u8], stamp: Option<i64>) -> ThinPair {
+        let block = allocate(Self::bytes_for(first.len(), second.len(), stamp.is_some()));
+        // SAFETY: the block has room for both varints, the stamp and both strings, and is ours
+        // alone.
         unsafe {
-            let at = write_varint(block.as_ptr(), first.len());
-            let at = write_varint(at, second.len());
+            let mark = first.len() << 1 | usize::from(stamp.is_some());
+            let mut at = write_varint(write_varint(block.as_ptr(), mark), second.len());
+            if let Some(stamp) = stamp {
+                at.cast::<[u8; 8]>().write(stamp.to_le_bytes());
+                at = at.add(8);
+            }
             at.copy_from_nonoverlapping(first.as_ptr(), first.len());
             at.add(first.len()).copy_from_nonoverlapping(second.as_ptr(), second.len());
         }
@@ -205,12 +220,27 @@ impl ThinPair {
     pub fn both(&self) -> (&[u8], &[u8]) {
         // SAFETY: the module's invariant; the borrow keeps the block alive.
         unsafe {
-            let (first, at) = read_varint(self.0.as_ptr());
+            let (mark, at) = read_varint(self.0.as_ptr());
             let (second, at) = read_varint(at);
+            let (first, at) = (mark >> 1, at.add((mark & 1) * 8));
             (
                 std::slice::from_raw_parts(at, first),
                 std::slice::from_raw_parts(at.add(first), second),
             )
+        }
+    }
+
+    /// The number beside them.
+    #[inline]
+    pub fn stamp(&self) -> Option<i64> {
+        // SAFETY: the module's invariant; a set mark says that 8 bytes follow both varints.
+        unsafe {
+            let (mark, at) = read_varint(self.0.as_ptr());
+            if mark & 1 == 0 {
+                return None;
+            }
+            let (_, at) = read_varint(at);
+            Some(i64::from_le_bytes(at.cast::<[u8; 8]>().read()))
         }
     }
 
@@ -221,11 +251,12 @@ impl ThinPair {
 
     fn block_bytes(&self) -> usize {
         let (first, second) = self.both();
-        Self::bytes_for(first.len(), second.len())
+        Self::bytes_for(first.len(), second.len(), self.stamp().is_some())
     }
 
-    const fn bytes_for(first: usize, second: usize) -> usize {
-        varint_bytes(first) + varint_bytes(second) + first + second
+    const fn bytes_for(first: usize, second: usize, stamped: bool) -> usize {
+        let stamp = if stamped { 8 } else { 0 };
+        varint_bytes(first << 1) + varint_bytes(second) + stamp + first + second
     }
 }
 
@@ -240,7 +271,7 @@ impl Drop for ThinPair {
 impl Clone for ThinPair {
     fn clone(&self) -> ThinPair {
         let (first, second) = self.both();
-        ThinPair::new(first, second)
+        ThinPair::stamped(first, second, self.stamp())
     }
 }
 
@@ -302,9 +333,12 @@ mod tests {
         for first in LENGTHS {
             for second in LENGTHS.into_iter().filter(|second| first.min(*second) < 16_000) {
                 let (left, right) = (bytes(first, 1), bytes(second, 2));
-                let pair = ThinPair::new(&left, &right).clone();
-                assert_eq!(pair.both(), (&left[..], &right[..]));
-                assert_eq!((pair.first(), pair.second()), (&left[..], &right[..]));
+                for stamp in [None, Some(-1), Some(i64::MAX)] {
+                    let pair = ThinPair::stamped(&left, &right, stamp).clone();
+                    assert_eq!(pair.both(), (&left[..], &right[..]));
+                    assert_eq!((pair.first(), pair.second()), (&left[..], &right[..]));
+                    assert_eq!(pair.stamp(), stamp);
+                }
             }
         }
     }
