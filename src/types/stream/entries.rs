@@ -71,8 +71,8 @@ pub struct Range<'a> {
 
 impl Entries {
     /// Number of entries.
-    pub fn len(&self) -> u64 {
-        self.len
+    pub fn len(&self) -> usize {
+        self.len as usize
     }
 
     /// Whether there are no entries. A stream without entries is still a stream.

@@ -65,6 +65,16 @@ impl Stream {
         self.entries.max_deleted_id = id;
     }
 
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no entries; such a stream is still a stream.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Number of groups.
     pub fn group_count(&self) -> usize {
         self.groups.len()

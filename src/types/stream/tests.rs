@@ -28,7 +28,7 @@ fn random_pairs(rng: &mut SmallRng) -> Vec<Vec<u8>> {
 
 fn same(stream: &Stream, model: &Model, rng: &mut SmallRng) {
     stream.check();
-    assert_eq!(stream.len(), model.len() as u64);
+    assert_eq!(stream.len(), model.len());
     assert_eq!(stream.last_live_id(), model.keys().next_back().copied());
     let bound = |rng: &mut SmallRng| match rng.random_range(0..4) {
         0 => StreamId::MIN,
