@@ -148,9 +148,9 @@ impl<T, const N: usize> Table<T, N> {
     }
 
     /// All items, in no order that means anything.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        let buckets = self.segments.iter().flat_map(|segment| segment.buckets.iter());
-        buckets.flat_map(|bucket| bucket.items())
+    pub fn iter(&self) -> Iter<'_, T, N> {
+        let (buckets, slots) = (Default::default(), Default::default());
+        Iter { segments: self.segments.iter(), buckets, slots, left: self.len }
     }
 
     /// Every item with the same probability.
@@ -239,6 +239,39 @@ impl<T, const N: usize> Table<T, N> {
         Some(item)
     }
 }
+
+/// All items of a table; it knows how many are left.
+#[derive(Clone, Debug)]
+pub struct Iter<'a, T, const N: usize> {
+    segments: std::slice::Iter<'a, Segment<T, N>>,
+    buckets: std::slice::Iter<'a, segment::Bucket<T, N>>,
+    slots: std::slice::Iter<'a, Option<T>>,
+    left: usize,
+}
+
+impl<'a, T, const N: usize> Iterator for Iter<'a, T, N> {
+    type Item = &'a T;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a T> {
+        loop {
+            if let Some(item) = self.slots.by_ref().flatten().next() {
+                self.left -= 1;
+                return Some(item);
+            }
+            match self.buckets.next() {
+                Some(bucket) => self.slots = bucket.slots(),
+                None => self.buckets = self.segments.next()?.buckets.iter(),
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<T, const N: usize> ExactSizeIterator for Iter<'_, T, N> {}
 
 /// What `make_room` has done.
 enum Room {

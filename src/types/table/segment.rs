@@ -116,8 +116,8 @@ impl<T, const N: usize> Bucket<T, N> {
         }
     }
 
-    pub(super) fn items(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().flatten()
+    pub(super) fn slots(&self) -> std::slice::Iter<'_, Option<T>> {
+        self.slots.iter()
     }
 }
 

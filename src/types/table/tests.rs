@@ -1,3 +1,5 @@
+//! The table against std sets, its memory, and what scans and random draws promise.
+
 use super::*;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -67,6 +69,7 @@ fn model<const N: usize>(seed: u64, steps: usize, range: u64, hash: fn(&Item) ->
         assert_eq!(table.len(), model.len());
         if step % (steps / 40) == 0 {
             table.check(hash);
+            assert_eq!(table.iter().len(), model.len());
             assert_eq!(table.iter().copied().collect::<HashSet<_>>(), model);
         }
     }
