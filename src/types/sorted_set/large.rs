@@ -104,6 +104,40 @@ impl Large {
         self.members.insert(hash, (thin, score), |slot| key.hash(slot.0.as_bytes()));
     }
 
+    /// Sets the score of a member in the table alone: `merge` makes it of the present score and
+    /// the given one. `order` must follow before anything else is asked.
+    pub fn gather(&mut self, member: &[u8], score: f64, merge: impl FnOnce(f64, f64) -> f64) {
+        let key = self.hash_key;
+        let hash = key.hash(member);
+        let slot = self.members.find_mut(hash, |slot| slot.0.as_bytes() == member);
+        if let Some(slot) = slot {
+            slot.1 = merge(slot.1, score);
+        } else {
+            let thin = Thin::new(member);
+            self.member_bytes += thin.heap_bytes();
+            self.members.insert(hash, (thin, score), |slot| key.hash(slot.0.as_bytes()));
+        }
+    }
+
+    /// Members in the table.
+    pub fn gathered(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Builds the tree of what was gathered.
+    pub fn order(&mut self) {
+        let mut entries: Vec<(f64, ThinRef)> =
+            self.members.iter().map(|(thin, score)| (*score, thin.alias())).collect();
+        entries.sort_unstable_by(|(score, member), (other, name)| {
+            let by_score = score.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal);
+            by_score.then_with(|| member.as_bytes().cmp(name.as_bytes()))
+        });
+        self.tree = Tree::default();
+        for (score, member) in entries {
+            self.tree.insert(score, member);
+        }
+    }
+
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
         let hash = self.hash_key.hash(member);
         let (thin, score) = self.members.remove(hash, |slot| slot.0.as_bytes() == member)?;

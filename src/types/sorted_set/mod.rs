@@ -10,6 +10,7 @@
 //! back by itself.
 
 mod bounds;
+mod gather;
 mod large;
 mod node;
 mod packed;
@@ -18,6 +19,7 @@ mod tests;
 mod tree;
 
 pub use bounds::{LexBound, ScoreBound};
+pub use gather::Gather;
 
 use super::alloc;
 use super::compact::{Item, Listpack};
@@ -26,6 +28,7 @@ use super::thin::ThinRef;
 use large::Large;
 use packed::Packed;
 use rand::Rng;
+use std::fmt;
 
 /// A sorted set.
 #[derive(Clone)]
@@ -92,6 +95,16 @@ impl AddRule {
             return (None, Added::Same(score));
         }
         (Some(score), Added::Updated(score))
+    }
+}
+
+impl fmt::Debug for SortedSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for (member, score) in self.iter() {
+            member.with_bytes(|name| map.entry(&name.escape_ascii().to_string(), &score));
+        }
+        map.finish()
     }
 }
 

@@ -332,3 +332,24 @@ fn random_members_are_all_met() {
         assert!(met.values().all(|count| (10..120).contains(count)), "{met:?}");
     }
 }
+
+#[test]
+fn gathered_members_come_out_in_order() {
+    let limits = Limits::default();
+    let mut rng = SmallRng::seed_from_u64(6);
+    for size in [0, 1, 20, 1000] {
+        let (mut gather, mut model) = (Gather::new(&limits), Model::default());
+        for _ in 0..size {
+            let member = random_member(&mut rng, 700);
+            let score = f64::from(rng.random_range(-20..20));
+            gather.put(&member, score, |old, new| old.max(new));
+            let old = model.scores.get(&member).copied().unwrap_or(f64::NEG_INFINITY);
+            model.put(&member, score.max(old));
+        }
+        assert_eq!(gather.len(), model.scores.len());
+        let mut set = gather.finish();
+        agree(&set, &model, &mut rng);
+        set.shrink_to_fit(&limits);
+        agree(&set, &model, &mut rng);
+    }
+}
