@@ -152,6 +152,8 @@ pub struct Settings {
     pub logfile: Option<PathBuf>,
     pub syslog_enabled: bool,
     pub syslog_ident: String,
+    /// The C library's number.
+    pub syslog_facility: u32,
     pub always_show_logo: bool,
     pub hide_user_data_from_log: bool,
     // Security
@@ -264,6 +266,7 @@ impl Settings {
         self.logfile = logfile.map(|path| path_from(&path));
         self.syslog_enabled = on(config, "syslog-enabled");
         self.syslog_ident = lossy(&text(config, "syslog-ident").unwrap_or_default());
+        self.syslog_facility = choice(config, "syslog-facility");
         self.always_show_logo = on(config, "always-show-logo");
         self.hide_user_data_from_log = on(config, "hide-user-data-from-log");
         self.redis_version = lossy(&text(config, "redis-version").unwrap_or_default());

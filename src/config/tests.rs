@@ -106,7 +106,7 @@ fn every_directive_goes_through_set_get_rewrite_and_back() {
 }
 
 #[test]
-fn get_answers_names_as_spelled_and_globs_without_hidden_ones() {
+fn names_are_answered_as_spelled_and_globs_without_hidden_ones() {
     let config = Config::default();
     let names = |patterns: &[&[u8]]| -> Vec<String> {
         let found = config.get(patterns).into_iter();

@@ -3,11 +3,13 @@
 //! They judge the server from outside: the client here shares no code with the crate.
 //!
 //! * [`sessions`] runs `tests/sessions/**/*.session` on ours and on a genuine server.
+//! * [`config`] compares the table of directives.
 //! * [`tidy`] keeps the source in shape.
 //!
 //! `REDIS_SERVER` names a genuine server's command line (`redis-server`, or
 //! `chroot /somewhere redis-server`); without it the checks that need one say that they skip.
 
+mod config;
 mod server;
 mod session;
 mod sessions;

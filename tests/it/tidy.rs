@@ -40,6 +40,8 @@ const LAYERS: &[&[&str]] = &[
     &["error", "clock"],
     &["types", "resp"],
     &["keyspace", "client", "pubsub", "blocking", "tracking", "config", "stats", "log"],
+    &["process"],
+    &["server_log", "cli"],
     &["state"],
     &["command"],
     &["commands", "scripting", "rdb", "snapshot"],

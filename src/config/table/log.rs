@@ -75,9 +75,12 @@ pub(super) const LOG: &[Directive] = &[
     choice("log-timestamp-format", "legacy", TIMESTAMPS)
         .fixed()
         .about("Form of their times (Valkey)."),
-    off("syslog-enabled").fixed().about("Log to the system's log as well."),
-    text("syslog-ident", "redis").fixed().about("Name in the system's log."),
-    choice("syslog-facility", "local0", FACILITIES).fixed().about("Facility of the system's log."),
+    off("syslog-enabled").fixed().honoured().about("Log to the system's log as well."),
+    text("syslog-ident", "redis").fixed().honoured().about("Name in the system's log."),
+    choice("syslog-facility", "local0", FACILITIES)
+        .fixed()
+        .honoured()
+        .about("Facility of the system's log."),
     off("always-show-logo").fixed().honoured().about("Start the log with the logo."),
     off("hide-user-data-from-log").about("Keep keys and values out of the log."),
     on("crash-log-enabled").about("Write a report when the server crashes."),

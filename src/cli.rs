@@ -1,0 +1,187 @@
+//! The command line: what a call of the binary asks for, without doing it.
+//!
+//! Redis's own forms are kept to the letter where programs read them: the version line, and
+//! options as configuration text (`config::join_args`).
+
+use crate::config::{self, Config, LoadError};
+use std::path::PathBuf;
+
+/// What a call asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Print a text and exit with a code.
+    Say {
+        /// For standard output, or for standard error where `code` is not 0.
+        text: String,
+        /// Exit code.
+        code: i32,
+    },
+    /// `--check-system`: look whether the system suits a server.
+    CheckSystem,
+    /// Run the server.
+    Run(Run),
+}
+
+/// How to run the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// The first argument, if it is no option.
+    pub config_file: Option<PathBuf>,
+    /// Read configuration from standard input, after the file and before the options.
+    pub stdin: bool,
+    /// The options as configuration text.
+    pub options: Vec<u8>,
+}
+
+impl Run {
+    /// The configuration: file, `stdin` and options on top of `base`.
+    pub fn configure(&self, mut base: Config, stdin: &[u8]) -> Result<Config, LoadError> {
+        base.apply_all(self.config_file.as_deref(), stdin, &self.options)?;
+        Ok(base)
+    }
+
+    /// Whether anything was configured at all: if not, the log says so.
+    pub fn is_bare(&self) -> bool {
+        *self == Run::default()
+    }
+}
+
+/// The line of `--version`, and ours after it.
+pub fn version_text() -> String {
+    format!(
+        "Redis server v={} sha=00000000:0 malloc={} bits={} build={}\n{} {}\n",
+        config::REDIS_VERSION,
+        allocator(),
+        usize::BITS,
+        build_id(),
+        "Redouble",
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+/// Name and version of the binary's allocator, as INFO and `--version` give them.
+pub fn allocator() -> &'static str {
+    "mimalloc-3.3.2"
+}
+
+/// A number that differs between versions and targets, in hex.
+pub fn build_id() -> String {
+    let parts = [env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, std::env::consts::OS];
+    let hash = parts.iter().flat_map(|part| part.bytes()).fold(0xcbf2_9ce4_8422_2325, fnv);
+    format!("{hash:016x}")
+}
+
+fn fnv(hash: u64, byte: u8) -> u64 {
+    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+}
+
+/// Reads the arguments after the program's name.
+pub fn parse(program: &str, args: &[Vec<u8>]) -> Call {
+    let first = args.first().map(Vec::as_slice).unwrap_or_default();
+    match first {
+        b"-v" | b"--version" => return Call::Say { text: version_text(), code: 0 },
+        b"-h" | b"--help" => return Call::Say { text: help(program), code: 0 },
+        b"--check-system" => return Call::CheckSystem,
+        b"--test-memory" => {
+            let text = "There is no memory test here: memtest86 and memtester are made for it.\n";
+            return Call::Say { text: text.to_string(), code: 1 };
+        }
+        _ => {}
+    }
+    if args.iter().any(|arg| arg.eq_ignore_ascii_case(b"--sentinel")) {
+        let text = "There is no Sentinel here: a genuine redis-sentinel can watch this server.\n";
+        return Call::Say { text: text.to_string(), code: 1 };
+    }
+    let named = !first.is_empty() && !first.starts_with(b"-");
+    let options = if named { &args[1..] } else { args };
+    let at_end = options.last().is_some_and(|last| last == b"-");
+    Call::Run(Run {
+        config_file: named.then(|| absolute(config::path_from(first))),
+        stdin: at_end || first == b"-",
+        options: config::join_args(options),
+    })
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn help(program: &str) -> String {
+    format!(
+        "Redouble, a Redis-compatible server.
+
+Usage: {program} [FILE] [--DIRECTIVE VALUE ...] [-]
+
+    FILE               configuration as redis.conf has it
+    --DIRECTIVE VALUE  a directive of it; what comes last wins
+    -                  read configuration from standard input
+    -v, --version      print versions
+    -h, --help         print this
+    --check-system     look whether this system suits a server
+
+Examples:
+    {program}
+    {program} /etc/redis.conf --port 7777
+    {program} --port 7777 --maxmemory 128mb --maxmemory-policy allkeys-lru
+    echo 'requirepass secret' | {program} -
+
+All directives with their defaults: redis.conf.example
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(args: &[&str]) -> Call {
+        let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+        parse("redouble", &args)
+    }
+
+    fn run(args: &[&str]) -> Run {
+        match call(args) {
+            Call::Run(run) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_version_line_has_redis_form() {
+        let Call::Say { text, code: 0 } = call(&["--version"]) else { panic!("no version") };
+        let line = text.lines().next().expect("a line");
+        let words: Vec<&str> = line.split(' ').collect();
+        let version = format!("v={}", config::REDIS_VERSION);
+        assert_eq!(words[..4], ["Redis", "server", version.as_str(), "sha=00000000:0"]);
+        let names: Vec<&str> =
+            words[4..].iter().filter_map(|word| word.split('=').next()).collect();
+        assert_eq!(names, ["malloc", "bits", "build"]);
+        assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("Redouble ")));
+    }
+
+    #[test]
+    fn file_stdin_and_options() {
+        assert!(run(&[]).is_bare());
+        let got = run(&["/etc/x.conf", "--port", "1", "-"]);
+        assert_eq!(got.config_file, Some("/etc/x.conf".into()));
+        assert_eq!((got.stdin, got.options.as_slice()), (true, b"port \"1\" ".as_slice()));
+        assert_eq!(
+            run(&["/etc/x.conf", "loglevel", "verbose"]).options,
+            b"\"loglevel\" \"verbose\" "
+        );
+        let got = run(&["-"]);
+        assert_eq!((got.stdin, got.config_file, got.options.len()), (true, None, 0));
+        assert!(run(&["x.conf"]).config_file.is_some_and(|path| path.is_absolute()));
+        let config = run(&["--port", "7777"]).configure(Config::default(), b"port 1\nhz 20");
+        let config = config.expect("valid");
+        assert_eq!((config.settings().port, config.settings().hz), (7777, 20));
+    }
+
+    #[test]
+    fn what_there_is_not_is_refused() {
+        for args in [&["--test-memory", "100"][..], &["x.conf", "--sentinel"]] {
+            assert!(matches!(call(args), Call::Say { code: 1, .. }), "{args:?}");
+        }
+        assert!(matches!(call(&["--help"]), Call::Say { code: 0, .. }));
+    }
+}

@@ -1,0 +1,226 @@
+//! The server's log, in Redis's form, which tools read:
+//! `<pid>:<role> 22 Aug 2026 10:00:00.123 * text`.
+//!
+//! A line is written whole, at once and without a buffer, so that who waits for "Ready to accept
+//! connections" sees it. A log file is opened for each line: it may be moved away meanwhile.
+//! There is no global logger; each server hands its own around.
+
+use crate::config::{LogLevel, Settings};
+use crate::process;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Who writes a line: the letter after the process id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `C`: a process that does not serve (yet).
+    Starting,
+    /// `M`: a primary.
+    Primary,
+    /// `S`: a replica.
+    Replica,
+}
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sink {
+    Nowhere,
+    Stdout,
+    File(PathBuf),
+}
+
+/// Milliseconds since 1970.
+type UnixClock = Box<dyn Fn() -> i64 + Send + Sync>;
+
+/// A server's log.
+pub struct Logger {
+    sink: Sink,
+    /// Name in the system's log, if lines go there too.
+    syslog: Option<process::Syslog>,
+    level: AtomicU8,
+    role: AtomicU8,
+    now_ms: UnixClock,
+}
+
+impl Logger {
+    /// A log as `settings` describe it.
+    pub fn new(settings: &Settings, now_ms: UnixClock) -> Self {
+        let file = settings.logfile.as_ref().map(|path| settings.dir.join(path));
+        let ident = settings.syslog_enabled.then_some(settings.syslog_ident.as_str());
+        Logger {
+            // Redis: in the background there is no standard output to write to.
+            sink: match file {
+                Some(path) => Sink::File(path),
+                None if settings.daemonize => Sink::Nowhere,
+                None => Sink::Stdout,
+            },
+            syslog: ident.map(|ident| process::Syslog::open(ident, settings.syslog_facility)),
+            level: AtomicU8::new(settings.loglevel as u8),
+            role: AtomicU8::new(b'C'),
+            now_ms,
+        }
+    }
+
+    /// A log that keeps nothing, for servers inside of other programs.
+    pub fn silent() -> Self {
+        Logger {
+            sink: Sink::Nowhere,
+            syslog: None,
+            level: AtomicU8::new(LogLevel::Nothing as u8),
+            role: AtomicU8::new(b'M'),
+            now_ms: Box::new(|| 0),
+        }
+    }
+
+    /// The least level that is written from now on.
+    pub fn set_level(&self, level: LogLevel) {
+        self.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// Who writes from now on.
+    pub fn set_role(&self, role: Role) {
+        let letter = match role {
+            Role::Starting => b'C',
+            Role::Primary => b'M',
+            Role::Replica => b'S',
+        };
+        self.role.store(letter, Ordering::Relaxed);
+    }
+
+    /// Whether a line of `level` would be written: for lines that are dear to make.
+    pub fn wants(&self, level: LogLevel) -> bool {
+        level as u8 >= self.level.load(Ordering::Relaxed)
+    }
+
+    /// Writes a line.
+    pub fn log(&self, level: LogLevel, text: &str) {
+        if !self.wants(level) {
+            return;
+        }
+        let role = char::from(self.role.load(Ordering::Relaxed));
+        let line = line(std::process::id(), role, (self.now_ms)(), level, text);
+        self.write(line.as_bytes());
+        if let Some(syslog) = &self.syslog {
+            syslog.write(level, text);
+        }
+    }
+
+    /// A line of level debug.
+    pub fn debug(&self, text: impl AsRef<str>) {
+        self.log(LogLevel::Debug, text.as_ref());
+    }
+
+    /// A line of level verbose.
+    pub fn verbose(&self, text: impl AsRef<str>) {
+        self.log(LogLevel::Verbose, text.as_ref());
+    }
+
+    /// A line of level notice.
+    pub fn notice(&self, text: impl AsRef<str>) {
+        self.log(LogLevel::Notice, text.as_ref());
+    }
+
+    /// A line of level warning.
+    pub fn warning(&self, text: impl AsRef<str>) {
+        self.log(LogLevel::Warning, text.as_ref());
+    }
+
+    /// Text without time and level, such as the logo.
+    pub fn raw(&self, text: &str) {
+        if self.wants(LogLevel::Warning) {
+            self.write(text.as_bytes());
+        }
+    }
+
+    /// A log that cannot be written must not stop the server: errors are dropped.
+    fn write(&self, line: &[u8]) {
+        match &self.sink {
+            Sink::Nowhere => {}
+            Sink::Stdout => {
+                let mut out = std::io::stdout().lock();
+                let _ = out.write_all(line).and_then(|()| out.flush());
+            }
+            Sink::File(path) => {
+                let opened = OpenOptions::new().append(true).create(true).open(path);
+                let _ = opened.and_then(|mut file| file.write_all(line));
+            }
+        }
+    }
+}
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// One line of the log; `now_ms` is shown in local time.
+pub fn line(pid: u32, role: char, now_ms: i64, level: LogLevel, text: &str) -> String {
+    let mark = match level {
+        LogLevel::Debug => '.',
+        LogLevel::Verbose => '-',
+        LogLevel::Notice => '*',
+        LogLevel::Warning | LogLevel::Nothing => '#',
+    };
+    let at = process::local_time(now_ms.div_euclid(1000));
+    let month = MONTHS.get(usize::from(at.month0)).copied().unwrap_or("Jan");
+    let mut line = String::with_capacity(text.len() + 48);
+    let _ = writeln!(
+        line,
+        "{pid}:{role} {:02} {month} {} {:02}:{:02}:{:02}.{:03} {mark} {text}",
+        at.day,
+        at.year,
+        at.hour,
+        at.minute,
+        at.second,
+        now_ms.rem_euclid(1000),
+    );
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// 17 September 2001 in the middle of the day of every zone.
+    const THEN_MS: i64 = 1_000_728_000_123;
+
+    #[test]
+    fn lines_have_redis_form() {
+        let text = line(7, 'M', THEN_MS, LogLevel::Notice, "Ready to accept connections tcp");
+        let (head, rest) = text.split_at("7:M 17 Sep 2001 ".len());
+        assert_eq!(head, "7:M 17 Sep 2001 ");
+        let (time, rest) = rest.split_at("12:00:00.123".len());
+        let digits = |at: usize| time.as_bytes()[at].is_ascii_digit();
+        assert!([0, 1, 3, 4, 6, 7, 9, 10, 11].into_iter().all(digits), "{time}");
+        assert!(time.ends_with(".123"));
+        assert_eq!(rest, " * Ready to accept connections tcp\n");
+        let marks = [LogLevel::Debug, LogLevel::Verbose, LogLevel::Warning]
+            .map(|level| line(1, 'C', THEN_MS, level, "x").trim_end().chars().nth_back(2));
+        assert_eq!(marks, [Some('.'), Some('-'), Some('#')]);
+    }
+
+    #[test]
+    fn files_are_appended_to_above_the_level() {
+        let dir = std::env::temp_dir().join(format!("redouble-log-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("directory");
+        let text = format!("dir {}\nlogfile a.log\nloglevel warning", dir.display());
+        let mut config = Config::default();
+        config.apply_text(text.as_bytes()).expect("valid");
+        for _ in 0..2 {
+            let log = Logger::new(config.settings(), Box::new(|| THEN_MS));
+            log.notice("not written");
+            log.warning("one");
+            log.set_level(LogLevel::Debug);
+            log.set_role(Role::Primary);
+            log.debug("two");
+            log.raw("raw\n");
+        }
+        let text = std::fs::read_to_string(dir.join("a.log")).expect("file");
+        let ends: Vec<&str> = text.lines().map(|line| &line[line.len() - 3..]).collect();
+        assert_eq!(ends, ["one", "two", "raw", "one", "two", "raw"]);
+        assert!(text.lines().nth(1).is_some_and(|line| line.contains(":M ")));
+        std::fs::remove_dir_all(&dir).expect("removed");
+    }
+}
