@@ -42,7 +42,14 @@ pub enum What {
     /// `a> words`, `a*130> words`, `a>> "bytes"`, and the reply below.
     Send(Send),
     /// `a< reply`
-    Receive { client: String, expected: Vec<String> },
+    Receive {
+        /// Who receives.
+        client: String,
+        /// Lines of what comes.
+        expected: Vec<String>,
+        /// Marks that hold for it.
+        marks: Vec<Mark>,
+    },
     /// `clock +11s`
     Clock(Duration),
     /// `close a`
@@ -177,6 +184,7 @@ fn finish(items: &mut Vec<Item>, blocks: &mut Vec<Block>, file_marks: &mut Vec<M
                 send.marks = std::mem::take(&mut pending);
                 begun = true;
             }
+            What::Receive { marks, .. } => *marks = std::mem::take(&mut pending),
             What::Comment(_) => {}
             _ => begun = true,
         }
@@ -207,7 +215,8 @@ fn statement(line: &str, below: &mut dyn FnMut(usize) -> Vec<String>) -> Result<
     if sign == "<" {
         let mut expected = vec![rest.to_string()];
         expected.extend(below(name.len() + 2));
-        return Ok(What::Receive { client: name.into(), expected });
+        let marks = Vec::new();
+        return Ok(What::Receive { client: name.into(), expected, marks });
     }
     let (client, times) = match name.split_once('*') {
         Some((client, n)) => (client, n.parse().map_err(|_| format!("how often is {n}?"))?),

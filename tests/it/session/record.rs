@@ -1,7 +1,7 @@
 //! Writes a session back as text, and with the replies of a genuine server in it.
 
 use super::compare::{agrees, shown};
-use super::parse::{Block, Item, Send, Session, What};
+use super::parse::{Block, Item, Mark, Send, Session, What};
 use super::run::Seen;
 
 /// The text of a session; parsing it gives the same session.
@@ -29,7 +29,7 @@ fn item_lines(item: &Item) -> Vec<String> {
             lines.extend(send.expected.iter().cloned());
             lines
         }
-        What::Receive { client, expected } => {
+        What::Receive { client, expected, .. } => {
             let prefix = format!("{client}< ");
             let indent = " ".repeat(prefix.len());
             let first = |row| if row == 0 { &prefix } else { &indent };
@@ -41,29 +41,50 @@ fn item_lines(item: &Item) -> Vec<String> {
 /// Puts what was seen into the block; replies that agree already keep their text. Items that were
 /// not run keep theirs.
 pub fn fill(block: &mut Block, seen: &[(usize, Seen)]) {
-    let mut items = Vec::new();
-    for (at, mut item) in std::mem::take(&mut block.items).into_iter().enumerate() {
+    let old = std::mem::take(&mut block.items);
+    let is_replaced =
+        |at: usize| seen.iter().any(|(of, seen)| *of == at && matches!(seen, Seen::Replaced));
+    let mut expectations: Vec<(String, Vec<String>, Vec<Mark>)> = Vec::new();
+    for (at, item) in old.iter().enumerate() {
+        if let What::Receive { client, expected, marks } = &item.what {
+            if is_replaced(at) {
+                expectations.push((client.clone(), expected.clone(), marks.clone()));
+            }
+        }
+    }
+    for (at, mut item) in old.into_iter().enumerate() {
         let events = || seen.iter().filter(|(of, _)| *of == at).map(|(_, seen)| seen);
         if let What::Send(send) = &mut item.what {
             for event in events() {
                 fill_reply(send, event);
             }
         }
-        let replaced = matches!(item.what, What::Receive { .. })
-            && seen.iter().any(|(of, seen)| *of == at && matches!(seen, Seen::Replaced));
-        let line = item.line;
-        if !replaced {
-            items.push(item);
-        }
-        items.extend(events().filter_map(|event| match event {
-            Seen::Late(client, reply) => {
-                let expected = shown(reply, &[]);
-                Some(Item { line, what: What::Receive { client: client.clone(), expected } })
+        if is_replaced(at) {
+            while block.items.last().is_some_and(|item| matches!(item.what, What::Mark(_))) {
+                block.items.pop();
             }
-            _ => None,
-        }));
+        } else {
+            block.items.push(item);
+        }
+        for event in events() {
+            let Seen::Late(client, reply) = event else { continue };
+            let known = expectations.iter().position(|(of, expected, marks)| {
+                of == client && agrees(expected, &shown(reply, marks), marks)
+            });
+            let (expected, marks) = match known {
+                Some(known) => {
+                    let (_, expected, marks) = expectations.remove(known);
+                    (expected, marks)
+                }
+                None => (shown(reply, &[]), Vec::new()),
+            };
+            let mark_items =
+                marks.iter().map(|mark| Item { line: 0, what: What::Mark(mark.clone()) });
+            block.items.extend(mark_items);
+            let what = What::Receive { client: client.clone(), expected, marks };
+            block.items.push(Item { line: 0, what });
+        }
     }
-    block.items = items;
 }
 
 fn fill_reply(send: &mut Send, event: &Seen) {

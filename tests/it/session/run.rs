@@ -59,6 +59,8 @@ struct Client {
     name: String,
     wire: Wire,
     parked: bool,
+    /// The end of the connection was seen.
+    gone: bool,
 }
 
 struct Stage<'s> {
@@ -67,6 +69,8 @@ struct Stage<'s> {
     control: Wire,
     clients: Vec<Client>,
     resp3: Vec<String>,
+    /// Somebody would see our own commands.
+    monitored: bool,
     saved: HashMap<String, Vec<u8>>,
     settings: Vec<(Vec<u8>, Vec<u8>)>,
     seen: Vec<(usize, Seen)>,
@@ -82,6 +86,7 @@ impl<'s> Stage<'s> {
             control,
             clients: Vec::new(),
             resp3: Vec::new(),
+            monitored: false,
             saved: HashMap::new(),
             settings: Vec::new(),
             seen: Vec::new(),
@@ -122,6 +127,7 @@ impl<'s> Stage<'s> {
             let is = |at: usize, word: &str| {
                 words.get(at).is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()))
             };
+            self.monitored |= is(0, "MONITOR");
             if is(0, "CONFIG") && is(1, "SET") {
                 for pair in words[2..].chunks_exact(2) {
                     self.remember(&pair[0])?;
@@ -142,19 +148,11 @@ impl<'s> Stage<'s> {
     }
 
     fn put_back(&mut self) -> io::Result<()> {
-        if self.settings.is_empty() {
-            return Ok(());
-        }
-        let mut words = vec![b"CONFIG".to_vec(), b"SET".to_vec()];
         for (name, value) in std::mem::take(&mut self.settings) {
-            if !words.contains(&name) {
-                words.extend([name, value]);
-            }
+            // An immutable one was not changed either.
+            self.control.call(&[b"CONFIG", &b"SET"[..], &name, &value])?;
         }
-        match self.control.call(&words)? {
-            Reply::Status(_) => Ok(()),
-            other => Err(io::Error::other(format!("{other:?}"))),
-        }
+        Ok(())
     }
 
     fn items(&mut self, block: &Block) -> Result<(), String> {
@@ -183,12 +181,12 @@ impl<'s> Stage<'s> {
             What::Close(name) => self.clients.retain(|client| client.name != *name),
             What::Clock(step) => return Ok(self.advance(*step)),
             What::Receive { .. } if self.recording => self.seen.push((at, Seen::Replaced)),
-            What::Receive { client, expected } => {
+            What::Receive { client, expected, marks } => {
                 let late = self.client(client)?;
                 let reply = late.wire.wait(REPLY_LIMIT).map_err(|e| e.to_string())?;
                 late.parked = false;
                 let reply = reply.ok_or_else(|| format!("{client} received nothing"))?;
-                self.compare(&format!("{client}<"), expected, &reply, &[])?;
+                self.compare(&format!("{client}<"), expected, &reply, marks)?;
                 self.seen.push((at, Seen::Reply(reply)));
             }
             What::Send(send) if concerns(&send.marks, self.server.version()) => {
@@ -227,6 +225,7 @@ impl<'s> Stage<'s> {
         let wire = &mut self.client(&send.client)?.wire;
         match wire.wait(limit).map_err(|e| e.to_string())? {
             Some(reply) => {
+                self.client(&send.client)?.gone = reply == Reply::Closed;
                 self.compare(
                     &format!("{}> {}", send.client, send.text),
                     &send.expected,
@@ -316,10 +315,10 @@ impl<'s> Stage<'s> {
         for client in &mut self.clients {
             let limit = Duration::from_millis(4);
             while let Some(reply) = client.wire.wait(limit)? {
-                if reply == Reply::Closed && client.parked {
+                if client.gone {
                     break;
                 }
-                client.parked = reply == Reply::Closed;
+                client.gone = reply == Reply::Closed;
                 self.seen.push((at, Seen::Late(client.name.clone(), reply)));
             }
         }
@@ -328,7 +327,9 @@ impl<'s> Stage<'s> {
 
     fn nothing_is_left(&mut self) -> Result<(), String> {
         // A round trip first, so that what the last command caused has been sent.
-        let _ = self.control.call(&["PING"]);
+        if !self.monitored {
+            let _ = self.control.call(&["PING"]);
+        }
         for client in &mut self.clients {
             match client.wire.wait(Duration::ZERO) {
                 Ok(None | Some(Reply::Closed)) | Err(_) => {}
@@ -360,7 +361,7 @@ impl<'s> Stage<'s> {
             return Ok(&mut self.clients[at]);
         }
         let wire = Wire::connect(self.server.addr()).map_err(|e| format!("no connection: {e}"))?;
-        self.clients.push(Client { name: name.into(), wire, parked: false });
+        self.clients.push(Client { name: name.into(), wire, parked: false, gone: false });
         if self.resp3.iter().any(|other| other == name) {
             self.hello(name)?;
         }
