@@ -1,1 +1,398 @@
-//! Moves in soon.
+//! Hashes: fields with values, and for each field, if wanted, a deadline.
+//!
+//! Two encodings. Small: one packed block (`packed`), reported as "listpack", or "listpackex" once
+//! a field has had a deadline. Large: a table (`large`), "hashtable". The change to large happens
+//! when Redis does it and never goes back. A `Hash` is one pointer.
+//!
+//! A field is gone from the millisecond of its deadline on: every method that reads takes the
+//! time and does not see it, although its memory is only given back by [`Hash::take_expired`].
+//! Invariant: `len` counts such fields, as HLEN does; `live_len` does not.
+
+mod large;
+mod packed;
+mod sample;
+#[cfg(test)]
+mod tests;
+
+use super::compact::{Item, Listpack};
+use super::limits::Limits;
+use super::thin::{Either, EitherMut, ThinOr, ThinPair};
+use large::Large;
+use packed::{Cells, Packed};
+
+/// A hash. See the module's text.
+#[derive(Clone, Debug)]
+pub struct Hash(ThinOr<Large>);
+
+/// What setting a value does to the field's deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// The field has none afterwards.
+    Clear,
+    /// It stays.
+    Keep,
+    /// Unix time in milliseconds from which the field is gone; not 0.
+    At(i64),
+}
+
+/// No packed block grows beyond this.
+const PACKED_BYTES_MAX: usize = 1 << 30;
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Hash {
+    /// A hash without fields.
+    pub fn new() -> Self {
+        Hash(ThinOr::bytes(&packed::EMPTY))
+    }
+
+    /// Fields, those that are gone but not yet reclaimed included.
+    pub fn len(&self) -> usize {
+        match self.0.get() {
+            Either::Bytes(bytes) => Packed(bytes).len(),
+            Either::Boxed(large) => large.table.len(),
+        }
+    }
+
+    /// Whether there is no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fields that are not gone.
+    pub fn live_len(&self, now_ms: i64) -> usize {
+        let gone = match self.0.get() {
+            Either::Bytes(bytes) if !Packed(bytes).is_dated() => 0,
+            Either::Bytes(bytes) => {
+                Packed(bytes).places().take_while(|place| place.is_gone(now_ms)).count()
+            }
+            Either::Boxed(large) => large.order.range(..=(now_ms, u64::MAX)).count(),
+        };
+        self.len() - gone
+    }
+
+    /// OBJECT ENCODING's word.
+    pub fn encoding(&self) -> &'static str {
+        match self.0.get() {
+            Either::Bytes(bytes) if Packed(bytes).is_dated() => "listpackex",
+            Either::Bytes(_) => "listpack",
+            Either::Boxed(_) => "hashtable",
+        }
+    }
+
+    /// Heap memory below the value, by allocator classes.
+    pub fn heap_bytes(&self) -> usize {
+        let large = if let Either::Boxed(large) = self.0.get() { large.heap_bytes() } else { 0 };
+        self.0.heap_bytes() + large
+    }
+
+    /// The value of a field.
+    #[inline]
+    pub fn get(&self, field: &[u8], now_ms: i64) -> Option<Item<'_>> {
+        match self.0.get() {
+            Either::Bytes(bytes) => {
+                let place = find(bytes, field).filter(|place| !place.is_gone(now_ms))?;
+                Some(Packed(bytes).value(&place))
+            }
+            Either::Boxed(large) => {
+                let pair = large.find(field).filter(|pair| !Large::is_gone(pair, now_ms))?;
+                Some(Item::Bytes(pair.second()))
+            }
+        }
+    }
+
+    /// Whether there is such a field.
+    pub fn contains(&self, field: &[u8], now_ms: i64) -> bool {
+        self.get(field, now_ms).is_some()
+    }
+
+    /// The deadline of a field; `None` without the field, `Some(None)` without a deadline.
+    pub fn deadline(&self, field: &[u8], now_ms: i64) -> Option<Option<i64>> {
+        let deadline = match self.0.get() {
+            Either::Bytes(bytes) => find(bytes, field)?.deadline,
+            Either::Boxed(large) => large.find(field)?.stamp(),
+        };
+        (deadline.is_none_or(|at| at > now_ms)).then_some(deadline)
+    }
+
+    /// The soonest deadline of any field.
+    pub fn next_deadline(&self) -> Option<i64> {
+        match self.0.get() {
+            Either::Bytes(bytes) => Packed(bytes).places().next()?.deadline,
+            Either::Boxed(large) => large.order.first().map(|&(at, _)| at),
+        }
+    }
+
+    /// Makes the hash large now if `pairs` fields, or a text of `longest` bytes, will not fit the
+    /// small form. Redis: HSET guesses from its arguments before it looks at them.
+    pub fn prepare(&mut self, pairs: usize, longest: usize, limits: &Limits) {
+        if pairs > limits.hash_max_listpack_entries || longest > limits.hash_max_listpack_value {
+            self.enlarge(limits);
+        }
+    }
+
+    /// Sets a field; whether it is a new one.
+    pub fn set(
+        &mut self,
+        field: &[u8],
+        value: &[u8],
+        deadline: Deadline,
+        now_ms: i64,
+        limits: &Limits,
+    ) -> bool {
+        self.prepare(0, field.len().max(value.len()), limits);
+        let fresh = match self.0.get_mut() {
+            EitherMut::Bytes(_) => self.set_packed(field, value, deadline, now_ms),
+            EitherMut::Boxed(large) => {
+                let live = large.find(field).filter(|pair| !Large::is_gone(pair, now_ms));
+                let (fresh, before) = (live.is_none(), live.and_then(ThinPair::stamp));
+                large.put(ThinPair::stamped(field, value, deadline.after(before)));
+                return fresh;
+            }
+        };
+        let too_many = |bytes| Packed(bytes).len() > limits.hash_max_listpack_entries;
+        if matches!(self.0.get(), Either::Bytes(bytes)
+            if bytes.len() > PACKED_BYTES_MAX || too_many(bytes))
+        {
+            self.enlarge(limits);
+        }
+        fresh
+    }
+
+    fn set_packed(&mut self, field: &[u8], value: &[u8], deadline: Deadline, now_ms: i64) -> bool {
+        let Either::Bytes(bytes) = self.0.get() else { return false };
+        let mut cells = Cells::new();
+        packed::write_text(field, &mut cells);
+        let found = Packed(bytes).find(&cells);
+        let live = found.filter(|place| !place.is_gone(now_ms));
+        let before = live.and_then(|place| place.deadline);
+        let after = deadline.after(before);
+        if let Some(place) = live.filter(|_| before == after) {
+            let mut cell = Cells::new();
+            packed::write_text(value, &mut cell);
+            self.splice(place.value, place.behind - place.value, &cell);
+            return false;
+        }
+        if let Some(place) = found {
+            self.cut(&place);
+        }
+        packed::write_text(value, &mut cells);
+        self.insert(cells, after);
+        live.is_none()
+    }
+
+    /// Inserts the cells of a field and its value where its deadline belongs.
+    fn insert(&mut self, mut cells: Cells, deadline: Option<i64>) {
+        if deadline.is_some() {
+            self.keep_deadlines();
+        }
+        let Either::Bytes(bytes) = self.0.get() else { return };
+        let (packed, at) = (Packed(bytes), Packed(bytes).slot(deadline));
+        if packed.is_dated() {
+            packed::write_deadline(deadline, &mut cells);
+        }
+        let header = packed.header_after(1, packed.is_dated());
+        self.splice(at, 0, &cells);
+        self.splice(0, header.len(), &header);
+    }
+
+    /// Takes a field's cells out.
+    fn cut(&mut self, place: &packed::Place) {
+        let Either::Bytes(bytes) = self.0.get() else { return };
+        let header = Packed(bytes).header_after(-1, Packed(bytes).is_dated());
+        self.splice(place.field, place.end - place.field, &[]);
+        self.splice(0, header.len(), &header);
+    }
+
+    fn keep_deadlines(&mut self) {
+        if let Either::Bytes(bytes) = self.0.get() {
+            if !Packed(bytes).is_dated() {
+                self.0 = ThinOr::bytes(&Packed(bytes).with_deadlines());
+            }
+        }
+    }
+
+    fn splice(&mut self, at: usize, old: usize, new: &[u8]) {
+        if let Some(gap) = self.0.splice(at, old, new.len()) {
+            gap.copy_from_slice(new);
+        }
+    }
+
+    fn enlarge(&mut self, limits: &Limits) {
+        let Either::Bytes(bytes) = self.0.get() else { return };
+        let mut large = Large::new(limits.hash_key);
+        for place in Packed(bytes).places() {
+            let (field, value) = Packed(bytes).pair(&place);
+            let mut put = |field: &[u8], value: &[u8]| {
+                large.put(ThinPair::stamped(field, value, place.deadline))
+            };
+            field.with_bytes(|field| value.with_bytes(|value| put(field, value)));
+        }
+        self.0 = ThinOr::boxed(Box::new(large));
+    }
+
+    /// Gives a field that is there a deadline, or takes it away; false when there is no such
+    /// field.
+    pub fn set_deadline(&mut self, field: &[u8], deadline: Option<i64>, now_ms: i64) -> bool {
+        let place = match self.0.get_mut() {
+            EitherMut::Bytes(bytes) => find(bytes, field).filter(|place| !place.is_gone(now_ms)),
+            EitherMut::Boxed(large) => {
+                let live = large.find(field).filter(|pair| !Large::is_gone(pair, now_ms));
+                let Some(pair) = live else { return false };
+                let pair = ThinPair::stamped(field, pair.second(), deadline);
+                large.put(pair);
+                return true;
+            }
+        };
+        let (Some(place), Either::Bytes(bytes)) = (place, self.0.get()) else { return false };
+        if place.deadline.is_some() || deadline.is_some() {
+            let cells = Cells::from_slice(&bytes[place.field..place.behind]);
+            self.cut(&place);
+            self.insert(cells, deadline);
+        }
+        true
+    }
+
+    /// Removes a field; whether it was there, and not gone.
+    pub fn remove(&mut self, field: &[u8], now_ms: i64) -> bool {
+        match self.0.get_mut() {
+            EitherMut::Bytes(bytes) => {
+                let Some(place) = find(bytes, field) else { return false };
+                self.cut(&place);
+                !place.is_gone(now_ms)
+            }
+            EitherMut::Boxed(large) => {
+                large.remove(field).is_some_and(|pair| !Large::is_gone(&pair, now_ms))
+            }
+        }
+    }
+
+    /// Takes out up to about `max` fields that are gone, soonest first, and returns their names.
+    /// The cost does not depend on the fields that stay.
+    pub fn take_expired(&mut self, now_ms: i64, max: usize) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        match self.0.get_mut() {
+            EitherMut::Bytes(bytes) => {
+                let packed = Packed(bytes);
+                let gone: Vec<_> =
+                    packed.places().take_while(|place| place.is_gone(now_ms)).take(max).collect();
+                let Some(last) = gone.last() else { return out };
+                out.extend(gone.iter().map(|place| packed.pair(place).0.to_vec()));
+                let header = packed.header_after(-(gone.len() as isize), true);
+                self.splice(0, last.end, &header);
+            }
+            EitherMut::Boxed(large) => large.take_expired(now_ms, max, &mut out),
+        }
+        out
+    }
+
+    /// Fields and values that are not gone: in the order of HGETALL when small, else in no order.
+    pub fn iter(&self, now_ms: i64) -> impl Iterator<Item = (Item<'_>, Item<'_>)> {
+        self.iter_all()
+            .filter(move |(_, _, deadline)| deadline.is_none_or(|at| at > now_ms))
+            .map(|(field, value, _)| (field, value))
+    }
+
+    /// Every field with its value and deadline, gone or not.
+    pub fn iter_all(&self) -> impl Iterator<Item = (Item<'_>, Item<'_>, Option<i64>)> {
+        let (small, large) = match self.0.get() {
+            Either::Bytes(bytes) => (Some(Packed(bytes)), None),
+            Either::Boxed(large) => (None, Some(large)),
+        };
+        let small = small.into_iter().flat_map(|packed| {
+            packed.places().map(move |place| {
+                let (field, value) = packed.pair(&place);
+                (field, value, place.deadline)
+            })
+        });
+        let large = large.into_iter().flat_map(|large| large.table.iter()).map(|pair| {
+            let (field, value) = pair.both();
+            (Item::Bytes(field), Item::Bytes(value), pair.stamp())
+        });
+        small.chain(large)
+    }
+
+    /// Visits about `count` fields that are not gone, from `cursor` on; the cursor to go on with,
+    /// 0 at the end. A small hash is visited whole.
+    pub fn scan(
+        &self,
+        cursor: u64,
+        count: usize,
+        now_ms: i64,
+        mut visit: impl FnMut(Item<'_>, Item<'_>),
+    ) -> u64 {
+        match self.0.get() {
+            Either::Bytes(_) => {
+                self.iter(now_ms).for_each(|(field, value)| visit(field, value));
+                0
+            }
+            Either::Boxed(large) => large.scan(cursor, count, |pair| {
+                if !Large::is_gone(pair, now_ms) {
+                    visit(Item::Bytes(pair.first()), Item::Bytes(pair.second()));
+                }
+            }),
+        }
+    }
+
+    /// Frees a bounded piece; false when nothing was left.
+    pub fn pop_chunk(&mut self) -> bool {
+        match self.0.get_mut() {
+            EitherMut::Boxed(large) => {
+                if large.pop_chunk() {
+                    return true;
+                }
+                *self = Hash::new();
+                false
+            }
+            EitherMut::Bytes(_) => {
+                let some = !self.is_empty();
+                *self = Hash::new();
+                some
+            }
+        }
+    }
+
+    /// A small hash as files carry it: field and value in turns, and each field's deadline (0 for
+    /// none) when the encoding is "listpackex". `None` for a large hash.
+    pub fn listpack(&self) -> Option<Listpack> {
+        let Either::Bytes(bytes) = self.0.get() else { return None };
+        let (packed, mut out) = (Packed(bytes), Listpack::with_capacity(bytes.len() * 2));
+        for place in packed.places() {
+            let (field, value) = packed.pair(&place);
+            field.with_bytes(|field| out.push_back(field));
+            value.with_bytes(|value| out.push_back(value));
+            if packed.is_dated() {
+                out.push_back_int(place.deadline.unwrap_or(0));
+            }
+        }
+        Some(out)
+    }
+
+    /// Panics when an invariant is broken.
+    pub fn check(&self) {
+        match self.0.get() {
+            Either::Bytes(bytes) => Packed(bytes).check(),
+            Either::Boxed(large) => large.check(),
+        }
+    }
+}
+
+fn find(bytes: &[u8], field: &[u8]) -> Option<packed::Place> {
+    let mut cell = Cells::new();
+    packed::write_text(field, &mut cell);
+    Packed(bytes).find(&cell)
+}
+
+impl Deadline {
+    fn after(self, before: Option<i64>) -> Option<i64> {
+        match self {
+            Deadline::Clear => None,
+            Deadline::Keep => before,
+            Deadline::At(at) => Some(at),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A large hash: a table of field and value in one block each, deadlines stamped on the blocks.
+//!
+//! Invariant: `order` has exactly the pairs (deadline, hash of the field) of all stamped fields,
+//! so the fields whose time has come are found without a scan; `pair_bytes` is the heap memory of
+//! all blocks.
+
+use crate::types::limits::HashKey;
+use crate::types::table::Table;
+use crate::types::thin::ThinPair;
+use std::collections::BTreeSet;
+
+/// Bytes that a deadline takes in the ordered set, on average.
+const ORDER_BYTES: usize = 28;
+
+#[derive(Clone, Debug)]
+pub(super) struct Large {
+    pub(super) table: Table<ThinPair>,
+    pub(super) order: BTreeSet<(i64, u64)>,
+    pair_bytes: usize,
+    hash_key: HashKey,
+}
+
+impl Large {
+    pub(super) fn new(hash_key: HashKey) -> Self {
+        Large { table: Table::new(), order: BTreeSet::new(), pair_bytes: 0, hash_key }
+    }
+
+    fn hash(&self, field: &[u8]) -> u64 {
+        self.hash_key.hash(field)
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.table.heap_bytes() + self.pair_bytes + self.order.len() * ORDER_BYTES
+    }
+
+    pub(super) fn find(&self, field: &[u8]) -> Option<&ThinPair> {
+        self.table.find(self.hash(field), |pair| pair.first() == field)
+    }
+
+    /// Replaces the pair of the same field or adds it; whether it was added.
+    pub(super) fn put(&mut self, pair: ThinPair) -> bool {
+        let hash = self.hash(pair.first());
+        self.pair_bytes += pair.heap_bytes();
+        let (stamp, mut before) = (pair.stamp(), None);
+        let found = self.table.find_mut(hash, |there| there.first() == pair.first());
+        let added = found.is_none();
+        match found {
+            Some(there) => {
+                before = there.stamp();
+                self.pair_bytes -= there.heap_bytes();
+                *there = pair;
+            }
+            None => {
+                let hash_key = self.hash_key;
+                self.table.insert(hash, pair, |pair| hash_key.hash(pair.first()));
+            }
+        }
+        if before != stamp {
+            self.forget(before, hash);
+            self.order.extend(stamp.map(|at| (at, hash)));
+        }
+        added
+    }
+
+    pub(super) fn remove(&mut self, field: &[u8]) -> Option<ThinPair> {
+        let hash = self.hash(field);
+        let pair = self.table.remove(hash, |pair| pair.first() == field)?;
+        self.pair_bytes -= pair.heap_bytes();
+        self.forget(pair.stamp(), hash);
+        Some(pair)
+    }
+
+    /// Takes a deadline out of the order, unless another field has the same and the same hash.
+    fn forget(&mut self, deadline: Option<i64>, hash: u64) {
+        let Some(at) = deadline else { return };
+        let hash_key = self.hash_key;
+        let same =
+            |pair: &ThinPair| pair.stamp() == Some(at) && hash_key.hash(pair.first()) == hash;
+        if self.table.find(hash, same).is_none() {
+            self.order.remove(&(at, hash));
+        }
+    }
+
+    /// Takes out up to `max` fields whose time has come (a few more when hashes collide).
+    pub(super) fn take_expired(&mut self, now_ms: i64, max: usize, out: &mut Vec<Vec<u8>>) {
+        let hash_key = self.hash_key;
+        while let Some(&(at, hash)) = self.order.first() {
+            if at > now_ms || out.len() >= max {
+                return;
+            }
+            self.order.pop_first();
+            let same =
+                |pair: &ThinPair| pair.stamp() == Some(at) && hash_key.hash(pair.first()) == hash;
+            while let Some(pair) = self.table.remove(hash, same) {
+                self.pair_bytes -= pair.heap_bytes();
+                out.push(pair.first().to_vec());
+            }
+        }
+    }
+
+    /// Frees a bounded piece; false when there was nothing.
+    pub(super) fn pop_chunk(&mut self) -> bool {
+        let Some(pairs) = self.table.pop_segment() else { return false };
+        self.pair_bytes -= pairs.iter().map(ThinPair::heap_bytes).sum::<usize>();
+        for _ in 0..pairs.len() {
+            self.order.pop_first();
+        }
+        true
+    }
+
+    pub(super) fn scan(&self, cursor: u64, count: usize, visit: impl FnMut(&ThinPair)) -> u64 {
+        self.table.scan(cursor, count, |pair| self.hash(pair.first()), visit)
+    }
+
+    pub(super) fn is_gone(pair: &ThinPair, now_ms: i64) -> bool {
+        pair.stamp().is_some_and(|at| at <= now_ms)
+    }
+
+    pub(super) fn check(&self) {
+        let bytes: usize = self.table.iter().map(ThinPair::heap_bytes).sum();
+        assert_eq!(bytes, self.pair_bytes);
+        assert_eq!(self.table.iter().count(), self.table.len());
+        let stamps = self.table.iter().filter_map(|pair| pair.stamp().zip(Some(pair.first())));
+        let order: BTreeSet<_> = stamps.map(|(at, field)| (at, self.hash(field))).collect();
+        assert_eq!(order, self.order);
+        let found = |pair: &ThinPair| self.find(pair.first()).is_some();
+        assert!(self.table.iter().all(found));
+    }
+}
