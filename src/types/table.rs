@@ -14,6 +14,7 @@
 //! A scan goes in the order of the full hash, so its cursor is a place that no split, merge or
 //! growth moves: what is there from start to end is returned once, whatever happens in between.
 
+mod buckets;
 mod scan;
 mod segment;
 #[cfg(test)]
@@ -21,7 +22,8 @@ mod tests;
 
 use super::alloc::class;
 use super::thin;
-use segment::{size_of_at_least, Place, Segment, LARGEST};
+use buckets::{row_len_at_least, LARGEST};
+use segment::{Place, Segment};
 
 /// A hash table for items of 8 bytes (`N` = 6) or 16 bytes (`N` = 7) that grows by splitting
 /// small segments. `N` is the number of slots of a bucket.
@@ -149,8 +151,8 @@ impl<T, const N: usize> Table<T, N> {
 
     /// All items, in no order that means anything.
     pub fn iter(&self) -> Iter<'_, T, N> {
-        let (buckets, slots) = (Default::default(), Default::default());
-        Iter { segments: self.segments.iter(), buckets, slots, left: self.len }
+        let slots = Default::default();
+        Iter { segments: &self.segments, bucket: 0, slots, left: self.len }
     }
 
     /// Every item with the same probability.
@@ -177,6 +179,7 @@ impl<T, const N: usize> Table<T, N> {
             }
             self.bucket_bytes -= segment.heap_bytes();
             let items: Vec<T> = segment.drain().into_iter().map(|(_, item)| item).collect();
+            segment.buckets.resize(0);
             self.len -= items.len();
             return Some(items);
         }
@@ -243,8 +246,9 @@ impl<T, const N: usize> Table<T, N> {
 /// All items of a table; it knows how many are left.
 #[derive(Clone, Debug)]
 pub struct Iter<'a, T, const N: usize> {
-    segments: std::slice::Iter<'a, Segment<T, N>>,
-    buckets: std::slice::Iter<'a, segment::Bucket<T, N>>,
+    segments: &'a [Segment<T, N>],
+    /// The next bucket of the first segment.
+    bucket: usize,
     slots: std::slice::Iter<'a, Option<T>>,
     left: usize,
 }
@@ -259,9 +263,13 @@ impl<'a, T, const N: usize> Iterator for Iter<'a, T, N> {
                 self.left -= 1;
                 return Some(item);
             }
-            match self.buckets.next() {
-                Some(bucket) => self.slots = bucket.slots(),
-                None => self.buckets = self.segments.next()?.buckets.iter(),
+            let (segment, others) = self.segments.split_first()?;
+            match segment.buckets.get(self.bucket) {
+                Some(bucket) => {
+                    self.slots = bucket.slots.iter();
+                    self.bucket += 1;
+                }
+                None => (self.segments, self.bucket) = (others, 0),
             }
         }
     }
@@ -316,23 +324,17 @@ impl<T, const N: usize> Table<T, N> {
     /// Splits a segment into the halves of its range.
     fn split(&mut self, number: usize, rehash: &impl Fn(&T) -> u64) {
         let segment = &mut self.segments[number];
-        let (prefix, depth) = (segment.prefix, segment.depth);
+        let depth = segment.depth;
         self.bucket_bytes -= segment.heap_bytes();
-        let mut low = Vec::with_capacity(segment.len as usize);
-        let mut high = Vec::with_capacity(segment.len as usize);
-        for (_, item) in segment.drain() {
-            let hash = rehash(&item);
-            let tag = ((hash << (depth + 1)) >> 48) as u16;
-            let half = if (hash << depth) >> 63 == 0 { &mut low } else { &mut high };
-            half.push((tag, item));
-        }
-        let low = Segment::build(prefix, depth + 1, low);
-        let high = Segment::build(prefix | 1 << (63 - depth), depth + 1, high);
-        self.bucket_bytes += low.heap_bytes() + high.heap_bytes();
-        self.widest = self.widest.max(low.buckets.len()).max(high.buckets.len());
-        self.segments[number] = low;
+        let upper = segment.split(rehash);
+        self.bucket_bytes += segment.heap_bytes() + upper.heap_bytes();
+        self.widest = self.widest.max(segment.buckets.len()).max(upper.buckets.len());
         let added = self.segments.len();
-        self.segments.push(high);
+        if added == self.segments.capacity() {
+            // Segments are large: a quarter more is room enough.
+            self.segments.reserve_exact(added.div_ceil(4));
+        }
+        self.segments.push(upper);
         if depth == self.depth {
             self.double_directory();
         }
@@ -368,7 +370,7 @@ impl<T, const N: usize> Table<T, N> {
         if self.depth > 0 && self.merge(number) {
             return;
         }
-        let enough = size_of_at_least((len * 4).div_ceil(N * 3));
+        let enough = row_len_at_least((len * 4).div_ceil(N * 3));
         if enough < self.segments[number].buckets.len() {
             self.resize(number, enough);
         }
@@ -387,19 +389,16 @@ impl<T, const N: usize> Table<T, N> {
         if other.depth != segment.depth || !fits {
             return false;
         }
-        let (low, high) = if segment.prefix & bit == 0 { (number, buddy) } else { (buddy, number) };
         self.bucket_bytes -= segment.heap_bytes() + other.heap_bytes();
-        let empty = || Segment::new(0, 0);
-        let low_half = std::mem::replace(&mut self.segments[low], empty());
-        let high_half = std::mem::replace(&mut self.segments[high], empty());
-        let merged = Segment::merged(low_half, high_half);
-        self.bucket_bytes += merged.heap_bytes();
-        self.widest = self.widest.max(merged.buckets.len());
-        self.segments[low] = merged;
-        self.point_at(low);
-        self.segments.swap_remove(high);
-        if high < self.segments.len() {
-            self.point_at(high);
+        let other = std::mem::replace(&mut self.segments[buddy], Segment::new(0, 0));
+        let segment = &mut self.segments[number];
+        segment.merge(other);
+        self.bucket_bytes += segment.heap_bytes();
+        self.widest = self.widest.max(segment.buckets.len());
+        self.point_at(number);
+        self.segments.swap_remove(buddy);
+        if buddy < self.segments.len() {
+            self.point_at(buddy);
         }
         self.halve_directory();
         true

@@ -1,8 +1,7 @@
 //! One segment of a [`Table`](super::Table): up to 64 buckets that grow, shrink and split alone.
 //!
-//! A bucket is one or two cache lines: a 16-bit tag for each slot, the slots, and two bytes about
-//! them. The tag is made of the 16 bits of the hash that follow the segment's own prefix, so that
-//! tags stand in hash order; `home = tag * buckets / 65536` is the bucket that an item belongs to.
+//! An item's tag is made of the 16 bits of the hash that follow the segment's own prefix, so that
+//! tags stand in hash order; `home = tag * buckets / 65536` is the bucket that it belongs to.
 //! An item that finds its home full goes to one of the next three buckets (wrapping), and the home
 //! remembers how many are away and how far, so that a miss nearly always ends in one cache line.
 //! Because the home follows from the tag, a segment is rebuilt with another number of buckets
@@ -11,119 +10,14 @@
 //! Two halves merge without hashes too: the bit that told them apart goes in front of the tag, and
 //! the tag's last bit falls off.
 
-use crate::types::alloc::class;
-
-/// Numbers of buckets; their bytes fill the allocator's classes.
-const SIZES: [usize; 20] =
-    [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, LARGEST];
-
-/// Buckets of a segment that is about to split.
-pub(super) const LARGEST: usize = 64;
+use super::buckets::{row_len_at_least, Row, LARGEST};
 
 /// An item is at home or at most this many buckets further, unless the hashes are very uneven.
 const REACH: usize = 3;
 
-/// In `Bucket::away`: the low five bits count items of this home that are elsewhere (31 stands for
-/// "31 or more" until the next rebuild), the others say how far the farthest went.
-const COUNT_BITS: u32 = 5;
-const MANY: u8 = 31;
-/// The distance that stands for "anywhere in the segment".
-const ANYWHERE: u8 = 7;
-
-#[derive(Clone, Debug)]
-#[repr(C, align(64))]
-pub(super) struct Bucket<T, const N: usize> {
-    tags: [u16; N],
-    used: u8,
-    away: u8,
-    slots: [Option<T>; N],
-}
-
-impl<T, const N: usize> Bucket<T, N> {
-    const FULL: u8 = {
-        assert!(N >= 1 && N <= 8);
-        (0xff_u16 >> (8 - N)) as u8
-    };
-
-    fn new() -> Self {
-        Bucket { tags: [0; N], used: 0, away: 0, slots: [const { None }; N] }
-    }
-
-    /// Bit `i` is set when slot `i` holds an item with this tag.
-    #[inline(always)]
-    fn matches(&self, tag: u16) -> u8 {
-        let mut mask = 0;
-        for (slot, &other) in self.tags.iter().enumerate() {
-            mask |= u8::from(other == tag) << slot;
-        }
-        mask & self.used
-    }
-
-    #[inline(always)]
-    fn seek(&self, tag: u16, same: &mut impl FnMut(&T) -> bool) -> Option<usize> {
-        let mut mask = self.matches(tag);
-        while mask != 0 {
-            let slot = mask.trailing_zeros() as usize;
-            if self.slots[slot].as_ref().is_some_and(&mut *same) {
-                return Some(slot);
-            }
-            mask &= mask - 1;
-        }
-        None
-    }
-
-    fn put(&mut self, tag: u16, item: T) -> Result<(), T> {
-        let free = !self.used & Self::FULL;
-        if free == 0 {
-            return Err(item);
-        }
-        let slot = free.trailing_zeros() as usize;
-        self.tags[slot] = tag;
-        self.slots[slot] = Some(item);
-        self.used |= 1 << slot;
-        Ok(())
-    }
-
-    fn has_room(&self) -> bool {
-        self.used != Self::FULL
-    }
-
-    fn take(&mut self, slot: usize) -> Option<T> {
-        self.used &= !(1 << slot);
-        self.slots[slot].take()
-    }
-
-    fn note_away(&mut self, distance: usize) {
-        let distance = if distance > REACH { ANYWHERE } else { distance as u8 };
-        let far = (self.away >> COUNT_BITS).max(distance);
-        let count = ((self.away & MANY) + 1).min(MANY);
-        self.away = far << COUNT_BITS | count;
-    }
-
-    fn note_back(&mut self) {
-        match self.away & MANY {
-            MANY => {}
-            1 => self.away = 0,
-            _ => self.away -= 1,
-        }
-    }
-
-    /// How many buckets after this one may hold items of this home.
-    fn reach(&self, buckets: usize) -> usize {
-        match self.away >> COUNT_BITS {
-            ANYWHERE => buckets - 1,
-            far => far as usize,
-        }
-    }
-
-    pub(super) fn slots(&self) -> std::slice::Iter<'_, Option<T>> {
-        self.slots.iter()
-    }
-}
-
 #[derive(Clone, Debug)]
 pub(super) struct Segment<T, const N: usize> {
-    pub(super) buckets: Box<[Bucket<T, N>]>,
+    pub(super) buckets: Row<T, N>,
     /// The first hash of this segment's range: `depth` bits, then zeros.
     pub(super) prefix: u64,
     pub(super) len: u32,
@@ -134,32 +28,43 @@ pub(super) struct Segment<T, const N: usize> {
 /// Where an item lies: bucket and slot.
 pub(super) type Place = (usize, usize);
 
-/// The smallest number of buckets that a segment may have and that is not below `buckets`.
-/// Beyond the largest (only very uneven hashes lead there) it doubles.
-pub(super) fn size_of_at_least(buckets: usize) -> usize {
-    let fits = SIZES.into_iter().find(|&size| size >= buckets);
-    fits.unwrap_or_else(|| buckets.next_power_of_two())
+/// A list for items on their way. Few sizes, so that the allocator has a block at hand.
+fn scratch<T>(len: u32) -> Vec<(u16, T)> {
+    Vec::with_capacity(len.next_power_of_two() as usize)
 }
 
 impl<T, const N: usize> Segment<T, N> {
     pub(super) fn new(prefix: u64, depth: u8) -> Self {
-        Segment { buckets: Box::default(), prefix, len: 0, depth }
+        Segment { buckets: Row::new(), prefix, len: 0, depth }
     }
 
-    /// A segment with room for these `(tag, item)` and a tenth more.
-    pub(super) fn build(prefix: u64, depth: u8, items: Vec<(u16, T)>) -> Self {
-        let mut segment = Segment::new(prefix, depth);
-        segment.refill((items.len() * 10).div_ceil(N * 9), items);
-        segment
+    /// Takes the items of the other half of the parent's range in.
+    pub(super) fn merge(&mut self, mut other: Self) {
+        let high = other.prefix > self.prefix;
+        let bits = if high { (0, 0x8000) } else { (0x8000, 0) };
+        let mut items = self.drain();
+        items.iter_mut().for_each(|(tag, _)| *tag = bits.0 | *tag >> 1);
+        items.extend(other.drain().into_iter().map(|(tag, item)| (bits.1 | tag >> 1, item)));
+        self.prefix = self.prefix.min(other.prefix);
+        self.depth -= 1;
+        self.fill(items);
     }
 
-    /// Two halves of one range as one segment.
-    pub(super) fn merged(mut low: Self, mut high: Self) -> Self {
-        let halves = [(0, low.drain()), (0x8000, high.drain())];
-        let shifted = halves.into_iter().flat_map(|(bit, items)| {
-            items.into_iter().map(move |(tag, item)| (bit | tag >> 1, item))
-        });
-        Self::build(low.prefix, low.depth - 1, shifted.collect())
+    /// Keeps the lower half of the range, returns the upper half. `rehash` gives an item's hash.
+    pub(super) fn split(&mut self, rehash: impl Fn(&T) -> u64) -> Self {
+        let depth = self.depth;
+        let mut low = scratch(self.len);
+        let mut high = scratch(self.len);
+        for (_, item) in self.drain() {
+            let hash = rehash(&item) << depth;
+            let half = if hash >> 63 == 0 { &mut low } else { &mut high };
+            half.push(((hash << 1 >> 48) as u16, item));
+        }
+        let mut upper = Segment::new(self.prefix | 1 << (63 - depth), depth + 1);
+        self.depth += 1;
+        self.fill(low);
+        upper.fill(high);
+        upper
     }
 
     /// The 16 bits of `hash` that follow the prefix.
@@ -179,7 +84,7 @@ impl<T, const N: usize> Segment<T, N> {
 
     /// Heap memory of the buckets.
     pub(super) fn heap_bytes(&self) -> usize {
-        class(size_of_val(&*self.buckets))
+        self.buckets.heap_bytes()
     }
 
     #[inline(always)]
@@ -257,7 +162,7 @@ impl<T, const N: usize> Segment<T, N> {
     fn count_placed(&mut self, home: usize, distance: usize) {
         self.len += 1;
         if distance > 0 {
-            self.buckets[home].note_away(distance);
+            self.buckets[home].note_away(distance, REACH);
         }
     }
 
@@ -294,7 +199,7 @@ impl<T, const N: usize> Segment<T, N> {
                 self.buckets[own].note_back();
             }
             let distance = self.wrap(to + buckets - own);
-            self.buckets[own].note_away(distance);
+            self.buckets[own].note_away(distance, REACH);
         }
     }
 
@@ -365,32 +270,36 @@ impl<T, const N: usize> Segment<T, N> {
         })
     }
 
-    /// Empties the segment into a list of `(tag, item)`.
+    /// Empties the segment into a list of `(tag, item)`; its buckets stay.
     pub(super) fn drain(&mut self) -> Vec<(u16, T)> {
-        let mut items = Vec::with_capacity(self.len as usize);
-        for bucket in std::mem::take(&mut self.buckets) {
-            for (tag, slot) in bucket.tags.into_iter().zip(bucket.slots) {
-                items.extend(slot.map(|item| (tag, item)));
-            }
+        let mut items = scratch(self.len);
+        for at in 0..self.buckets.len() {
+            self.buckets[at].drain_into(&mut items);
         }
         self.len = 0;
         items
     }
 
-    /// Moves all items into new buckets, at least `buckets` of them.
+    /// Moves all items into other buckets, at least `buckets` of them.
     pub(super) fn resize(&mut self, buckets: usize) {
         let items = self.drain();
         self.refill(buckets, items);
     }
 
+    /// Puts these items, with about a tenth more room, in the place of what was there.
+    pub(super) fn fill(&mut self, items: Vec<(u16, T)>) {
+        self.drain();
+        self.refill((items.len() * 10).div_ceil(N * 9), items);
+    }
+
     fn refill(&mut self, buckets: usize, mut items: Vec<(u16, T)>) {
-        let mut size = if buckets == 0 { 0 } else { size_of_at_least(buckets) };
+        let mut len = if buckets == 0 { 0 } else { row_len_at_least(buckets) };
         loop {
-            self.buckets = (0..size).map(|_| Bucket::new()).collect();
+            self.buckets.resize(len);
             let Err(item) = self.place_all(&mut items) else { return };
             items.push(item);
             items.append(&mut self.drain());
-            size = size_of_at_least(size + 1);
+            len = row_len_at_least(len + 1);
         }
     }
 
@@ -410,7 +319,8 @@ impl<T, const N: usize> Segment<T, N> {
     pub(super) fn check(&self, hash: impl Fn(&T) -> u64) {
         let mut away = vec![0usize; self.buckets.len()];
         let mut len = 0;
-        for (at, bucket) in self.buckets.iter().enumerate() {
+        for at in 0..self.buckets.len() {
+            let bucket = &self.buckets[at];
             for slot in 0..N {
                 assert_eq!(bucket.slots[slot].is_some(), bucket.used >> slot & 1 == 1);
                 let Some(item) = &bucket.slots[slot] else { continue };
@@ -426,9 +336,10 @@ impl<T, const N: usize> Segment<T, N> {
             }
         }
         assert_eq!(len, self.len as usize);
-        for (bucket, away) in self.buckets.iter().zip(away) {
-            let noted = (bucket.away & MANY) as usize;
-            assert!(noted == away || noted == MANY as usize, "{noted} noted, {away} are away");
+        for (at, away) in away.into_iter().enumerate() {
+            let many = super::buckets::MANY as usize;
+            let noted = self.buckets[at].away as usize & many;
+            assert!(noted == away || noted == many, "{noted} noted, {away} are away");
         }
     }
 }

@@ -26,7 +26,7 @@ impl<const N: usize> Table<Item, N> {
         let mut covered = 0u128;
         for (number, segment) in self.segments.iter().enumerate() {
             segment.check(&hash);
-            bucket_bytes += class(size_of_val(&*segment.buckets));
+            bucket_bytes += segment.buckets.heap_bytes();
             assert!(segment.depth <= self.depth);
             assert!(segment.buckets.len() <= self.widest);
             covered += 1 << (64 - segment.depth);
@@ -106,8 +106,8 @@ fn empty_owns_nothing_and_one_item_one_bucket() {
     assert_eq!(table.heap_bytes(), 0);
     table.insert(spread(&item(9)), item(9), spread);
     assert_eq!(table.heap_bytes(), 64 + size_of::<Segment<Item, 6>>());
-    assert_eq!(size_of::<segment::Bucket<Item, 6>>(), 64);
-    assert_eq!(size_of::<segment::Bucket<(Item, u64), 7>>(), 128);
+    assert_eq!(size_of::<buckets::Bucket<Item, 6>>(), 64);
+    assert_eq!(size_of::<buckets::Bucket<(Item, u64), 7>>(), 128);
 }
 
 #[test]
