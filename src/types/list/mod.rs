@@ -190,6 +190,17 @@ impl List {
         }
     }
 
+    /// Moves the element at one end to an end of the same list; returns it.
+    pub fn rotate(&mut self, from: End, to: End, limits: &Limits) -> Option<Vec<u8>> {
+        let text = match &mut self.0 {
+            Body::Small(_) => self.pop(from, limits, |item| item.to_vec())?,
+            Body::Large(quick) => quick.pop(from, |item| item.to_vec())?,
+        };
+        self.push(to, &text, limits);
+        self.shrink(limits);
+        Some(text)
+    }
+
     /// Exchanges the element with this index, with -1 for the last; whether there is one.
     pub fn set(&mut self, index: i64, text: &[u8], limits: &Limits) -> bool {
         // Redis: even an index outside lets the list grow large.

@@ -42,7 +42,7 @@ impl Pair {
         let (list, model, limits) = (&mut self.list, &mut self.model, &self.limits);
         let t = text(rng);
         let index = rng.random_range(0..=model.len());
-        match rng.random_range(if shrinking { 5 } else { 0 }..16) {
+        match rng.random_range(if shrinking { 5 } else { 0 }..18) {
             0..3 => {
                 let end = end(rng);
                 list.push(end, &t, limits);
@@ -112,6 +112,17 @@ impl Pair {
                 list.remove_range(index, count, limits);
                 let stop = (index + count).min(model.len());
                 model.drain(index..stop);
+            }
+            15 => {
+                let (from, to) = (end(rng), end(rng));
+                let got = list.rotate(from, to, limits);
+                let wanted =
+                    if from == End::Left { model.pop_front() } else { model.pop_back() };
+                assert_eq!(got, wanted);
+                match to {
+                    End::Left => got.into_iter().for_each(|t| model.push_front(t)),
+                    End::Right => model.extend(got),
+                }
             }
             _ => self.compare(rng, index, &t),
         }
