@@ -116,8 +116,7 @@ impl Pair {
             15 => {
                 let (from, to) = (end(rng), end(rng));
                 let got = list.rotate(from, to, limits);
-                let wanted =
-                    if from == End::Left { model.pop_front() } else { model.pop_back() };
+                let wanted = if from == End::Left { model.pop_front() } else { model.pop_back() };
                 assert_eq!(got, wanted);
                 match to {
                     End::Left => got.into_iter().for_each(|t| model.push_front(t)),
