@@ -14,7 +14,7 @@ use crate::types::alloc::class;
 use std::mem::size_of;
 
 /// A consumer within its group, for as long as it is not deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConsumerId(u32);
 
 /// An entry that was delivered and not acknowledged.
@@ -185,6 +185,14 @@ impl Group {
         let pending = self.pending.remove(&entry)?;
         self.change_set(pending.consumer, |set| set.remove(&entry));
         Some(pending)
+    }
+
+    /// The owner of a pending entry has received it once more.
+    pub fn redeliver(&mut self, entry: StreamId, now_ms: i64) {
+        if let Some(pending) = self.pending.find_mut(&entry) {
+            pending.delivered_ms = now_ms;
+            pending.deliveries = pending.deliveries.wrapping_add(1);
+        }
     }
 
     /// Heap memory of the group.

@@ -121,6 +121,12 @@ impl Stream {
         Some(group)
     }
 
+    /// A stream that holds nothing but a removed group, to be freed in pieces.
+    pub fn of_group(group: Group) -> Stream {
+        let group_bytes = group.heap_bytes();
+        Stream { groups: vec![group], group_bytes, ..Stream::default() }
+    }
+
     /// OBJECT ENCODING's word.
     pub fn encoding(&self) -> &'static str {
         "stream"
@@ -188,6 +194,24 @@ impl Deref for GroupEdit<'_> {
 impl DerefMut for GroupEdit<'_> {
     fn deref_mut(&mut self) -> &mut Group {
         self.group
+    }
+}
+
+impl GroupEdit<'_> {
+    /// The group has delivered everything up to `id`, the entry after those it had delivered.
+    /// Keeps count of what was read as long as no gap makes that impossible.
+    pub fn advance_to(&mut self, id: StreamId) {
+        let entries = self.entries;
+        match self.group.entries_read {
+            Some(read) if !entries.has_tombstone_from(self.group.last_id) => {
+                self.group.entries_read = Some(read.wrapping_add(1));
+            }
+            _ if entries.entries_added() > 0 => {
+                self.group.entries_read = entries.entries_read_at(id);
+            }
+            _ => {}
+        }
+        self.group.last_id = id;
     }
 }
 
