@@ -4,6 +4,7 @@
 //! are private to it.
 
 pub mod alloc;
+pub mod bits;
 pub mod compact;
 pub mod geohash;
 pub mod glob;
