@@ -14,6 +14,7 @@ mod gather;
 mod large;
 mod node;
 mod packed;
+mod random;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -27,7 +28,6 @@ use super::limits::Limits;
 use super::thin::ThinRef;
 use large::Large;
 use packed::Packed;
-use rand::Rng;
 use std::fmt;
 
 /// A sorted set.
@@ -282,14 +282,6 @@ impl SortedSet {
         match &self.0 {
             Small(packed) => packed.at(rank),
             Ordered(_) => self.range(rank, rank.saturating_add(1), false).next(),
-        }
-    }
-
-    /// A member, each with the same probability.
-    pub fn random(&self, rng: &mut impl Rng) -> Option<(Item<'_>, f64)> {
-        match self.len() {
-            0 => None,
-            len => self.at(rng.random_range(0..len)),
         }
     }
 

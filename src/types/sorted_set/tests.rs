@@ -2,7 +2,7 @@
 
 use super::*;
 use rand::rngs::SmallRng;
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use std::collections::{BTreeSet, HashMap};
 
 /// A total order on scores as integers in which -0 equals 0.
@@ -351,5 +351,25 @@ fn gathered_members_come_out_in_order() {
         agree(&set, &model, &mut rng);
         set.shrink_to_fit(&limits);
         agree(&set, &model, &mut rng);
+    }
+}
+
+#[test]
+fn distinct_random_members_are_distinct() {
+    let limits = Limits { zset_max_listpack_entries: 10, ..Limits::default() };
+    let mut rng = SmallRng::seed_from_u64(5);
+    for size in [0, 1, 10, 300] {
+        let mut set = SortedSet::new();
+        for n in 0..size {
+            set.insert(format!("m{n}").as_bytes(), f64::from(n / 3), &limits);
+        }
+        for count in [0, 1, 5, 20, 200, 299, 300, 1000] {
+            let mut met = HashMap::new();
+            set.random_distinct(count, &mut rng, |item, score| {
+                met.insert(item.to_vec(), score);
+            });
+            assert_eq!(met.len(), count.min(set.len()));
+            assert!(met.iter().all(|(member, score)| set.score(member) == Some(*score)));
+        }
     }
 }
