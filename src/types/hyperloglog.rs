@@ -424,7 +424,8 @@ fn murmur64a(bytes: &[u8]) -> u64 {
 /// Otmar Ertl's estimator ("New cardinality estimation algorithms for HyperLogLog sketches",
 /// arXiv:1702.01284) on the number of registers of each value.
 fn estimate(histogram: &[u32; 64]) -> u64 {
-    const ALPHA: f64 = 0.721347520444481703680;
+    // 1 / (2 ln 2)
+    const ALPHA: f64 = 0.721_347_520_444_481_7;
     let registers = REGISTERS as f64;
     let full = f64::from(histogram[RUN_BITS + 1]);
     let mut z = registers * tau((registers - full) / registers);

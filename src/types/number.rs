@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn fixed_digits() {
         let mut out = Vec::new();
-        for value in [0.0, 166274.15156960039, 0.00004, -1.5, 0.0625] {
+        for value in [0.0, 166_274.151_569_600_4, 0.00004, -1.5, 0.0625] {
             format_fixed(value, 4, &mut out);
             out.push(b' ');
         }

@@ -52,7 +52,7 @@ impl Hash {
 
     /// Fields, those that are gone but not yet reclaimed included.
     pub fn len(&self) -> usize {
-        match self.0.get() {
+        match self.0.held() {
             Either::Bytes(bytes) => Packed(bytes).len(),
             Either::Boxed(large) => large.table.len(),
         }
@@ -65,7 +65,7 @@ impl Hash {
 
     /// Fields that are not gone.
     pub fn live_len(&self, now_ms: i64) -> usize {
-        let gone = match self.0.get() {
+        let gone = match self.0.held() {
             Either::Bytes(bytes) if !Packed(bytes).is_dated() => 0,
             Either::Bytes(bytes) => {
                 Packed(bytes).places().take_while(|place| place.is_gone(now_ms)).count()
@@ -77,7 +77,7 @@ impl Hash {
 
     /// OBJECT ENCODING's word.
     pub fn encoding(&self) -> &'static str {
-        match self.0.get() {
+        match self.0.held() {
             Either::Bytes(bytes) if Packed(bytes).is_dated() => "listpackex",
             Either::Bytes(_) => "listpack",
             Either::Boxed(_) => "hashtable",
@@ -86,14 +86,14 @@ impl Hash {
 
     /// Heap memory below the value, by allocator classes.
     pub fn heap_bytes(&self) -> usize {
-        let large = if let Either::Boxed(large) = self.0.get() { large.heap_bytes() } else { 0 };
+        let large = if let Either::Boxed(large) = self.0.held() { large.heap_bytes() } else { 0 };
         self.0.heap_bytes() + large
     }
 
     /// The value of a field.
     #[inline]
     pub fn get(&self, field: &[u8], now_ms: i64) -> Option<Item<'_>> {
-        match self.0.get() {
+        match self.0.held() {
             Either::Bytes(bytes) => {
                 let place = find(bytes, field).filter(|place| !place.is_gone(now_ms))?;
                 Some(Packed(bytes).value(&place))
@@ -112,7 +112,7 @@ impl Hash {
 
     /// The deadline of a field; `None` without the field, `Some(None)` without a deadline.
     pub fn deadline(&self, field: &[u8], now_ms: i64) -> Option<Option<i64>> {
-        let deadline = match self.0.get() {
+        let deadline = match self.0.held() {
             Either::Bytes(bytes) => find(bytes, field)?.deadline,
             Either::Boxed(large) => large.find(field)?.stamp(),
         };
@@ -121,7 +121,7 @@ impl Hash {
 
     /// The soonest deadline of any field.
     pub fn next_deadline(&self) -> Option<i64> {
-        match self.0.get() {
+        match self.0.held() {
             Either::Bytes(bytes) => Packed(bytes).places().next()?.deadline,
             Either::Boxed(large) => large.order.first().map(|&(at, _)| at),
         }
@@ -145,7 +145,7 @@ impl Hash {
         limits: &Limits,
     ) -> bool {
         self.prepare(0, field.len().max(value.len()), limits);
-        let fresh = match self.0.get_mut() {
+        let fresh = match self.0.held_mut() {
             EitherMut::Bytes(_) => self.set_packed(field, value, deadline, now_ms),
             EitherMut::Boxed(large) => {
                 let live = large.find(field).filter(|pair| !Large::is_gone(pair, now_ms));
@@ -155,7 +155,7 @@ impl Hash {
             }
         };
         let too_many = |bytes| Packed(bytes).len() > limits.hash_max_listpack_entries;
-        if matches!(self.0.get(), Either::Bytes(bytes)
+        if matches!(self.0.held(), Either::Bytes(bytes)
             if bytes.len() > PACKED_BYTES_MAX || too_many(bytes))
         {
             self.enlarge(limits);
@@ -164,7 +164,7 @@ impl Hash {
     }
 
     fn set_packed(&mut self, field: &[u8], value: &[u8], deadline: Deadline, now_ms: i64) -> bool {
-        let Either::Bytes(bytes) = self.0.get() else { return false };
+        let Either::Bytes(bytes) = self.0.held() else { return false };
         let mut cells = Cells::new();
         packed::write_text(field, &mut cells);
         let found = Packed(bytes).find(&cells);
@@ -190,7 +190,7 @@ impl Hash {
         if deadline.is_some() {
             self.keep_deadlines();
         }
-        let Either::Bytes(bytes) = self.0.get() else { return };
+        let Either::Bytes(bytes) = self.0.held() else { return };
         let (packed, at) = (Packed(bytes), Packed(bytes).slot(deadline));
         if packed.is_dated() {
             packed::write_deadline(deadline, &mut cells);
@@ -202,14 +202,14 @@ impl Hash {
 
     /// Takes a field's cells out.
     fn cut(&mut self, place: &packed::Place) {
-        let Either::Bytes(bytes) = self.0.get() else { return };
+        let Either::Bytes(bytes) = self.0.held() else { return };
         let header = Packed(bytes).header_after(-1, Packed(bytes).is_dated());
         self.splice(place.field, place.end - place.field, &[]);
         self.splice(0, header.len(), &header);
     }
 
     fn keep_deadlines(&mut self) {
-        if let Either::Bytes(bytes) = self.0.get() {
+        if let Either::Bytes(bytes) = self.0.held() {
             if !Packed(bytes).is_dated() {
                 self.0 = ThinOr::bytes(&Packed(bytes).with_deadlines());
             }
@@ -223,7 +223,7 @@ impl Hash {
     }
 
     fn enlarge(&mut self, limits: &Limits) {
-        let Either::Bytes(bytes) = self.0.get() else { return };
+        let Either::Bytes(bytes) = self.0.held() else { return };
         let mut large = Large::new(limits.hash_key);
         for place in Packed(bytes).places() {
             let (field, value) = Packed(bytes).pair(&place);
@@ -238,7 +238,7 @@ impl Hash {
     /// Gives a field that is there a deadline, or takes it away; false when there is no such
     /// field.
     pub fn set_deadline(&mut self, field: &[u8], deadline: Option<i64>, now_ms: i64) -> bool {
-        let place = match self.0.get_mut() {
+        let place = match self.0.held_mut() {
             EitherMut::Bytes(bytes) => find(bytes, field).filter(|place| !place.is_gone(now_ms)),
             EitherMut::Boxed(large) => {
                 let live = large.find(field).filter(|pair| !Large::is_gone(pair, now_ms));
@@ -248,7 +248,7 @@ impl Hash {
                 return true;
             }
         };
-        let (Some(place), Either::Bytes(bytes)) = (place, self.0.get()) else { return false };
+        let (Some(place), Either::Bytes(bytes)) = (place, self.0.held()) else { return false };
         if place.deadline.is_some() || deadline.is_some() {
             let cells = Cells::from_slice(&bytes[place.field..place.behind]);
             self.cut(&place);
@@ -259,7 +259,7 @@ impl Hash {
 
     /// Removes a field; whether it was there, and not gone.
     pub fn remove(&mut self, field: &[u8], now_ms: i64) -> bool {
-        match self.0.get_mut() {
+        match self.0.held_mut() {
             EitherMut::Bytes(bytes) => {
                 let Some(place) = find(bytes, field) else { return false };
                 self.cut(&place);
@@ -275,7 +275,7 @@ impl Hash {
     /// The cost does not depend on the fields that stay.
     pub fn take_expired(&mut self, now_ms: i64, max: usize) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
-        match self.0.get_mut() {
+        match self.0.held_mut() {
             EitherMut::Bytes(bytes) => {
                 let packed = Packed(bytes);
                 let gone: Vec<_> =
@@ -299,7 +299,7 @@ impl Hash {
 
     /// Every field with its value and deadline, gone or not.
     pub fn iter_all(&self) -> impl Iterator<Item = (Item<'_>, Item<'_>, Option<i64>)> {
-        let (small, large) = match self.0.get() {
+        let (small, large) = match self.0.held() {
             Either::Bytes(bytes) => (Some(Packed(bytes)), None),
             Either::Boxed(large) => (None, Some(large)),
         };
@@ -325,7 +325,7 @@ impl Hash {
         now_ms: i64,
         mut visit: impl FnMut(Item<'_>, Item<'_>),
     ) -> u64 {
-        match self.0.get() {
+        match self.0.held() {
             Either::Bytes(_) => {
                 self.iter(now_ms).for_each(|(field, value)| visit(field, value));
                 0
@@ -340,7 +340,7 @@ impl Hash {
 
     /// Frees a bounded piece; false when nothing was left.
     pub fn pop_chunk(&mut self) -> bool {
-        match self.0.get_mut() {
+        match self.0.held_mut() {
             EitherMut::Boxed(large) => {
                 if large.pop_chunk() {
                     return true;
@@ -359,7 +359,7 @@ impl Hash {
     /// A small hash as files carry it: field and value in turns, and each field's deadline (0 for
     /// none) when the encoding is "listpackex". `None` for a large hash.
     pub fn listpack(&self) -> Option<Listpack> {
-        let Either::Bytes(bytes) = self.0.get() else { return None };
+        let Either::Bytes(bytes) = self.0.held() else { return None };
         let (packed, mut out) = (Packed(bytes), Listpack::with_capacity(bytes.len() * 2));
         for place in packed.places() {
             let (field, value) = packed.pair(&place);
@@ -374,7 +374,7 @@ impl Hash {
 
     /// Panics when an invariant is broken.
     pub fn check(&self) {
-        match self.0.get() {
+        match self.0.held() {
             Either::Bytes(bytes) => Packed(bytes).check(),
             Either::Boxed(large) => large.check(),
         }

@@ -10,7 +10,7 @@ const MISSES_MAX: usize = 1000;
 impl Hash {
     /// A field that is not gone and its value, each with the same probability.
     pub fn random(&self, rng: &mut impl RngCore, now_ms: i64) -> Option<(Item<'_>, Item<'_>)> {
-        let large = match self.0.get() {
+        let large = match self.0.held() {
             Either::Bytes(bytes) => {
                 let gone = Packed(bytes).len() - self.live_len(now_ms);
                 let live = Packed(bytes).len() - gone;
@@ -39,7 +39,7 @@ impl Hash {
         now_ms: i64,
         mut visit: impl FnMut(Item<'_>, Item<'_>),
     ) {
-        if matches!(self.0.get(), Either::Bytes(_)) && count > 2 {
+        if matches!(self.0.held(), Either::Bytes(_)) && count > 2 {
             // One walk instead of one for each.
             let all: Vec<_> = self.iter(now_ms).collect();
             for _ in 0..if all.is_empty() { 0 } else { count } {
@@ -63,7 +63,7 @@ impl Hash {
         mut visit: impl FnMut(Item<'_>, Item<'_>),
     ) {
         let mut left = self.live_len(now_ms);
-        if let (Either::Boxed(large), true) = (self.0.get(), count < left / 3) {
+        if let (Either::Boxed(large), true) = (self.0.held(), count < left / 3) {
             let (mut seen, mut misses) = (HashSet::new(), 0);
             while seen.len() < count && misses < MISSES_MAX {
                 let Some(pair) = large.table.random(rng) else { return };

@@ -119,7 +119,7 @@ impl Extended {
         if self.exponent >= 0 {
             let mut wide = Wide::from(u128::from(self.mantissa));
             wide.shift_left(self.exponent as usize);
-            return (wide.to_decimal(), 0);
+            return (wide.into_decimal(), 0);
         }
         let shift = self.exponent.unsigned_abs();
         let whole = self.mantissa.checked_shr(shift).unwrap_or(0);
@@ -332,7 +332,7 @@ impl Wide {
         self.trim();
     }
 
-    fn to_decimal(mut self) -> Vec<u8> {
+    fn into_decimal(mut self) -> Vec<u8> {
         const GROUP: u64 = 1_000_000_000;
         let mut groups = Vec::new();
         while !self.0.is_empty() {
@@ -363,7 +363,9 @@ mod tests {
         let (left, right) = (Extended::parse(left.as_bytes()), Extended::parse(right.as_bytes()));
         let sum = left.zip(right).and_then(|(left, right)| left.plus(right));
         let mut out = Vec::new();
-        sum.map(|sum| sum.write_to(&mut out));
+        if let Some(sum) = sum {
+            sum.write_to(&mut out);
+        }
         String::from_utf8(out).unwrap_or_default()
     }
 

@@ -71,7 +71,7 @@ impl<T> ThinOr<T> {
 
     /// What is held.
     #[inline]
-    pub fn get(&self) -> Either<'_, T> {
+    pub fn held(&self) -> Either<'_, T> {
         // SAFETY: the invariant; the borrow keeps either alive.
         unsafe {
             match self.as_box() {
@@ -86,8 +86,8 @@ impl<T> ThinOr<T> {
 
     /// What is held, to be changed.
     #[inline]
-    pub fn get_mut(&mut self) -> EitherMut<'_, T> {
-        // SAFETY: as in `get`; the borrow is exclusive.
+    pub fn held_mut(&mut self) -> EitherMut<'_, T> {
+        // SAFETY: as in `held`; the borrow is exclusive.
         unsafe {
             match self.as_box() {
                 Some(value) => EitherMut::Boxed(&mut *value),
@@ -103,7 +103,7 @@ impl<T> ThinOr<T> {
     /// them to be written; the rest keeps its order. `None`, and nothing happens, when a box is
     /// held or the range is not inside.
     pub fn splice(&mut self, at: usize, old: usize, new: usize) -> Option<&mut [u8]> {
-        let Either::Bytes(bytes) = self.get() else { return None };
+        let Either::Bytes(bytes) = self.held() else { return None };
         let length = bytes.len();
         let behind = length.checked_sub(at.checked_add(old)?)?;
         let after = length - old + new;
@@ -138,7 +138,7 @@ impl<T> ThinOr<T> {
 
     /// Heap memory of the block or box itself, not what the boxed value owns.
     pub fn heap_bytes(&self) -> usize {
-        match self.get() {
+        match self.held() {
             Either::Bytes(bytes) => class(layout(bytes.len()).size()),
             Either::Boxed(_) => class(size_of::<T>()),
         }
@@ -161,7 +161,7 @@ impl<T> Drop for ThinOr<T> {
     fn drop(&mut self) {
         // SAFETY: the invariant; nobody sees `self` afterwards.
         unsafe {
-            match (self.as_box(), self.get()) {
+            match (self.as_box(), self.held()) {
                 (Some(value), _) => drop(Box::from_raw(value)),
                 (None, Either::Bytes(bytes)) => dealloc(self.0.as_ptr(), layout(bytes.len())),
                 (None, Either::Boxed(_)) => {}
@@ -172,7 +172,7 @@ impl<T> Drop for ThinOr<T> {
 
 impl<T: Clone> Clone for ThinOr<T> {
     fn clone(&self) -> Self {
-        match self.get() {
+        match self.held() {
             Either::Bytes(bytes) => ThinOr::bytes(bytes),
             Either::Boxed(value) => ThinOr::boxed(Box::new(value.clone())),
         }
@@ -181,7 +181,7 @@ impl<T: Clone> Clone for ThinOr<T> {
 
 impl<T: fmt::Debug> fmt::Debug for ThinOr<T> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.get() {
+        match self.held() {
             Either::Bytes(bytes) => write!(out, "{}", bytes.escape_ascii()),
             Either::Boxed(value) => value.fmt(out),
         }
@@ -194,7 +194,7 @@ mod tests {
     use rand::{rngs::SmallRng, Rng, SeedableRng};
 
     fn bytes_of(either: &ThinOr<Vec<u8>>) -> &[u8] {
-        match either.get() {
+        match either.held() {
             Either::Bytes(bytes) => bytes,
             Either::Boxed(_) => panic!("bytes were put in"),
         }
@@ -227,11 +227,11 @@ mod tests {
         assert_eq!(ours.heap_bytes(), 8);
         ours = ThinOr::boxed(Box::new(vec![1u8, 2, 3]));
         assert!(ours.splice(0, 0, 1).is_none());
-        if let EitherMut::Boxed(value) = ours.get_mut() {
+        if let EitherMut::Boxed(value) = ours.held_mut() {
             value.push(4);
         }
         let copy = ours.clone();
         drop(ours);
-        assert!(matches!(copy.get(), Either::Boxed(value) if value[..] == [1, 2, 3, 4]));
+        assert!(matches!(copy.held(), Either::Boxed(value) if value[..] == [1, 2, 3, 4]));
     }
 }
