@@ -229,6 +229,12 @@ fn body(block: &[u8], at: usize) -> (usize, usize) {
 
 #[inline]
 pub(super) fn entry_end(block: &[u8], at: usize) -> usize {
+    // Short texts and small numbers are nearly all there is; their backwards length is one byte.
+    match block[at] {
+        0x00..=0x7F => return at + 2,
+        byte @ 0x80..=0xBF => return at + 2 + (byte & 0x3F) as usize,
+        _ => {}
+    }
     let end = body(block, at).1;
     end + backlen_bytes(end - at)
 }

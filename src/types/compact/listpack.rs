@@ -253,6 +253,19 @@ impl Listpack {
         (self.0[pos] != END).then(|| item_at(&self.0, pos))
     }
 
+    /// The integer at `pos` and the position behind it; `None` at `end()` and for other texts.
+    #[inline]
+    pub fn read_int(&self, pos: usize) -> Option<(i64, usize)> {
+        match self.0[pos] {
+            byte @ 0x00..=0x7F => Some((byte as i64, pos + 2)),
+            END => None,
+            _ => {
+                let (item, next) = item_at(&self.0, pos);
+                Some((item.as_i64()?, next))
+            }
+        }
+    }
+
     /// The position `count` elements behind `pos`, at most `end()`.
     #[inline]
     pub fn skip(&self, mut pos: usize, count: usize) -> usize {

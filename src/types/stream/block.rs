@@ -59,8 +59,7 @@ pub(super) struct Walk<'a> {
 }
 
 fn int(pack: &Listpack, pos: usize) -> Option<(i64, usize)> {
-    let (item, next) = pack.read(pos)?;
-    Some((item.as_i64()?, next))
+    pack.read_int(pos)
 }
 
 impl Block {
