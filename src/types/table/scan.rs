@@ -13,12 +13,12 @@ impl<T, const N: usize> Table<T, N> {
     /// The cursor is a place in the order of hashes: what comes before it has been visited. Items
     /// with equal upper bits are visited together, so more than `count` can come. Only as many
     /// buckets are looked at as are needed.
-    pub fn scan(
-        &self,
+    pub fn scan<'a>(
+        &'a self,
         cursor: u64,
         count: usize,
         rehash: impl Fn(&T) -> u64,
-        mut visit: impl FnMut(&T),
+        mut visit: impl FnMut(&'a T),
     ) -> u64 {
         if cursor >= 1 << (64 - CURSOR_SHIFT) {
             return 0;
@@ -26,7 +26,7 @@ impl<T, const N: usize> Table<T, N> {
         let mut left = count.max(1);
         let mut from = cursor << CURSOR_SHIFT;
         let mut last = None;
-        let mut batch: Vec<(u64, &T)> = Vec::new();
+        let mut batch: Vec<(u64, &'a T)> = Vec::new();
         while let Some(segment) = self.segments.get(self.segment_of(from)) {
             for home in segment.home(segment.tag(from))..segment.buckets.len() {
                 let items = segment.items_of(home).map(|item| (rehash(item), item));

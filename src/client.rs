@@ -1,0 +1,396 @@
+//! One connection's plain state, without its socket, and the register of all of them.
+//!
+//! Invariant: a `ClientId` names one connection for ever: slots are reused, serials are not.
+
+use crate::config::Settings;
+use crate::resp::out::{Done, Out};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Names a connection: a slot of the register, and the number that CLIENT ID answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId {
+    /// What CLIENT ID answers; never used again.
+    pub serial: u64,
+    /// Place in the register.
+    pub slot: u32,
+}
+
+/// What CLIENT REPLY has been told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Replies are sent.
+    #[default]
+    On,
+    /// Nothing is sent.
+    Off,
+    /// This command was SKIP itself.
+    SkipSet,
+    /// The reply of the next command is not sent.
+    SkipNext,
+}
+
+/// A transaction being collected.
+#[derive(Debug, Default)]
+pub struct Multi {
+    /// The commands in order.
+    pub queue: Vec<Vec<Vec<u8>>>,
+    /// One of them was refused: EXEC aborts.
+    pub refused: bool,
+    /// Bytes of all arguments.
+    pub bytes: usize,
+}
+
+/// A command that waits for a key.
+#[derive(Debug)]
+pub struct Blocked {
+    /// Its words, as it will run again.
+    pub argv: Vec<Vec<u8>>,
+    /// What it waits for.
+    pub keys: Vec<(usize, Box<[u8]>)>,
+    /// When it gives up (Unix ms).
+    pub until_ms: Option<i64>,
+    /// What it answers then.
+    pub on_timeout: fn(Out<'_>) -> Done,
+    /// See [`crate::command::Waiting`].
+    pub wakes_on_loss: bool,
+    /// When it began (Unix ms).
+    pub since_ms: i64,
+    /// Its place among all that wait: the order of service.
+    pub ticket: u64,
+}
+
+/// How a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP, from the loopback interface or not.
+    Tcp {
+        /// From this machine.
+        local: bool,
+    },
+    /// A unix socket.
+    Unix,
+    /// Inside the process.
+    Memory,
+    /// No connection: the log's or a script's own client.
+    Internal,
+}
+
+/// Bytes that wait to be written, some of them shared with other clients.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    own: Vec<u8>,
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+/// Messages from this size on are shared instead of copied.
+const SHARED_BYTES_MIN: usize = 1024;
+
+impl Outbox {
+    /// Bytes inside.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Appends bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        self.own.extend_from_slice(bytes);
+    }
+
+    /// Appends a message that other clients receive too.
+    pub fn push_shared(&mut self, message: &Bytes) {
+        if message.len() < SHARED_BYTES_MIN {
+            return self.push(message);
+        }
+        if !self.own.is_empty() {
+            self.queue.push_back(Bytes::from(std::mem::take(&mut self.own)));
+        }
+        self.bytes += message.len();
+        self.queue.push_back(message.clone());
+    }
+
+    /// Lets `write` append to the outbox.
+    pub fn append_with<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        let before = self.own.len();
+        let result = write(&mut self.own);
+        self.bytes += self.own.len() - before;
+        result
+    }
+
+    /// Moves everything to the end of `buf`.
+    pub fn drain_into(&mut self, buf: &mut Vec<u8>) {
+        for message in self.queue.drain(..) {
+            buf.extend_from_slice(&message);
+        }
+        buf.extend_from_slice(&self.own);
+        self.own = Vec::new();
+        self.bytes = 0;
+    }
+
+    /// Throws everything away.
+    pub fn clear(&mut self) {
+        *self = Outbox::default();
+    }
+}
+
+/// Wakes the session of a client.
+#[derive(Debug, Default)]
+pub struct Kick(Notify);
+
+impl Kick {
+    /// The session looks at its client's state soon.
+    pub fn ring(&self) {
+        self.0.notify_one();
+    }
+
+    /// Resolves after a ring.
+    pub async fn rung(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// Everything about a connection but its socket.
+#[derive(Debug)]
+pub struct Client {
+    /// Who it is.
+    pub id: ClientId,
+    /// Selected database.
+    pub db: usize,
+    /// Speaks RESP3.
+    pub resp3: bool,
+    /// May run commands that need a login.
+    pub authenticated: bool,
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: Vec<u8>,
+    /// `ip:port`, or the path of the unix socket with `:0`.
+    pub addr: String,
+    /// Our end.
+    pub laddr: String,
+    /// How it came in.
+    pub transport: Transport,
+    /// When it came (Unix ms).
+    pub since_ms: i64,
+    /// Its last command (Unix ms).
+    pub active_ms: i64,
+    /// Number of its last command in the table.
+    pub last_command: Option<usize>,
+    /// A transaction.
+    pub multi: Option<Box<Multi>>,
+    /// Watched keys.
+    pub watched: Vec<(usize, Box<[u8]>)>,
+    /// A watched key changed.
+    pub watch_broken: bool,
+    /// A command that waits.
+    pub blocked: Option<Box<Blocked>>,
+    /// CLIENT PAUSE holds its next command back.
+    pub paused: bool,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// CLIENT NO-EVICT.
+    pub no_evict: bool,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+    /// MONITOR.
+    pub is_monitor: bool,
+    /// Runs commands of the log or a replication stream.
+    pub is_internal: bool,
+    /// Channels and patterns it is subscribed to.
+    pub subscriptions: usize,
+    /// Shard channels it is subscribed to.
+    pub shard_subscriptions: usize,
+    /// Must be closed, after what it has been sent has left.
+    pub close_after_reply: bool,
+    /// Must be closed now.
+    pub close_now: bool,
+    /// Replies and messages that others wrote to it.
+    pub outbox: Outbox,
+    /// Bytes that its session has not been able to write; the session keeps it up to date.
+    pub unwritten_bytes: usize,
+    /// Since when it has been over the soft limit (Unix ms).
+    pub over_soft_limit_since_ms: Option<i64>,
+    /// Bytes it has sent that were not yet understood.
+    pub query_bytes: usize,
+    /// Arguments of its running command, in bytes.
+    pub argv_bytes: usize,
+    /// It was cut off for not reading.
+    pub over_output_limit: bool,
+    /// Bytes received.
+    pub net_in_bytes: u64,
+    /// Bytes sent.
+    pub net_out_bytes: u64,
+    /// Commands run.
+    pub commands: u64,
+    /// Wakes its session.
+    pub kick: Arc<Kick>,
+}
+
+impl Client {
+    /// A connection that has just come in.
+    pub fn new(id: ClientId, transport: Transport, now_ms: i64) -> Client {
+        Client {
+            id,
+            db: 0,
+            resp3: false,
+            authenticated: true,
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_ver: Vec::new(),
+            addr: String::new(),
+            laddr: String::new(),
+            transport,
+            since_ms: now_ms,
+            active_ms: now_ms,
+            last_command: None,
+            multi: None,
+            watched: Vec::new(),
+            watch_broken: false,
+            blocked: None,
+            paused: false,
+            reply_mode: ReplyMode::On,
+            no_evict: false,
+            no_touch: false,
+            is_monitor: false,
+            is_internal: transport == Transport::Internal,
+            subscriptions: 0,
+            shard_subscriptions: 0,
+            close_after_reply: false,
+            close_now: false,
+            outbox: Outbox::default(),
+            unwritten_bytes: 0,
+            over_soft_limit_since_ms: None,
+            query_bytes: 0,
+            argv_bytes: 0,
+            over_output_limit: false,
+            net_in_bytes: 0,
+            net_out_bytes: 0,
+            commands: 0,
+            kick: Arc::default(),
+        }
+    }
+
+    /// Subscribed to anything.
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions + self.shard_subscriptions > 0
+    }
+
+    /// Whether its session has something to do besides reading.
+    pub fn wants_attention(&self) -> bool {
+        !self.outbox.is_empty() || self.close_now || self.close_after_reply
+    }
+
+    /// Cuts off a client that does not read what it is sent, as `client-output-buffer-limit` says.
+    pub fn check_output_limit(&mut self, settings: &Settings, now_ms: i64) {
+        let class = if self.is_subscriber() { 2 } else { 0 };
+        let limit = settings.output_limits[class];
+        let bytes = (self.outbox.len() + self.unwritten_bytes) as u64;
+        let soft = limit.soft_bytes > 0 && bytes >= limit.soft_bytes;
+        let since_ms = match (soft, self.over_soft_limit_since_ms) {
+            (false, _) => None,
+            (true, Some(since_ms)) => Some(since_ms),
+            (true, None) => Some(now_ms),
+        };
+        self.over_soft_limit_since_ms = since_ms;
+        let soft_for_ms = since_ms.map_or(0, |since_ms| now_ms - since_ms);
+        let hard = limit.hard_bytes > 0 && bytes >= limit.hard_bytes;
+        if hard || (soft && soft_for_ms > limit.soft_seconds as i64 * 1000) {
+            self.over_output_limit = true;
+            self.close_soon();
+        }
+    }
+
+    /// Closes the connection as soon as its session looks.
+    pub fn close_soon(&mut self) {
+        self.close_now = true;
+        self.kick.ring();
+    }
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub struct Clients {
+    slots: Vec<Option<Box<Client>>>,
+    free: Vec<u32>,
+    last_serial: u64,
+    len: usize,
+}
+
+impl Clients {
+    /// Registers a connection.
+    pub fn add(&mut self, transport: Transport, now_ms: i64) -> ClientId {
+        self.last_serial += 1;
+        self.len += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        let id = ClientId { serial: self.last_serial, slot };
+        self.slots[slot as usize] = Some(Box::new(Client::new(id, transport, now_ms)));
+        id
+    }
+
+    /// Forgets a connection and returns what it was.
+    pub fn remove(&mut self, id: ClientId) -> Option<Box<Client>> {
+        let place = self.slots.get_mut(id.slot as usize)?;
+        if place.as_ref().is_none_or(|client| client.id != id) {
+            return None;
+        }
+        self.free.push(id.slot);
+        self.len -= 1;
+        place.take()
+    }
+
+    /// The client that is running a command, which is there by construction.
+    #[inline]
+    pub fn at(&mut self, id: ClientId) -> &mut Client {
+        match self.slots[id.slot as usize].as_deref_mut() {
+            Some(client) => client,
+            None => unreachable!("a running client is registered"),
+        }
+    }
+
+    /// A client that may have gone meanwhile.
+    #[inline]
+    pub fn find(&self, id: ClientId) -> Option<&Client> {
+        self.slots.get(id.slot as usize)?.as_deref().filter(|client| client.id == id)
+    }
+
+    /// A client that may have gone meanwhile.
+    #[inline]
+    pub fn find_mut(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.slots.get_mut(id.slot as usize)?.as_deref_mut().filter(|client| client.id == id)
+    }
+
+    /// All clients, in order of their slots.
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.slots.iter().flatten().map(|client| &**client)
+    }
+
+    /// All clients, in order of their slots.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.slots.iter_mut().flatten().map(|client| &mut **client)
+    }
+
+    /// Number of connections.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}

@@ -1,0 +1,144 @@
+//! The one clock, and the only caller of the system's.
+//!
+//! Invariant: expiry, TIME, stream ids, idle times, blocking timeouts, ageing and cron all read
+//! this clock, so that when it is frozen or advanced everything moves together.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+
+const RUNNING: i64 = i64::MIN;
+
+#[derive(Debug)]
+struct Hands {
+    /// Unix time in microseconds at which the clock stands still; `RUNNING` when it does not.
+    frozen_at_us: AtomicI64,
+    /// Added to the system's time while the clock runs.
+    offset_us: AtomicI64,
+    moved: Notify,
+}
+
+/// A clock that can be frozen, set and advanced. Clones share their hands.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Hands>);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock(Arc::new(Hands {
+            frozen_at_us: AtomicI64::new(RUNNING),
+            offset_us: AtomicI64::new(0),
+            moved: Notify::new(),
+        }))
+    }
+}
+
+impl Clock {
+    /// Unix time in microseconds.
+    pub fn now_us(&self) -> i64 {
+        match self.0.frozen_at_us.load(Ordering::Relaxed) {
+            RUNNING => system_us() + self.0.offset_us.load(Ordering::Relaxed),
+            frozen => frozen,
+        }
+    }
+
+    /// Unix time in milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        self.now_us().div_euclid(1000)
+    }
+
+    /// Stops the clock where it is.
+    pub fn freeze(&self) {
+        self.0.frozen_at_us.store(self.now_us(), Ordering::Relaxed);
+        self.0.moved.notify_one();
+    }
+
+    /// Sets the time (Unix time in milliseconds); a running clock runs on from there.
+    pub fn set(&self, unix_ms: i64) {
+        let target_us = unix_ms.saturating_mul(1000);
+        if self.is_frozen() {
+            self.0.frozen_at_us.store(target_us, Ordering::Relaxed);
+        } else {
+            self.0.offset_us.store(target_us - system_us(), Ordering::Relaxed);
+        }
+        self.0.moved.notify_one();
+    }
+
+    /// Moves the time forward.
+    pub fn advance(&self, by: Duration) {
+        let by_us = i64::try_from(by.as_micros()).unwrap_or(i64::MAX / 4);
+        let hand = if self.is_frozen() { &self.0.frozen_at_us } else { &self.0.offset_us };
+        hand.fetch_add(by_us, Ordering::Relaxed);
+        self.0.moved.notify_one();
+    }
+
+    /// Lets a frozen clock run on from where it stands.
+    pub fn resume(&self) {
+        let at_us = self.now_us();
+        self.0.offset_us.store(at_us - system_us(), Ordering::Relaxed);
+        self.0.frozen_at_us.store(RUNNING, Ordering::Relaxed);
+        self.0.moved.notify_one();
+    }
+
+    /// Back to the system's time.
+    pub fn reset(&self) {
+        self.0.offset_us.store(0, Ordering::Relaxed);
+        self.0.frozen_at_us.store(RUNNING, Ordering::Relaxed);
+        self.0.moved.notify_one();
+    }
+
+    /// Whether the clock stands still.
+    pub fn is_frozen(&self) -> bool {
+        self.0.frozen_at_us.load(Ordering::Relaxed) != RUNNING
+    }
+
+    /// Resolves when somebody has moved the hands.
+    pub async fn moved(&self) {
+        self.0.moved.notified().await;
+    }
+}
+
+fn system_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Measures how long work really took, whatever the clock above says.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts measuring.
+    #[inline]
+    pub fn start() -> Self {
+        Stopwatch(Instant::now())
+    }
+
+    /// Nanoseconds since the start.
+    #[inline]
+    pub fn elapsed_ns(&self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+
+    /// Nanoseconds since the start or the last lap, and starts anew: one clock reading for both.
+    #[inline]
+    pub fn lap_ns(&mut self) -> u64 {
+        let now = Instant::now();
+        let lap = now.duration_since(self.0).as_nanos() as u64;
+        self.0 = now;
+        lap
+    }
+}
+
+/// A 160-bit random name in hex: run ids and replication ids.
+pub fn random_hex_id(rng: &mut impl rand::RngCore) -> String {
+    let mut bytes = [0; 20];
+    rng.fill_bytes(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A seed that nobody can guess, from the operating system.
+pub fn random_seed() -> u64 {
+    use rand::SeedableRng;
+    rand::RngCore::next_u64(&mut rand::rngs::SmallRng::from_os_rng())
+}

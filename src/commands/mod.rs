@@ -1,0 +1,43 @@
+//! What each command does, one file a family.
+
+use crate::command::{Family, Table};
+use crate::error::{Error, Result};
+use crate::resp::out::{Done, Out};
+use std::sync::LazyLock;
+
+mod connection;
+mod keys;
+mod lcs;
+mod server;
+mod strings;
+mod transactions;
+
+/// All families, in the order of the README's list.
+pub const FAMILIES: &[&Family] =
+    &[&strings::FAMILY, &keys::FAMILY, &transactions::FAMILY, &connection::FAMILY, &server::FAMILY];
+
+/// The table of all commands; read once in a process, it never changes.
+pub fn table() -> &'static Table {
+    static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(FAMILIES));
+    &TABLE
+}
+
+/// A HELP reply: usage lines with their explanations indented below them.
+fn help(out: Out<'_>, container: &str, lines: &[(&str, &[&str])]) -> Done {
+    let mut items = out.array_of_unknown_len();
+    items.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for (usage, explanations) in lines {
+        items.simple(usage);
+        for explanation in *explanations {
+            items.simple(&format!("    {explanation}"));
+        }
+    }
+    items.simple("HELP");
+    items.simple("    Print this help.");
+    items.end()
+}
+
+/// A cursor of the SCAN family.
+fn scan_cursor(word: &[u8]) -> Result<u64> {
+    crate::types::number::parse_u64(word).ok_or(Error::InvalidCursor)
+}

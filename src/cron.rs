@@ -1,0 +1,105 @@
+//! What happens as time passes: deadlines, timeouts, limits, freeing.
+//!
+//! Invariant: no slice under the lock takes longer than about a millisecond; when work is left,
+//! the caller comes back at once, and sessions go in between.
+
+use crate::clock::Stopwatch;
+use crate::dispatch::Dispatcher;
+use crate::settle;
+use crate::state::State;
+
+/// A slice's bound under the lock.
+const SLICE_NS: u64 = 700_000;
+/// Looks at the wheel between two readings of the stopwatch.
+const LOOKS: usize = 64;
+
+/// One slice. Returns true when work is left.
+pub fn tick(state: &mut State) -> bool {
+    let slice = Stopwatch::start();
+    state.db.set_now_ms(state.clock.now_ms());
+    release_waiters(state);
+    release_held_back(state);
+    check_clients(state);
+    let mut more = !state.db.keeps_expired && !is_expiry_paused(state);
+    while more && slice.elapsed_ns() < SLICE_NS {
+        more = state.db.expire_due(LOOKS);
+    }
+    settle::command_over(state);
+    settle::unit_over(state);
+    let mut left = true;
+    while left && slice.elapsed_ns() < SLICE_NS {
+        left = state.db.free_chunk();
+    }
+    if state.blocking.has_ready() {
+        serve(state);
+    }
+    more || left
+}
+
+/// Milliseconds until the next slice is due, at most `most_ms`.
+pub fn next_tick_ms(state: &State, most_ms: i64) -> i64 {
+    let now_ms = state.clock.now_ms();
+    let deadlines = [
+        state.blocking.next_deadline_ms(),
+        state.db.next_due_ms(),
+        state.pause.map(|pause| pause.until_ms),
+    ];
+    let next = deadlines.into_iter().flatten().min().map_or(most_ms, |at| at - now_ms);
+    next.clamp(1, most_ms)
+}
+
+fn is_expiry_paused(state: &State) -> bool {
+    state.debug.expiry_off || state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms())
+}
+
+/// Waiting clients whose time is over.
+fn release_waiters(state: &mut State) {
+    while let Some(id) = state.blocking.next_timed_out(state.db.now_ms()) {
+        if !settle::unblock_with(state, id, |out, on_timeout| drop(on_timeout(out))) {
+            break;
+        }
+    }
+}
+
+/// Clients whose commands CLIENT PAUSE held back.
+pub fn release_held_back(state: &mut State) {
+    if state.pause.is_some_and(|pause| pause.until_ms <= state.db.now_ms()) {
+        state.pause = None;
+    }
+    if state.pause.is_some() {
+        return;
+    }
+    for id in std::mem::take(&mut state.held_back) {
+        if let Some(client) = state.clients.find_mut(id) {
+            client.paused = false;
+            client.kick.ring();
+        }
+    }
+}
+
+/// `timeout`, and output limits that depend on time; once a second does.
+fn check_clients(state: &mut State) {
+    let now_ms = state.db.now_ms();
+    if now_ms.div_euclid(1000) == state.debug.checked_s {
+        return;
+    }
+    state.debug.checked_s = now_ms.div_euclid(1000);
+    let settings = state.config.settings();
+    let timeout_ms = settings.timeout_s as i64 * 1000;
+    for client in state.clients.iter_mut() {
+        let idle = timeout_ms > 0 && now_ms - client.active_ms > timeout_ms;
+        if idle && client.blocked.is_none() && !client.is_subscriber() && !client.is_internal {
+            client.close_soon();
+        } else if client.outbox.len() + client.unwritten_bytes > 0 {
+            client.check_output_limit(settings, now_ms);
+        }
+    }
+}
+
+fn serve(state: &mut State) {
+    let me = match state.clients.iter().next() {
+        Some(client) => client.id,
+        None => return,
+    };
+    Dispatcher::new(state, me).serve_ready();
+}

@@ -1,0 +1,407 @@
+//! The only path that a command takes: find, gate, run, settle.
+//!
+//! Invariant: whoever runs a command (a session, EXEC, a script, the log) comes through here, so
+//! statistics, effects and the log see every command once. A *unit* is what nobody can come
+//! between: a command, a transaction or a script; waiters are served and the log is written at its
+//! end.
+
+use crate::client::{Blocked, ClientId, ReplyMode};
+use crate::clock::Stopwatch;
+use crate::command::row::{flag, Call, Caller, Run, ScriptRules, Wait, Waiting};
+use crate::command::{Args, Spec, Table};
+use crate::error::{Error, Result};
+use crate::keyspace::effects::Record;
+use crate::resp::out::{push_error, Out};
+use crate::settle;
+use crate::state::State;
+
+/// What a session does after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Goes on with the next request.
+    Next,
+    /// The client waits for a key; the request is consumed.
+    Blocked,
+    /// CLIENT PAUSE holds the request back; it comes again later.
+    HeldBack,
+    /// The connection ends after the reply.
+    Close,
+}
+
+/// Runs the requests of one client.
+pub struct Dispatcher<'a> {
+    state: &'a mut State,
+    me: ClientId,
+    table: &'static Table,
+    /// Inside EXEC or a script: nobody waits for a key.
+    nested: bool,
+    watch: Stopwatch,
+}
+
+impl<'a> Dispatcher<'a> {
+    /// For the client `me`, whose registration the caller has made sure of.
+    pub fn new(state: &'a mut State, me: ClientId) -> Self {
+        let table = crate::commands::table();
+        Dispatcher { state, me, table, nested: false, watch: Stopwatch::start() }
+    }
+
+    /// All rooms.
+    pub fn state(&mut self) -> &mut State {
+        self.state
+    }
+
+    /// Runs one request; its reply is appended to `out`.
+    pub fn request(&mut self, argv: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+        let mark = out.len();
+        let flow = match self.table.find(argv) {
+            Ok(spec) => self.gated(spec, argv, out),
+            Err(container) => {
+                let error = match container {
+                    Some(spec) => Error::unknown_subcommand(&spec.name, argv[1]),
+                    None => Error::unknown_command(argv),
+                };
+                self.refuse(None, error, out)
+            }
+        };
+        let client = self.state.clients.at(self.me);
+        match client.reply_mode {
+            ReplyMode::On => {}
+            ReplyMode::Off => out.truncate(mark),
+            ReplyMode::SkipSet => {
+                out.truncate(mark);
+                client.reply_mode = ReplyMode::SkipNext;
+            }
+            ReplyMode::SkipNext => {
+                out.truncate(mark);
+                client.reply_mode = ReplyMode::On;
+            }
+        }
+        if client.wants_attention() {
+            client.outbox.drain_into(out);
+            if client.close_after_reply || client.close_now {
+                return Flow::Close;
+            }
+        }
+        flow
+    }
+
+    /// Everything that may refuse a command before it runs, in Redis's order.
+    fn gated(&mut self, spec: &'static Spec, argv: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+        match self.gate(spec, argv) {
+            Err(error) => return self.refuse(Some(spec), error, out),
+            Ok(Gate::HoldBack) => return Flow::HeldBack,
+            Ok(Gate::Queue) => {
+                self.queue(argv);
+                out.extend_from_slice(b"+QUEUED\r\n");
+                return Flow::Next;
+            }
+            Ok(Gate::Run) => {}
+        }
+        let outcome = self.call(spec, argv, out);
+        let flow = match outcome {
+            None => Flow::Next,
+            Some(waiting) => {
+                self.block(waiting, argv);
+                Flow::Blocked
+            }
+        };
+        settle::unit_over(self.state);
+        if self.state.blocking.has_ready() {
+            self.serve_ready();
+        }
+        flow
+    }
+
+    fn gate(&mut self, spec: &'static Spec, argv: &[&[u8]]) -> Result<Gate> {
+        if !spec.accepts(argv.len()) {
+            return Err(Error::wrong_arity(&spec.name));
+        }
+        let client = self.state.clients.at(self.me);
+        if !client.authenticated && !spec.has(flag::NO_AUTH) {
+            return Err(Error::NoAuth);
+        }
+        let in_multi = client.multi.is_some();
+        if in_multi && spec.has(flag::NO_MULTI) {
+            return Err(Error::of("ERR Command not allowed inside a transaction"));
+        }
+        if client.is_internal {
+            return Ok(if in_multi && !spec.has(flag::IMMEDIATE) {
+                Gate::Queue
+            } else {
+                Gate::Run
+            });
+        }
+        if client.is_subscriber() && !client.resp3 && !spec.has(flag::WHILE_SUBSCRIBED) {
+            return Err(Error::of(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context",
+                spec.name
+            )));
+        }
+        if self.state.config.settings().maxmemory > 0 {
+            crate::settle::gate_memory(self.state, spec.has(flag::DENYOOM), self.me)?;
+        }
+        if in_multi && !spec.has(flag::IMMEDIATE) {
+            return Ok(Gate::Queue);
+        }
+        if self.state.pause.is_some() && self.is_held_back(spec) {
+            return Ok(Gate::HoldBack);
+        }
+        Ok(Gate::Run)
+    }
+
+    fn is_held_back(&mut self, spec: &Spec) -> bool {
+        let Some(pause) = self.state.pause else { return false };
+        if pause.until_ms <= self.state.db.now_ms() {
+            return false;
+        }
+        let writes = flag::WRITE | flag::MAY_REPLICATE;
+        let client = self.state.clients.at(self.me);
+        let queued_write = client.multi.as_ref().is_some_and(|multi| {
+            multi.queue.iter().any(|argv| {
+                let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+                self.table.find(&argv).is_ok_and(|spec| spec.has(writes))
+            })
+        });
+        let held = pause.all && !spec.has(flag::DURING_PAUSE)
+            || spec.has(writes)
+            || (queued_write && matches!(spec.row.run, Run::Nested(_)));
+        if held && !client.paused {
+            client.paused = true;
+            self.state.held_back.push(self.me);
+        }
+        held
+    }
+
+    fn queue(&mut self, argv: &[&[u8]]) {
+        let client = self.state.clients.at(self.me);
+        if let Some(multi) = &mut client.multi {
+            multi.bytes += argv.iter().map(|arg| arg.len()).sum::<usize>();
+            multi.queue.push(argv.iter().map(|arg| arg.to_vec()).collect());
+        }
+    }
+
+    /// Answers with an error before the command runs; inside MULTI the transaction is lost.
+    fn refuse(&mut self, spec: Option<&Spec>, error: Error, out: &mut Vec<u8>) -> Flow {
+        if let Some(spec) = spec {
+            self.state.stats.commands[spec.id].rejected += 1;
+        }
+        self.state.stats.error(error.code());
+        if let Some(multi) = &mut self.state.clients.at(self.me).multi {
+            multi.refused = true;
+        }
+        push_error(out, error.text());
+        Flow::Next
+    }
+
+    /// Runs a command that nothing refuses any more. `Some` when it waits.
+    fn call(&mut self, spec: &'static Spec, argv: &[&[u8]], out: &mut Vec<u8>) -> Option<Waiting> {
+        let mark = out.len();
+        if !self.state.monitors.is_empty() && !spec.has(flag::SKIP_MONITOR | flag::ADMIN) {
+            settle::show_monitors(self.state, self.me, argv);
+        }
+        let (resp3, db) = {
+            let client = self.state.clients.at(self.me);
+            client.commands += 1;
+            client.last_command = Some(spec.id);
+            (client.resp3, client.db)
+        };
+        let dirty_before = self.state.db.effects.dirty;
+        self.state.db.select(db);
+        let result = self.handler(spec, argv, Out::new(out, resp3));
+        let waiting = match result {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                out.truncate(mark);
+                push_error(out, error.text());
+                None
+            }
+        };
+        if waiting.is_some() {
+            out.truncate(mark);
+        }
+        let failed = out.get(mark) == Some(&b'-');
+        if failed {
+            let line = &out[mark + 1..];
+            let end = line.iter().position(|&byte| matches!(byte, b' ' | b'\r'));
+            let code = String::from_utf8_lossy(&line[..end.unwrap_or(0)]).into_owned();
+            self.state.stats.error(&code);
+        }
+        self.log_own_form(db, argv, dirty_before);
+        settle::command_over(self.state);
+        let elapsed_ns = self.watch.lap_ns();
+        settle::count(self.state, spec, argv, self.me, elapsed_ns, failed);
+        waiting
+    }
+
+    #[inline]
+    fn handler(
+        &mut self,
+        spec: &'static Spec,
+        argv: &[&[u8]],
+        out: Out<'_>,
+    ) -> Result<Option<Waiting>> {
+        let mut args = Args::new(argv, spec.name_words(), &spec.name);
+        match spec.row.run {
+            Run::Read(run) => run(&self.state.db, &mut args, out).map(|_| None),
+            Run::Write(run) => run(&mut self.state.db, &mut args, out).map(|_| None),
+            Run::Client(run) => {
+                let mut call = Call { state: self.state, me: self.me };
+                run(&mut call, &mut args, out).map(|_| None)
+            }
+            Run::Nested(run) => {
+                let was_nested = std::mem::replace(&mut self.nested, true);
+                let was_inside = std::mem::replace(&mut self.state.inside_unit, true);
+                let result = run(self, &mut args, out).map(|_| None);
+                self.nested = was_nested;
+                self.state.inside_unit = was_inside;
+                result
+            }
+            Run::Wait(run) => match run(&mut self.state.db, &mut args, out)? {
+                Wait::Done(_) => Ok(None),
+                Wait::For(waiting) => Ok(Some(waiting)),
+            },
+        }
+    }
+
+    fn log_own_form(&mut self, db: usize, argv: &[&[u8]], dirty_before: u64) {
+        let effects = &mut self.state.db.effects;
+        let stated = std::mem::take(&mut effects.form_stated);
+        if effects.dirty != dirty_before && !stated && self.state.log.is_read() {
+            let argv = argv.iter().map(|arg| arg.to_vec()).collect();
+            effects.records.push(Record { db, argv });
+        }
+    }
+
+    fn block(&mut self, waiting: Waiting, argv: &[&[u8]]) {
+        let ticket = self.state.blocking.ticket();
+        let client = self.state.clients.at(self.me);
+        let mut keys: Vec<_> =
+            waiting.keys.iter().map(|key| (client.db, key.as_slice().into())).collect();
+        keys.sort();
+        keys.dedup();
+        let own = || argv.iter().map(|arg| arg.to_vec()).collect();
+        let blocked = Box::new(Blocked {
+            argv: waiting.argv.unwrap_or_else(own),
+            keys,
+            until_ms: waiting.until_ms,
+            on_timeout: waiting.on_timeout,
+            wakes_on_loss: waiting.wakes_on_loss,
+            since_ms: self.state.db.now_ms(),
+            ticket,
+        });
+        self.state.blocking.add(self.me, &blocked);
+        client.blocked = Some(blocked);
+        settle::listen(self.state);
+    }
+
+    /// Runs the commands of those who wait for keys that have changed, in the order in which they
+    /// came, until nothing changes any more.
+    pub fn serve_ready(&mut self) {
+        let mine = self.me;
+        while self.state.blocking.has_ready() {
+            for place in self.state.blocking.take_ready() {
+                for id in self.state.blocking.waiters_of(&place) {
+                    self.me = id;
+                    self.serve(id);
+                }
+            }
+        }
+        self.me = mine;
+    }
+
+    fn serve(&mut self, id: ClientId) {
+        let Some(blocked) = self.state.clients.find_mut(id).and_then(|one| one.blocked.take())
+        else {
+            return;
+        };
+        let argv: Vec<&[u8]> = blocked.argv.iter().map(Vec::as_slice).collect();
+        let Ok(spec) = self.table.find(&argv) else { return };
+        let mut reply = Vec::new();
+        self.watch.lap_ns();
+        let waiting = self.call(spec, &argv, &mut reply);
+        let lost = reply.first() == Some(&b'-') && !blocked.wakes_on_loss;
+        let client = self.state.clients.at(id);
+        if waiting.is_some() || lost {
+            client.blocked = Some(blocked);
+        } else {
+            self.state.blocking.remove(id, &blocked);
+            client.outbox.push(&reply);
+            client.kick.ring();
+            settle::listen(self.state);
+        }
+        settle::unit_over(self.state);
+    }
+}
+
+enum Gate {
+    Run,
+    Queue,
+    HoldBack,
+}
+
+impl Caller for Dispatcher<'_> {
+    fn state(&mut self) -> &mut State {
+        self.state
+    }
+
+    fn me(&self) -> ClientId {
+        self.me
+    }
+
+    fn run_queued(&mut self, argv: &[&[u8]], reply: &mut Vec<u8>) {
+        match self.table.find(argv) {
+            Ok(spec) => self.run_nested(spec, argv, reply),
+            Err(_) => {
+                self.refuse(None, Error::unknown_command(argv), reply);
+            }
+        }
+    }
+
+    fn run_from_script(&mut self, argv: &[&[u8]], rules: ScriptRules, reply: &mut Vec<u8>) {
+        match self.script_gate(argv, rules) {
+            Ok(spec) => {
+                let client = self.state.clients.at(self.me);
+                let resp3 = std::mem::replace(&mut client.resp3, rules.resp3);
+                self.run_nested(spec, argv, reply);
+                self.state.clients.at(self.me).resp3 = resp3;
+            }
+            Err(error) => {
+                self.state.stats.error(error.code());
+                push_error(reply, error.text());
+            }
+        }
+    }
+}
+
+impl Dispatcher<'_> {
+    /// Runs a command inside a unit: one that would wait gives up at once.
+    fn run_nested(&mut self, spec: &'static Spec, argv: &[&[u8]], reply: &mut Vec<u8>) {
+        if let Some(waiting) = self.call(spec, argv, reply) {
+            let resp3 = self.state.clients.at(self.me).resp3;
+            (waiting.on_timeout)(Out::new(reply, resp3));
+        }
+    }
+
+    fn script_gate(&mut self, argv: &[&[u8]], rules: ScriptRules) -> Result<&'static Spec> {
+        let spec = self
+            .table
+            .find(argv)
+            .map_err(|_| Error::of("ERR Unknown Redis command called from script"))?;
+        if !spec.accepts(argv.len()) {
+            let text = "ERR Wrong number of args calling Redis command from script";
+            return Err(Error::of(text));
+        }
+        if spec.has(flag::NOSCRIPT) {
+            return Err(Error::of("ERR This Redis command is not allowed from script"));
+        }
+        if rules.read_only && spec.has(flag::WRITE) {
+            let text = "ERR Write commands are not allowed from read-only scripts.";
+            return Err(Error::of(text));
+        }
+        if !rules.allow_oom && spec.has(flag::DENYOOM) && settle::is_out_of_memory(self.state) {
+            return Err(Error::OutOfMemory);
+        }
+        Ok(spec)
+    }
+}

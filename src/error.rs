@@ -1,0 +1,120 @@
+//! Every text that a client can see when something is refused.
+//!
+//! Invariant: a text stands here exactly as a genuine server prints it, code word included, and
+//! nowhere else. Rows are grouped by the family that raises them.
+
+use std::borrow::Cow;
+
+/// What a handler returns: its reply, or one of the errors below.
+pub type Result<T> = std::result::Result<T, Error>;
+
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// A refusal. `text` gives the line that follows the `-` on the wire.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Error {
+            $($(#[$doc])* #[doc = $text] $name,)*
+            /// A text with parts that depend on the request, code word included.
+            Text(Box<str>),
+        }
+
+        impl Error {
+            /// The line that the client sees, without the leading `-`.
+            pub fn text(&self) -> &str {
+                match self {
+                    $(Error::$name => $text,)*
+                    Error::Text(text) => text,
+                }
+            }
+        }
+    };
+}
+
+errors! {
+    // Every family.
+    WrongType = "WRONGTYPE Operation against a key holding the wrong kind of value",
+    Syntax = "ERR syntax error",
+    NotInteger = "ERR value is not an integer or out of range",
+    NotFloat = "ERR value is not a valid float",
+    NotPositive = "ERR value is out of range, must be positive",
+    OutOfRange = "ERR value is out of range",
+    NoSuchKey = "ERR no such key",
+    IndexOutOfRange = "ERR index out of range",
+    // Strings.
+    StringTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+    Overflow = "ERR increment or decrement would overflow",
+    DecrementOverflow = "ERR decrement would overflow",
+    NanOrInfinity = "ERR increment would produce NaN or Infinity",
+    OffsetOutOfRange = "ERR offset is out of range",
+    // Keys.
+    DbIndexOutOfRange = "ERR DB index is out of range",
+    InvalidDbIndex = "ERR invalid DB index",
+    InvalidCursor = "ERR invalid cursor",
+    SameObject = "ERR source and destination objects are the same",
+    // Connection and transactions.
+    NoAuth = "NOAUTH Authentication required.",
+    WrongPass = "WRONGPASS invalid username-password pair or user is disabled.",
+    NoProto = "NOPROTO unsupported protocol version",
+    ExecAbort = "EXECABORT Transaction discarded because of previous errors.",
+    NestedMulti = "ERR MULTI calls can not be nested",
+    ExecWithoutMulti = "ERR EXEC without MULTI",
+    DiscardWithoutMulti = "ERR DISCARD without MULTI",
+    WatchInsideMulti = "ERR WATCH inside MULTI is not allowed",
+    MaxClients = "ERR max number of clients reached",
+    // Server.
+    OutOfMemory = "OOM command not allowed when used memory > 'maxmemory'.",
+    ReadOnlyReplica = "READONLY You can't write against a read only replica.",
+    Unblocked = "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+    TimeoutNotFloat = "ERR timeout is not a float or out of range",
+    TimeoutNotInteger = "ERR timeout is not an integer or out of range",
+    TimeoutNegative = "ERR timeout is negative",
+    TimeoutOutOfRange = "ERR timeout is out of range",
+}
+
+impl Error {
+    /// An error whose text depends on the request; `text` begins with its code word.
+    pub fn of(text: impl Into<Cow<'static, str>>) -> Error {
+        Error::Text(text.into().into_owned().into_boxed_str())
+    }
+
+    /// `name` is the command's full name in lower case (`client|kill`).
+    pub fn wrong_arity(name: &str) -> Error {
+        Error::of(format!("ERR wrong number of arguments for '{name}' command"))
+    }
+
+    /// The refusal of an expire time, by the command that received it.
+    pub fn invalid_expire(name: &str) -> Error {
+        Error::of(format!("ERR invalid expire time in '{name}' command"))
+    }
+
+    /// The refusal of a name that no row carries; shows up to 128 bytes of each of the arguments.
+    pub fn unknown_command(argv: &[&[u8]]) -> Error {
+        let mut args = String::new();
+        for arg in &argv[1..] {
+            if args.len() >= 128 {
+                break;
+            }
+            let room = 128 - args.len();
+            args.push_str(&format!("'{}' ", shown(&arg[..arg.len().min(room)])));
+        }
+        let name = shown(&argv[0][..argv[0].len().min(128)]);
+        Error::of(format!("ERR unknown command '{name}', with args beginning with: {args}"))
+    }
+
+    /// The refusal of a subcommand that its container does not have.
+    pub fn unknown_subcommand(container: &str, sub: &[u8]) -> Error {
+        let sub = shown(&sub[..sub.len().min(128)]);
+        let container = container.to_ascii_uppercase();
+        Error::of(format!("ERR unknown subcommand '{sub}'. Try {container} HELP."))
+    }
+
+    /// The code word: what stands before the first space.
+    pub fn code(&self) -> &str {
+        self.text().split(' ').next().unwrap_or_default()
+    }
+}
+
+/// Bytes of a request inside an error line: line breaks would end it, so they become spaces.
+pub fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace(['\r', '\n'], " ")
+}

@@ -1,0 +1,712 @@
+//! The door: all that a handler sees of the data.
+//!
+//! Reads go through `&Db` and may meet keys whose time has come: they are hidden at once and
+//! removed when the command settles. Writes go through `&mut Db`, which removes them on sight.
+//!
+//! Invariant: every change of the keyspace passes through a method of this file or of `edit`, and
+//! leaves its effect in `effects`.
+
+use crate::error::{Error, Result};
+use crate::keyspace::ageing::Ageing;
+use crate::keyspace::edit::Edit;
+use crate::keyspace::effects::{listener, Class, Effect, Effects};
+use crate::keyspace::entry::{Entry, NewValue};
+use crate::keyspace::space::Space;
+use crate::keyspace::value::{Collection, Kind, StrRef, Value};
+use crate::types::limits::Limits;
+use rand::rngs::SmallRng;
+use rand::SeedableRng;
+use std::cell::{Cell, RefCell};
+
+/// What a write does to the key's deadline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ttl {
+    /// The key has none afterwards.
+    #[default]
+    Clear,
+    /// It stays as it was.
+    Keep,
+    /// Unix time in milliseconds.
+    At(i64),
+}
+
+/// Figures that the door keeps for INFO.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// `keyspace_hits`
+    pub hits: Cell<u64>,
+    /// `keyspace_misses`
+    pub misses: Cell<u64>,
+    /// `expired_keys`
+    pub expired: u64,
+    /// `evicted_keys`
+    pub evicted: u64,
+    /// `lazyfreed_objects`
+    pub lazyfreed: u64,
+}
+
+/// All databases, one of them selected.
+#[derive(Debug)]
+pub struct Db {
+    spaces: Vec<Space>,
+    current: usize,
+    now_ms: i64,
+    /// Encoding thresholds.
+    pub limits: Limits,
+    /// What the running command does.
+    pub effects: Effects,
+    /// How keys age.
+    pub ageing: Ageing,
+    /// The one random source.
+    pub rng: SmallRng,
+    /// Figures for INFO.
+    pub counters: Counters,
+    /// Set while a client that asked for CLIENT NO-TOUCH runs.
+    pub no_touch: bool,
+    /// A replica, or PAUSE: keys whose time has come are hidden but not removed.
+    pub keeps_expired: bool,
+    /// `proto-max-bulk-len`: the longest string.
+    pub string_bytes_max: usize,
+    /// Values of at least this many elements are freed in pieces, later.
+    pub lazyfree_from: usize,
+    met_expired: RefCell<Vec<(usize, Box<[u8]>)>>,
+    missed: RefCell<Vec<(usize, Box<[u8]>)>>,
+    hash_memo: Cell<(usize, usize, u64)>,
+    graveyard: Vec<Value>,
+    abandoned: Vec<Space>,
+}
+
+impl Db {
+    /// `databases` empty databases; the seed makes all that is random.
+    pub fn new(databases: usize, limits: Limits, seed: u64) -> Db {
+        Db {
+            spaces: (0..databases.max(1)).map(|_| Space::new(limits.hash_key)).collect(),
+            current: 0,
+            now_ms: 0,
+            limits,
+            effects: Effects::default(),
+            ageing: Ageing::default(),
+            rng: SmallRng::seed_from_u64(seed),
+            counters: Counters::default(),
+            no_touch: false,
+            keeps_expired: false,
+            string_bytes_max: 512 << 20,
+            lazyfree_from: 64,
+            met_expired: RefCell::default(),
+            missed: RefCell::default(),
+            hash_memo: Cell::new((0, 0, 0)),
+            graveyard: Vec::new(),
+            abandoned: Vec::new(),
+        }
+    }
+
+    // ---- Place and time ----
+
+    /// Number of databases.
+    pub fn databases(&self) -> usize {
+        self.spaces.len()
+    }
+
+    /// The selected database.
+    #[inline]
+    pub fn current(&self) -> usize {
+        self.current
+    }
+
+    /// Selects a database for the commands that follow.
+    #[inline]
+    pub fn select(&mut self, index: usize) {
+        debug_assert!(index < self.spaces.len());
+        self.current = index;
+    }
+
+    /// Runs `work` with another database selected.
+    pub fn within<R>(&mut self, index: usize, work: impl FnOnce(&mut Db) -> R) -> R {
+        let before = std::mem::replace(&mut self.current, index);
+        let result = work(self);
+        self.current = before;
+        result
+    }
+
+    /// A database as a whole.
+    pub fn space(&self, index: usize) -> &Space {
+        &self.spaces[index]
+    }
+
+    /// The selected database as a whole.
+    #[inline]
+    pub fn here(&self) -> &Space {
+        &self.spaces[self.current]
+    }
+
+    /// Unix time in milliseconds; stands still while a command, script or EXEC runs.
+    #[inline]
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// Sets the time for the commands that follow; only dispatch and cron do.
+    #[inline]
+    pub fn set_now_ms(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+    }
+
+    /// Heap bytes of all databases and of what waits to be freed.
+    pub fn heap_bytes(&self) -> usize {
+        let waiting: usize = self.graveyard.iter().map(Value::heap_bytes).sum();
+        self.spaces.iter().chain(&self.abandoned).map(Space::heap_bytes).sum::<usize>() + waiting
+    }
+
+    // ---- Reading ----
+
+    /// The hash of a key in every table of this server.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        let (at, len, hash) = self.hash_memo.get();
+        if at == key.as_ptr() as usize && len == key.len() {
+            return hash;
+        }
+        self.limits.hash_key.hash(key)
+    }
+
+    /// Hashes a key ahead of its command and touches its place in the table.
+    #[inline]
+    pub fn prefetch(&self, db: usize, key: &[u8]) -> u64 {
+        let hash = self.limits.hash_key.hash(key);
+        self.spaces[db].table.prefetch(hash);
+        hash
+    }
+
+    /// Remembers the hash of one argument while its command runs; the argument must not move or
+    /// change meanwhile. An empty slice forgets.
+    #[inline]
+    pub fn memorize_hash(&self, key: &[u8], hash: u64) {
+        self.hash_memo.set((key.as_ptr() as usize, key.len(), hash));
+    }
+
+    /// Forgets the remembered hash.
+    #[inline]
+    pub fn forget_hash(&self) {
+        self.hash_memo.set((0, 0, 0));
+    }
+
+    /// The entry at a key, as nobody's access: no statistics, no ageing.
+    #[inline]
+    pub fn look(&self, key: &[u8]) -> Option<&Entry> {
+        let entry = self.here().find(self.hash(key), key)?;
+        if entry.deadline_ms().is_some_and(|at| at <= self.now_ms) {
+            self.met_expired.borrow_mut().push((self.current, key.into()));
+            return None;
+        }
+        (!entry.is_taken()).then_some(entry)
+    }
+
+    #[inline]
+    fn touch(&self, entry: &Entry) {
+        if !self.no_touch {
+            entry.set_ageing(self.ageing.touched(entry.ageing(), self.now_ms));
+        }
+    }
+
+    /// The entry at a key for a reader: counts a hit or a miss and ages the key.
+    #[inline]
+    pub fn read(&self, key: &[u8]) -> Option<&Entry> {
+        match self.look(key) {
+            Some(entry) => {
+                self.touch(entry);
+                self.counters.hits.set(self.counters.hits.get() + 1);
+                Some(entry)
+            }
+            None => {
+                self.counters.misses.set(self.counters.misses.get() + 1);
+                if self.effects.hears(Class::KeyMiss as u32) {
+                    self.missed.borrow_mut().push((self.current, key.into()));
+                }
+                None
+            }
+        }
+    }
+
+    /// The collection at a key; `None` when the key is absent, WRONGTYPE when it holds another
+    /// type.
+    #[inline]
+    pub fn get<T: Collection>(&self, key: &[u8]) -> Result<Option<&T>> {
+        let Some(entry) = self.read(key) else { return Ok(None) };
+        entry.collection::<T>().map(Some).ok_or(Error::WrongType)
+    }
+
+    /// The string at a key.
+    #[inline]
+    pub fn string(&self, key: &[u8]) -> Result<Option<StrRef<'_>>> {
+        let Some(entry) = self.read(key) else { return Ok(None) };
+        entry.string().map(Some).ok_or(Error::WrongType)
+    }
+
+    /// Like [`Db::get`], on behalf of a write: no statistics.
+    pub fn peek<T: Collection>(&self, key: &[u8]) -> Result<Option<&T>> {
+        let Some(entry) = self.look(key) else { return Ok(None) };
+        entry.collection::<T>().map(Some).ok_or(Error::WrongType)
+    }
+
+    /// Like [`Db::string`], on behalf of a write: no statistics.
+    pub fn peek_string(&self, key: &[u8]) -> Result<Option<StrRef<'_>>> {
+        let Some(entry) = self.look(key) else { return Ok(None) };
+        self.touch(entry);
+        entry.string().map(Some).ok_or(Error::WrongType)
+    }
+
+    /// Whether the key is there.
+    #[inline]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.look(key).is_some()
+    }
+
+    /// The type of the value at a key.
+    pub fn kind(&self, key: &[u8]) -> Option<Kind> {
+        self.look(key).map(Entry::kind)
+    }
+
+    /// A key of the selected database, each with the same chance.
+    pub fn random_key(&mut self) -> Option<Vec<u8>> {
+        let space = &self.spaces[self.current];
+        // A database in which nearly everything has expired: the last try is taken as it is.
+        let mut last = None;
+        for _ in 0..100 {
+            let entry = space.table.random(&mut self.rng)?;
+            last = Some(entry.key().to_vec());
+            if entry.deadline_ms().is_none_or(|at| at > self.now_ms) {
+                return last;
+            }
+        }
+        last.filter(|_| self.keeps_expired)
+    }
+
+    /// Walks the selected database in hash order from `cursor`, looking at about `count` entries;
+    /// returns the next cursor, 0 at the end. Expired entries are left out.
+    pub fn scan<'a>(&'a self, cursor: u64, count: usize, mut visit: impl FnMut(&'a Entry)) -> u64 {
+        let hash_key = self.limits.hash_key;
+        let now_ms = self.now_ms;
+        self.here().table.scan(
+            cursor,
+            count,
+            |entry| hash_key.hash(entry.key()),
+            |entry| match entry.deadline_ms() {
+                Some(at) if at <= now_ms => {
+                    self.met_expired.borrow_mut().push((self.current, entry.key().into()))
+                }
+                _ => visit(entry),
+            },
+        )
+    }
+
+    /// All living entries of the selected database, in no order that means anything.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let now_ms = self.now_ms;
+        let alive = move |entry: &&Entry| entry.deadline_ms().is_none_or(|at| at > now_ms);
+        self.here().table.iter().filter(alive)
+    }
+
+    // ---- Writing ----
+
+    /// Opens the collection at a key for change.
+    pub fn edit<'a, T: Collection>(&'a mut self, key: &'a [u8]) -> Result<Edit<'a, T>> {
+        let hash = self.hash(key);
+        self.drop_if_expired(hash, key);
+        let now_ms = self.now_ms;
+        let Some(entry) = self.spaces[self.current].find_mut(hash, key) else {
+            return Ok(Edit::vacant(self, key, hash));
+        };
+        if entry.kind() != T::KIND {
+            return Err(Error::WrongType);
+        }
+        if !self.no_touch {
+            entry.set_ageing(self.ageing.touched(entry.ageing(), now_ms));
+        }
+        match entry.take().and_then(T::from_value) {
+            Some(value) => Ok(Edit::occupied(self, key, hash, value)),
+            None => Ok(Edit::vacant(self, key, hash)),
+        }
+    }
+
+    /// Stores a value at a key, whatever was there, and raises `event` in the value's class.
+    pub fn put(&mut self, key: &[u8], value: NewValue<'_>, ttl: Ttl, event: &'static str) {
+        let class = match &value {
+            NewValue::Owned(value) => class_of(value.kind()),
+            _ => Class::String,
+        };
+        self.put_new_as(key, value, ttl, class, event);
+    }
+
+    /// Stores a value that exists already at a key and raises an event of any class.
+    pub fn put_as(
+        &mut self,
+        key: &[u8],
+        value: Value,
+        ttl: Ttl,
+        class: Class,
+        event: &'static str,
+    ) {
+        let value = match value {
+            Value::Int(number) => NewValue::Int(number),
+            Value::Str(ref bytes) if bytes.len() <= 44 => NewValue::Bytes(bytes),
+            value => return self.put_new_as(key, NewValue::Owned(value), ttl, class, event),
+        };
+        self.put_new_as(key, value, ttl, class, event);
+    }
+
+    fn put_new_as(
+        &mut self,
+        key: &[u8],
+        value: NewValue<'_>,
+        ttl: Ttl,
+        class: Class,
+        event: &'static str,
+    ) {
+        self.store(key, value, ttl);
+        self.effects.dirty += 1;
+        self.effects.modified(self.current, key);
+        self.effects.event(self.current, key, class, event);
+    }
+
+    /// Stores a string at a key; one that spells an integer is kept as such.
+    #[inline]
+    pub fn put_string(&mut self, key: &[u8], bytes: &[u8], ttl: Ttl, event: &'static str) {
+        let value = match crate::types::number::parse_i64(bytes) {
+            Some(number) if bytes.len() <= 20 => NewValue::Int(number),
+            _ => NewValue::Bytes(bytes),
+        };
+        self.put(key, value, ttl, event);
+    }
+
+    fn store(&mut self, key: &[u8], value: NewValue<'_>, ttl: Ttl) {
+        let hash = self.hash(key);
+        self.drop_if_expired(hash, key);
+        let (current, now_ms) = (self.current, self.now_ms);
+        let space = &mut self.spaces[current];
+        if let Some(entry) = space.find_mut(hash, key) {
+            let before_ms = entry.deadline_ms();
+            let deadline_ms = match ttl {
+                Ttl::Clear => None,
+                Ttl::Keep => before_ms,
+                Ttl::At(at) => Some(at),
+            };
+            let ageing = match self.no_touch {
+                true => entry.ageing(),
+                false => self.ageing.touched(entry.ageing(), now_ms),
+            };
+            let before_bytes = entry.heap_bytes();
+            let value = match value {
+                // A taken buffer goes back where it was.
+                NewValue::Owned(value) if before_ms == deadline_ms && entry.is_taken() => {
+                    match entry.put_back(value) {
+                        Ok(()) => {
+                            entry.set_ageing(ageing);
+                            let after_bytes = entry.heap_bytes();
+                            space.resized(before_bytes, after_bytes);
+                            return;
+                        }
+                        Err(value) => NewValue::Owned(value),
+                    }
+                }
+                value => value,
+            };
+            if entry.overwrite(&value, deadline_ms) {
+                entry.set_ageing(ageing);
+                space.deadline_changed(hash, before_ms, deadline_ms, now_ms);
+                return;
+            }
+            let entry = Entry::new(key, value, deadline_ms, ageing);
+            if let Some(old) = space.replace(hash, entry, now_ms) {
+                self.bury(old);
+            }
+            return;
+        }
+        let deadline_ms = match ttl {
+            Ttl::At(at) => Some(at),
+            _ => None,
+        };
+        let entry = Entry::new(key, value, deadline_ms, self.ageing.fresh(now_ms));
+        space.insert(hash, entry, now_ms);
+        self.effects.event(current, key, Class::New, "new");
+    }
+
+    /// Removes a key and raises `event` (class generic); false when it was not there.
+    pub fn remove(&mut self, key: &[u8], event: &'static str) -> bool {
+        self.remove_as(key, Class::Generic, event)
+    }
+
+    /// Removes a key and raises an event of any class.
+    pub fn remove_as(&mut self, key: &[u8], class: Class, event: &'static str) -> bool {
+        let hash = self.hash(key);
+        if self.drop_if_expired(hash, key) {
+            return false;
+        }
+        let Some(entry) = self.spaces[self.current].remove(hash, key) else { return false };
+        self.bury(entry);
+        self.effects.dirty += 1;
+        self.effects.modified(self.current, key);
+        self.effects.event(self.current, key, class, event);
+        true
+    }
+
+    /// Takes the bytes of the string at a key out of their entry, to be put back changed; a string
+    /// without a buffer of its own comes as a copy.
+    pub fn take_string(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let hash = self.hash(key);
+        self.drop_if_expired(hash, key);
+        let space = &mut self.spaces[self.current];
+        let Some(entry) = space.find_mut(hash, key) else { return Ok(None) };
+        if !entry.kind().is_string() {
+            return Err(Error::WrongType);
+        }
+        let before_bytes = entry.heap_bytes();
+        let value = entry.take();
+        let after_bytes = entry.heap_bytes();
+        space.resized(before_bytes, after_bytes);
+        Ok(value.map(|value| match value {
+            Value::Str(bytes) => bytes,
+            Value::Int(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
+            _ => Vec::new(),
+        }))
+    }
+
+    /// Raises an event that no other method does.
+    pub fn raise(&mut self, key: &[u8], class: Class, event: &'static str) {
+        self.effects.event(self.current, key, class, event);
+    }
+
+    /// Takes a value out of the keyspace, with its deadline, to be put somewhere else; raises
+    /// nothing and counts nothing.
+    pub fn take(&mut self, key: &[u8]) -> Option<(Value, Option<i64>)> {
+        let hash = self.hash(key);
+        self.drop_if_expired(hash, key);
+        let mut entry = self.spaces[self.current].remove(hash, key)?;
+        self.effects.modified(self.current, key);
+        let deadline_ms = entry.deadline_ms();
+        entry.take().map(|value| (value, deadline_ms))
+    }
+
+    /// Sets or clears the deadline of a key that is there; false when it is not. Raises `event`.
+    pub fn set_deadline(&mut self, key: &[u8], at: Option<i64>, event: &'static str) -> bool {
+        let hash = self.hash(key);
+        self.drop_if_expired(hash, key);
+        let (current, now_ms) = (self.current, self.now_ms);
+        let space = &mut self.spaces[current];
+        let Some(entry) = space.find_mut(hash, key) else { return false };
+        let before_ms = entry.deadline_ms();
+        if at.is_some_and(|at| entry.move_deadline(at)) {
+            space.deadline_changed(hash, before_ms, at, now_ms);
+        } else if before_ms != at {
+            let before_bytes = entry.heap_bytes();
+            let old = std::mem::replace(entry, Entry::new(b"", NewValue::Int(0), None, 0));
+            *entry = old.rebuilt(key, at);
+            let after_bytes = entry.heap_bytes();
+            space.resized(before_bytes, after_bytes);
+            space.deadline_changed(hash, before_ms, at, now_ms);
+        }
+        self.effects.dirty += 1;
+        self.effects.modified(current, key);
+        self.effects.event(current, key, Class::Generic, event);
+        true
+    }
+
+    /// States the form in which the command enters the log, instead of its own words; may be
+    /// called several times for several records.
+    pub fn replay_as<B: AsRef<[u8]>>(&mut self, argv: &[B]) {
+        self.effects.form_stated = true;
+        self.effects.record(self.current, argv);
+    }
+
+    /// The command changed nothing that a replay would have to repeat.
+    pub fn replay_nothing(&mut self) {
+        self.effects.form_stated = true;
+    }
+
+    /// Whether anybody reads the log: saves building a form that nobody needs.
+    pub fn is_logged(&self) -> bool {
+        self.effects.hears(listener::LOG)
+    }
+
+    // ---- Whole databases ----
+
+    /// Empties one database, or all; freeing happens later, in pieces, when `lazily`.
+    pub fn flush(&mut self, index: Option<usize>, lazily: bool) -> usize {
+        let (from, to) = index.map_or((0, self.spaces.len()), |index| (index, index + 1));
+        let mut removed = 0;
+        for space in &mut self.spaces[from..to] {
+            let old = std::mem::replace(space, Space::new(self.limits.hash_key));
+            removed += old.len();
+            if lazily && !old.is_empty() {
+                self.abandoned.push(old);
+            }
+        }
+        self.effects.dirty += removed as u64;
+        self.effects.happened.push(Effect::Flushed(index));
+        removed
+    }
+
+    /// Two databases change places.
+    pub fn swap(&mut self, first: usize, second: usize) {
+        self.spaces.swap(first, second);
+        self.effects.dirty += 1;
+        self.effects.happened.push(Effect::Swapped(first, second));
+    }
+
+    // ---- Time's work ----
+
+    /// Removes the key if its time has come; true when it did.
+    #[inline]
+    fn drop_if_expired(&mut self, hash: u64, key: &[u8]) -> bool {
+        let Some(entry) = self.spaces[self.current].find(hash, key) else { return false };
+        if entry.deadline_ms().is_none_or(|at| at > self.now_ms) {
+            return false;
+        }
+        self.expire(self.current, key);
+        true
+    }
+
+    fn expire(&mut self, db: usize, key: &[u8]) {
+        if self.keeps_expired {
+            return;
+        }
+        let hash = self.limits.hash_key.hash(key);
+        let Some(entry) = self.spaces[db].remove(hash, key) else { return };
+        self.bury(entry);
+        self.counters.expired += 1;
+        self.effects.modified(db, key);
+        self.effects.event(db, key, Class::Expired, "expired");
+        self.effects.record(db, &[&b"DEL"[..], key]);
+    }
+
+    /// Removes what readers met after its time; part of settling a command. True when there was
+    /// something.
+    pub fn drop_met_expired(&mut self) -> bool {
+        if self.met_expired.get_mut().is_empty() {
+            return false;
+        }
+        for (db, key) in std::mem::take(self.met_expired.get_mut()) {
+            let hash = self.limits.hash_key.hash(&key);
+            let deadline_ms = self.spaces[db].find(hash, &key).and_then(Entry::deadline_ms);
+            if deadline_ms.is_some_and(|at| at <= self.now_ms) {
+                self.expire(db, &key);
+            }
+        }
+        true
+    }
+
+    /// Turns misses of readers into events; part of settling a command.
+    pub fn report_missed(&mut self) {
+        for (db, key) in std::mem::take(self.missed.get_mut()) {
+            self.effects.event(db, &key, Class::KeyMiss, "keymiss");
+        }
+    }
+
+    /// Expires what has come due, at most `looks` keys; true when more is waiting.
+    pub fn expire_due(&mut self, mut looks: usize) -> bool {
+        for db in 0..self.spaces.len() {
+            self.spaces[db].wheel.turn(self.now_ms);
+            while looks > 0 && self.spaces[db].wheel.has_due() {
+                let (key, left) = self.spaces[db].next_expired(self.now_ms, looks);
+                looks = left;
+                if let Some(key) = key {
+                    self.expire(db, &key);
+                }
+            }
+            if self.spaces[db].wheel.has_due() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// When the wheel has to turn next (Unix ms).
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.spaces.iter().filter_map(|space| space.wheel.next_due_ms()).min()
+    }
+
+    // ---- Freeing ----
+
+    /// Frees a removed entry: a large value later, in pieces.
+    fn bury(&mut self, mut entry: Entry) {
+        if matches!(entry.kind(), Kind::Int | Kind::Inline) {
+            return;
+        }
+        if let Some(value) = entry.take() {
+            self.bury_value(value);
+        }
+    }
+
+    /// Frees a value: a large one later, in pieces.
+    pub fn bury_value(&mut self, value: Value) {
+        if value.heap_bytes() > self.lazyfree_from * 1024 {
+            self.counters.lazyfreed += 1;
+            self.graveyard.push(value);
+        }
+    }
+
+    /// Frees one bounded piece of what was removed; false when nothing is left.
+    pub fn free_chunk(&mut self) -> bool {
+        if let Some(value) = self.graveyard.last_mut() {
+            if !value.pop_chunk() {
+                self.graveyard.pop();
+            }
+            return true;
+        }
+        let Some(space) = self.abandoned.last_mut() else { return false };
+        if !space.pop_chunk() {
+            self.abandoned.pop();
+        }
+        true
+    }
+
+    /// Objects that wait to be freed.
+    pub fn waiting_to_be_freed(&self) -> usize {
+        self.graveyard.len() + self.abandoned.iter().map(Space::len).sum::<usize>()
+    }
+
+    // ---- For `edit` ----
+
+    pub(super) fn close_edit(&mut self, hash: u64, key: &[u8], value: Value, before_bytes: usize) {
+        let after_bytes = value.heap_bytes();
+        let space = &mut self.spaces[self.current];
+        if let Some(entry) = space.find_mut(hash, key) {
+            // The kind is the one it was taken as, so it always fits back.
+            if entry.put_back(value).is_ok() {
+                space.resized(before_bytes, after_bytes);
+            }
+        } else {
+            let ageing = self.ageing.fresh(self.now_ms);
+            space.insert(hash, Entry::new(key, NewValue::Owned(value), None, ageing), self.now_ms);
+            self.effects.event(self.current, key, Class::New, "new");
+        }
+    }
+
+    pub(super) fn close_emptied(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: Value,
+        before_bytes: usize,
+    ) {
+        let space = &mut self.spaces[self.current];
+        // The value is outside its entry: its bytes are counted there, and leave with it.
+        space.resized(before_bytes, 0);
+        if space.remove(hash, key).is_none() {
+            return;
+        }
+        self.bury_value(value);
+        self.effects.event(self.current, key, Class::Generic, "del");
+    }
+}
+
+/// The class of events of a type's commands.
+pub fn class_of(kind: Kind) -> Class {
+    match kind {
+        Kind::Int | Kind::Inline | Kind::Raw => Class::String,
+        Kind::List => Class::List,
+        Kind::Set => Class::Set,
+        Kind::SortedSet => Class::SortedSet,
+        Kind::Hash => Class::Hash,
+        Kind::Stream => Class::Stream,
+    }
+}

@@ -1,0 +1,234 @@
+//! Deadlines found by time: a hierarchical timing wheel of key hashes.
+//!
+//! A key with a deadline has at least one slot of 8 bytes, its hash, in a bucket that comes due
+//! no later than the deadline. Level 0 turns in ticks of 16 ms, each further level 256 times
+//! slower; when the hand reaches a bucket of a slower level, its hashes are put down again where
+//! their keys' deadlines now say. So a key whose deadline moves into the future needs no work at
+//! all: its old slot finds it not yet due and moves on. Slots of keys that are gone, or persist,
+//! are dropped when they come due; when they outnumber the live ones, every insertion sweeps a
+//! chunk of them, so that EXPIRE and PERSIST in turns cannot grow the wheel.
+//!
+//! Invariant: `len` counts all slots; the wheel never looks at a key itself, its caller does.
+
+use std::collections::VecDeque;
+
+/// Milliseconds of one tick.
+pub const TICK_MS: i64 = 16;
+const LEVELS: usize = 5;
+const SLOTS: usize = 256;
+const CHUNK: usize = 64;
+
+#[derive(Debug, Default)]
+struct Bucket {
+    full: Vec<Box<[u64; CHUNK]>>,
+    open: Vec<u64>,
+}
+
+impl Bucket {
+    fn push(&mut self, hash: u64) {
+        self.open.push(hash);
+        if self.open.len() == CHUNK {
+            let open = std::mem::take(&mut self.open);
+            if let Ok(full) = open.into_boxed_slice().try_into() {
+                self.full.push(full);
+            }
+        }
+    }
+}
+
+/// The wheel of one database.
+#[derive(Debug, Default)]
+pub struct Wheel {
+    levels: [Option<Box<[Bucket; SLOTS]>>; LEVELS],
+    /// The tick up to which all buckets of level 0 have come due.
+    tick: i64,
+    /// Hashes whose time has come, to be looked at.
+    due: VecDeque<Vec<u64>>,
+    /// Slots, those in `due` included.
+    len: usize,
+    sweep: usize,
+}
+
+impl Wheel {
+    /// Slots, stale ones included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is nothing to wait for.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Heap bytes, roughly: 8 a slot and the levels in use.
+    pub fn heap_bytes(&self) -> usize {
+        let levels = self.levels.iter().flatten().count();
+        self.len * 8 + levels * SLOTS * std::mem::size_of::<Bucket>()
+    }
+
+    /// Puts a hash down for a deadline (Unix ms).
+    pub fn insert(&mut self, hash: u64, deadline_ms: i64, now_ms: i64) {
+        if self.len == 0 {
+            self.tick = now_ms.div_euclid(TICK_MS);
+        }
+        self.len += 1;
+        self.put_down(hash, deadline_ms);
+    }
+
+    fn put_down(&mut self, hash: u64, deadline_ms: i64) {
+        let due_tick = deadline_ms.div_euclid(TICK_MS).saturating_add(1).max(self.tick + 1);
+        let ahead = due_tick - self.tick;
+        let level = (0..LEVELS).find(|level| ahead >> (8 * (level + 1)) == 0);
+        // Beyond the slowest level a hash waits in the bucket that comes due last.
+        let (level, due_tick) = match level {
+            Some(level) => (level, due_tick),
+            None => (LEVELS - 1, self.tick + ((255i64) << (8 * (LEVELS - 1)))),
+        };
+        let slot = (due_tick >> (8 * level)) as usize & (SLOTS - 1);
+        let buckets = self.levels[level]
+            .get_or_insert_with(|| Box::new(std::array::from_fn(|_| Bucket::default())));
+        buckets[slot].push(hash);
+    }
+
+    /// Turns the wheel to `now_ms`: what has come due waits for [`Wheel::pop_due`].
+    pub fn turn(&mut self, now_ms: i64) {
+        let target = now_ms.div_euclid(TICK_MS);
+        if self.len == 0 || target < self.tick {
+            // An empty wheel, or a clock that was set back: everything is looked at anew.
+            if self.len > 0 {
+                self.all_due();
+            }
+            self.tick = target;
+            return;
+        }
+        if target - self.tick > (SLOTS * SLOTS) as i64 {
+            self.all_due();
+            self.tick = target;
+            return;
+        }
+        while self.tick < target {
+            self.tick += 1;
+            for level in 0..LEVELS {
+                self.open_bucket(level, (self.tick >> (8 * level)) as usize & (SLOTS - 1));
+                if self.tick & ((1 << (8 * (level + 1))) - 1) != 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn open_bucket(&mut self, level: usize, slot: usize) {
+        let Some(buckets) = &mut self.levels[level] else { return };
+        let bucket = std::mem::take(&mut buckets[slot]);
+        self.due.extend(bucket.full.into_iter().map(|chunk| chunk.to_vec()));
+        if !bucket.open.is_empty() {
+            self.due.push_back(bucket.open);
+        }
+    }
+
+    fn all_due(&mut self) {
+        for level in 0..LEVELS {
+            for slot in 0..SLOTS {
+                self.open_bucket(level, slot);
+            }
+            self.levels[level] = None;
+        }
+    }
+
+    /// Whether hashes have come due.
+    pub fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Takes a hash whose time may have come. The caller expires the key, or calls
+    /// [`Wheel::insert`] again when its deadline lies ahead.
+    pub fn pop_due(&mut self) -> Option<u64> {
+        let chunk = self.due.front_mut()?;
+        let hash = chunk.pop();
+        if chunk.is_empty() {
+            self.due.pop_front();
+        }
+        self.len -= hash.is_some() as usize;
+        hash
+    }
+
+    /// Takes one chunk out to be checked, duplicates removed: the sweep of stale slots. The caller
+    /// inserts again what is alive.
+    pub fn sweep_chunk(&mut self) -> Vec<u64> {
+        for _ in 0..LEVELS * SLOTS {
+            self.sweep = (self.sweep + 1) % (LEVELS * SLOTS);
+            let Some(buckets) = &mut self.levels[self.sweep / SLOTS] else { continue };
+            let bucket = &mut buckets[self.sweep % SLOTS];
+            let mut chunk = match bucket.full.pop() {
+                Some(chunk) => {
+                    self.sweep = (self.sweep + LEVELS * SLOTS - 1) % (LEVELS * SLOTS);
+                    chunk.to_vec()
+                }
+                None => std::mem::take(&mut bucket.open),
+            };
+            if chunk.is_empty() {
+                continue;
+            }
+            self.len -= chunk.len();
+            chunk.sort_unstable();
+            chunk.dedup();
+            return chunk;
+        }
+        Vec::new()
+    }
+
+    /// Milliseconds (Unix) at which the next bucket of the fastest level comes due, if it holds
+    /// anything; `None` when the next half second needs no turn.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        if self.has_due() {
+            return Some(self.tick * TICK_MS);
+        }
+        let buckets = self.levels[0].as_ref()?;
+        (1..=32)
+            .map(|ahead| self.tick + ahead)
+            .find(|tick| {
+                let bucket = &buckets[*tick as usize & (SLOTS - 1)];
+                !bucket.open.is_empty() || !bucket.full.is_empty()
+            })
+            .map(|tick| tick * TICK_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{rngs::SmallRng, Rng, SeedableRng};
+    use std::collections::HashMap;
+
+    /// Deadlines come up no earlier than they are due and at most one tick late, whatever moves.
+    #[test]
+    fn deadlines_come_due_in_time() {
+        for seed in 0..20 {
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let (mut wheel, mut deadlines) = (Wheel::default(), HashMap::new());
+            let mut now_ms = 1_700_000_000_000;
+            for hash in 0..3000u64 {
+                let deadline_ms =
+                    now_ms + (1i64 << rng.random_range(0..36)) + rng.random_range(0..99);
+                deadlines.insert(hash, deadline_ms);
+                wheel.insert(hash, deadline_ms, now_ms);
+            }
+            while !deadlines.is_empty() {
+                now_ms += 1i64 << rng.random_range(0..34);
+                wheel.turn(now_ms);
+                while let Some(hash) = wheel.pop_due() {
+                    match deadlines.get(&hash) {
+                        Some(&deadline_ms) if deadline_ms <= now_ms => {
+                            deadlines.remove(&hash);
+                        }
+                        Some(&deadline_ms) => wheel.insert(hash, deadline_ms, now_ms),
+                        None => panic!("{hash} came up twice"),
+                    }
+                }
+                let late = deadlines.values().filter(|&&at| at < now_ms - 2 * TICK_MS).count();
+                assert_eq!(late, 0, "seed {seed}");
+            }
+            assert_eq!(wheel.len(), 0);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! One numbered database: the table of its entries and the wheel of their deadlines.
+//!
+//! Invariant: `value_bytes` is the sum of the entries' heap bytes, `with_deadline` the number of
+//! entries that carry one, and each of those has a slot in the wheel that comes due in time.
+
+use crate::keyspace::entry::Entry;
+use crate::keyspace::expire::Wheel;
+use crate::types::limits::HashKey;
+use crate::types::table::Table;
+
+/// One database.
+#[derive(Debug)]
+pub struct Space {
+    pub(crate) table: Table<Entry, 6>,
+    pub(crate) wheel: Wheel,
+    with_deadline: usize,
+    value_bytes: usize,
+    hash_key: HashKey,
+}
+
+impl Space {
+    /// An empty database; allocates nothing.
+    pub fn new(hash_key: HashKey) -> Space {
+        let (table, wheel) = (Table::new(), Wheel::default());
+        Space { table, wheel, with_deadline: 0, value_bytes: 0, hash_key }
+    }
+
+    /// Keys, those included whose time has come but that nobody has met yet.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Keys with a deadline.
+    pub fn with_deadline(&self) -> usize {
+        self.with_deadline
+    }
+
+    /// Heap bytes of everything in it.
+    pub fn heap_bytes(&self) -> usize {
+        self.value_bytes + self.table.heap_bytes() + self.wheel.heap_bytes()
+    }
+
+    /// Heap bytes of the table and the wheel alone.
+    pub fn overhead_bytes(&self) -> usize {
+        self.table.heap_bytes() + self.wheel.heap_bytes()
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.table.find(hash, |entry| entry.key() == key)
+    }
+
+    #[inline]
+    pub(crate) fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
+        self.table.find_mut(hash, |entry| entry.key() == key)
+    }
+
+    /// Adds an entry whose key is not there.
+    pub(crate) fn insert(&mut self, hash: u64, entry: Entry, now_ms: i64) {
+        self.value_bytes += entry.heap_bytes();
+        if let Some(deadline_ms) = entry.deadline_ms() {
+            self.with_deadline += 1;
+            self.remember(hash, deadline_ms, now_ms);
+        }
+        let hash_key = self.hash_key;
+        self.table.insert(hash, entry, |entry| hash_key.hash(entry.key()));
+    }
+
+    pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
+        let entry = self.table.remove(hash, |entry| entry.key() == key)?;
+        self.value_bytes -= entry.heap_bytes();
+        self.with_deadline -= entry.deadline_ms().is_some() as usize;
+        Some(entry)
+    }
+
+    /// Overwrites a string where it lies, when that is possible.
+    #[inline]
+    pub(crate) fn resized(&mut self, before_bytes: usize, after_bytes: usize) {
+        self.value_bytes = self.value_bytes + after_bytes - before_bytes;
+    }
+
+    /// Puts another entry in the place of the one with the same key, which is returned.
+    pub(crate) fn replace(&mut self, hash: u64, entry: Entry, now_ms: i64) -> Option<Entry> {
+        let slot = self.table.find_mut(hash, |old| old.key() == entry.key())?;
+        let (added, deadline_ms) = (entry.heap_bytes(), entry.deadline_ms());
+        let old = std::mem::replace(slot, entry);
+        self.value_bytes = self.value_bytes + added - old.heap_bytes();
+        self.deadline_changed(hash, old.deadline_ms(), deadline_ms, now_ms);
+        Some(old)
+    }
+
+    /// Keeps count and wheel in step with a deadline that came, went or moved.
+    #[inline]
+    pub(crate) fn deadline_changed(
+        &mut self,
+        hash: u64,
+        before_ms: Option<i64>,
+        after_ms: Option<i64>,
+        now_ms: i64,
+    ) {
+        if before_ms.is_none() && after_ms.is_none() {
+            return;
+        }
+        self.with_deadline -= before_ms.is_some() as usize;
+        self.with_deadline += after_ms.is_some() as usize;
+        if let Some(after_ms) = after_ms {
+            // The slot of an earlier deadline comes up before the new one and moves on then.
+            if before_ms.is_none_or(|before_ms| after_ms < before_ms) {
+                self.remember(hash, after_ms, now_ms);
+            }
+        }
+    }
+
+    fn remember(&mut self, hash: u64, deadline_ms: i64, now_ms: i64) {
+        if self.wheel.len() > 2 * self.with_deadline + 4096 {
+            self.sweep_stale(now_ms);
+        }
+        self.wheel.insert(hash, deadline_ms, now_ms);
+    }
+
+    fn sweep_stale(&mut self, now_ms: i64) {
+        for hash in self.wheel.sweep_chunk() {
+            if let Some(deadline_ms) = self.deadline_of(hash) {
+                self.wheel.insert(hash, deadline_ms, now_ms);
+            }
+        }
+    }
+
+    /// The deadline of the key with this hash.
+    fn deadline_of(&self, hash: u64) -> Option<i64> {
+        let hash_key = self.hash_key;
+        let entry = self.table.find(hash, |entry| {
+            entry.deadline_ms().is_some() && hash_key.hash(entry.key()) == hash
+        })?;
+        entry.deadline_ms()
+    }
+
+    /// The next key whose time has come, after at most `looks` looks at the wheel; the second
+    /// figure is the number of looks left.
+    pub(crate) fn next_expired(&mut self, now_ms: i64, looks: usize) -> (Option<Box<[u8]>>, usize) {
+        for left in (0..looks).rev() {
+            let Some(hash) = self.wheel.pop_due() else { return (None, 0) };
+            let hash_key = self.hash_key;
+            let found = self.table.find(hash, |entry| {
+                entry.deadline_ms().is_some() && hash_key.hash(entry.key()) == hash
+            });
+            match found.and_then(|entry| entry.deadline_ms().map(|at| (entry.key(), at))) {
+                Some((key, deadline_ms)) if deadline_ms <= now_ms => {
+                    return (Some(key.into()), left)
+                }
+                Some((_, deadline_ms)) => self.wheel.insert(hash, deadline_ms, now_ms),
+                None => {}
+            }
+        }
+        (None, 0)
+    }
+
+    /// Frees one bounded piece of an abandoned database; false when nothing is left.
+    pub(crate) fn pop_chunk(&mut self) -> bool {
+        self.table.pop_segment().is_some()
+    }
+}

@@ -1,0 +1,229 @@
+//! What a key can hold, and how the door tells one type from another.
+
+use crate::keyspace::effects::Class;
+use crate::types::alloc;
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// An integer that was written as a string.
+    Int,
+    /// A string whose bytes lie in the entry.
+    Inline,
+    /// A string with a buffer of its own.
+    Raw,
+    /// A list.
+    List,
+    /// A set.
+    Set,
+    /// A sorted set.
+    SortedSet,
+    /// A hash.
+    Hash,
+    /// A stream.
+    Stream,
+}
+
+impl Kind {
+    /// The word that TYPE answers.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            Kind::Int | Kind::Inline | Kind::Raw => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::SortedSet => "zset",
+            Kind::Hash => "hash",
+            Kind::Stream => "stream",
+        }
+    }
+
+    /// Whether the value is a string, in any of its forms.
+    pub fn is_string(self) -> bool {
+        matches!(self, Kind::Int | Kind::Inline | Kind::Raw)
+    }
+}
+
+/// A type that the door can hold. Implemented by [`collections`] for all but strings.
+pub trait Collection: Default + Send + 'static {
+    /// How entries tell it.
+    const KIND: Kind;
+    /// The class of the events that its commands raise.
+    const CLASS: Class;
+    /// Nothing inside: the key must go.
+    fn is_empty(&self) -> bool;
+    /// Heap bytes below the value, by allocator classes.
+    fn heap_bytes(&self) -> usize;
+    /// OBJECT ENCODING's word.
+    fn encoding(&self) -> &'static str;
+    /// Members, fields or entries.
+    fn len(&self) -> usize;
+    /// Frees a bounded piece; false when nothing was left.
+    fn pop_chunk(&mut self) -> bool;
+    /// From an owned value.
+    fn from_value(value: Value) -> Option<Box<Self>>;
+    /// To an owned value.
+    fn into_value(this: Box<Self>) -> Value;
+}
+
+macro_rules! collections {
+    ($($name:ident in $room:ident, $class:ident, keeps_empty $keeps:literal;)*) => {
+        $(pub use crate::types::$room::$name;)*
+
+        /// An owned value, outside its entry.
+        pub enum Value {
+            /// An integer that was written as a string.
+            Int(i64),
+            /// Any other string.
+            Str(Vec<u8>),
+            $(#[doc = stringify!($name)] $name(Box<$name>),)*
+        }
+
+        impl std::fmt::Debug for Value {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "a {}", self.kind().type_name())
+            }
+        }
+
+        impl Value {
+            /// The type.
+            pub fn kind(&self) -> Kind {
+                match self {
+                    Value::Int(_) => Kind::Int,
+                    Value::Str(_) => Kind::Raw,
+                    $(Value::$name(_) => Kind::$name,)*
+                }
+            }
+
+            /// Heap bytes, by allocator classes.
+            pub fn heap_bytes(&self) -> usize {
+                match self {
+                    Value::Int(_) => 0,
+                    Value::Str(bytes) => alloc::class(bytes.capacity()),
+                    $(Value::$name(value) => {
+                        alloc::class(std::mem::size_of::<$name>()) + value.heap_bytes()
+                    })*
+                }
+            }
+
+            /// Frees a bounded piece of it; false when what is left is small.
+            pub fn pop_chunk(&mut self) -> bool {
+                match self {
+                    Value::Int(_) | Value::Str(_) => false,
+                    $(Value::$name(value) => value.pop_chunk(),)*
+                }
+            }
+        }
+
+        $(impl Collection for $name {
+            const KIND: Kind = Kind::$name;
+            const CLASS: Class = Class::$class;
+            fn is_empty(&self) -> bool {
+                !$keeps && $name::is_empty(self)
+            }
+            fn heap_bytes(&self) -> usize {
+                $name::heap_bytes(self)
+            }
+            fn encoding(&self) -> &'static str {
+                $name::encoding(self)
+            }
+            fn len(&self) -> usize {
+                $name::len(self)
+            }
+            fn pop_chunk(&mut self) -> bool {
+                $name::pop_chunk(self)
+            }
+            fn from_value(value: Value) -> Option<Box<Self>> {
+                match value {
+                    Value::$name(value) => Some(value),
+                    _ => None,
+                }
+            }
+            fn into_value(this: Box<Self>) -> Value {
+                Value::$name(this)
+            }
+        })*
+    };
+}
+
+/// Calls `$body` with `$type` standing for the collection of `$kind`, or `$otherwise` for strings.
+macro_rules! with_collection {
+    ($kind:expr, $type:ident => $body:expr, $otherwise:expr) => {{
+        use $crate::keyspace::value::{self, Kind};
+        match $kind {
+            Kind::List => {
+                type $type = value::List;
+                $body
+            }
+            Kind::Set => {
+                type $type = value::Set;
+                $body
+            }
+            Kind::SortedSet => {
+                type $type = value::SortedSet;
+                $body
+            }
+            Kind::Hash => {
+                type $type = value::Hash;
+                $body
+            }
+            Kind::Stream => {
+                type $type = value::Stream;
+                $body
+            }
+            Kind::Int | Kind::Inline | Kind::Raw => $otherwise,
+        }
+    }};
+}
+pub(crate) use with_collection;
+
+collections! {
+    List in list, List, keeps_empty false;
+    Set in set, Set, keeps_empty false;
+    SortedSet in sorted_set, SortedSet, keeps_empty false;
+    Hash in hash, Hash, keeps_empty false;
+    Stream in stream, Stream, keeps_empty true;
+}
+
+/// A string as it lies in the keyspace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StrRef<'a> {
+    /// An integer; its text is canonical.
+    Int(i64),
+    /// Anything else.
+    Bytes(&'a [u8]),
+}
+
+impl StrRef<'_> {
+    /// Calls `read` with the bytes.
+    #[inline]
+    pub fn with_bytes<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
+        match self {
+            StrRef::Int(number) => read(itoa::Buffer::new().format(*number).as_bytes()),
+            StrRef::Bytes(bytes) => read(bytes),
+        }
+    }
+
+    /// A copy of the bytes.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.with_bytes(|bytes| bytes.to_vec())
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.with_bytes(|bytes| bytes.len())
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The integer that the string spells, by Redis's rule.
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            StrRef::Int(number) => Some(*number),
+            StrRef::Bytes(bytes) => crate::types::number::parse_i64(bytes),
+        }
+    }
+}

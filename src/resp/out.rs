@@ -1,0 +1,381 @@
+//! Writes replies, in RESP2 or RESP3.
+//!
+//! Invariant: an [`Out`] is consumed by exactly one method that returns [`Done`], so a handler
+//! that replies twice or never does not compile. Aggregates stream into the buffer: their writer
+//! counts down (in debug builds) so that a header never lies about its length.
+
+use crate::error::Error;
+use crate::types::number::format_f64;
+
+/// Proof that a reply was written. Only this module makes one.
+#[derive(Debug)]
+pub struct Done(());
+
+/// The right to write one reply.
+#[derive(Debug)]
+pub struct Out<'a> {
+    buf: &'a mut Vec<u8>,
+    resp3: bool,
+}
+
+impl<'a> Out<'a> {
+    /// A writer at the end of `buf`.
+    #[inline]
+    pub fn new(buf: &'a mut Vec<u8>, resp3: bool) -> Self {
+        Out { buf, resp3 }
+    }
+
+    /// Whether the client speaks RESP3.
+    pub fn is_resp3(&self) -> bool {
+        self.resp3
+    }
+
+    /// `+OK`
+    #[inline]
+    pub fn ok(self) -> Done {
+        self.raw(b"+OK\r\n")
+    }
+
+    /// `+text`; the text has no line breaks.
+    pub fn simple(self, text: &str) -> Done {
+        self.one(|items| items.simple(text))
+    }
+
+    /// `-text`, line breaks made harmless.
+    pub fn error(self, error: &Error) -> Done {
+        self.one(|items| items.error(error))
+    }
+
+    /// `:number`
+    #[inline]
+    pub fn int(self, number: i64) -> Done {
+        push_number(self.buf, b':', number);
+        Done(())
+    }
+
+    /// `:1` or `:0`, which is how commands of RESP2 times answer yes and no.
+    pub fn yes_no(self, yes: bool) -> Done {
+        self.int(yes as i64)
+    }
+
+    /// `$length bytes`
+    #[inline]
+    pub fn bulk(self, bytes: &[u8]) -> Done {
+        push_bulk(self.buf, bytes);
+        Done(())
+    }
+
+    /// A number as a bulk string.
+    pub fn bulk_int(self, number: i64) -> Done {
+        self.bulk(itoa::Buffer::new().format(number).as_bytes())
+    }
+
+    /// The bytes, or null.
+    #[inline]
+    pub fn bulk_or_null(self, bytes: Option<&[u8]>) -> Done {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
+    /// `$-1`, in RESP3 `_`
+    pub fn null(self) -> Done {
+        self.one(|items| items.null())
+    }
+
+    /// `*-1`, in RESP3 `_`
+    pub fn null_array(self) -> Done {
+        self.one(|items| items.null_array())
+    }
+
+    /// A double; in RESP2 a bulk string.
+    pub fn double(self, number: f64) -> Done {
+        self.one(|items| items.double(number))
+    }
+
+    /// `#t` or `#f`; in RESP2 `:1` or `:0`.
+    pub fn boolean(self, yes: bool) -> Done {
+        self.one(|items| items.boolean(yes))
+    }
+
+    /// A text with a format of three letters (`txt`); in RESP2 a bulk string.
+    pub fn verbatim(self, format: &str, text: &[u8]) -> Done {
+        self.one(|items| items.verbatim(format, text))
+    }
+
+    /// An array of `len` items, which the writer that comes back must write.
+    pub fn array(self, len: usize) -> Items<'a> {
+        let mut items = self.items();
+        items.array(len);
+        items
+    }
+
+    /// A map of `len` pairs; in RESP2 an array of twice as many.
+    pub fn map(self, len: usize) -> Items<'a> {
+        let mut items = self.items();
+        items.map(len);
+        items
+    }
+
+    /// A set of `len` items; in RESP2 an array.
+    pub fn set(self, len: usize) -> Items<'a> {
+        let mut items = self.items();
+        items.set(len);
+        items
+    }
+
+    /// An array whose length is known only at its end; costs one move of what was written.
+    pub fn array_of_unknown_len(self) -> Items<'a> {
+        let mut items = self.items();
+        items.late = Some((items.buf.len(), b'*', 0));
+        items
+    }
+
+    /// A set whose length is known only at its end.
+    pub fn set_of_unknown_len(self) -> Items<'a> {
+        let kind = if self.resp3 { b'~' } else { b'*' };
+        let mut items = self.items();
+        items.late = Some((items.buf.len(), kind, 0));
+        items
+    }
+
+    /// A writer for several replies in a row (SUBSCRIBE answers once for every channel), or none
+    /// at all (CLIENT REPLY OFF).
+    pub fn several(self) -> Items<'a> {
+        let mut items = self.items();
+        items.free = true;
+        items
+    }
+
+    /// A reply that is already encoded.
+    #[inline]
+    pub fn raw(self, encoded: &[u8]) -> Done {
+        self.buf.extend_from_slice(encoded);
+        Done(())
+    }
+
+    fn items(self) -> Items<'a> {
+        Items { buf: self.buf, resp3: self.resp3, open: 1, free: false, late: None }
+    }
+
+    fn one(self, write: impl FnOnce(&mut Items<'a>)) -> Done {
+        let mut items = self.items();
+        write(&mut items);
+        items.end()
+    }
+}
+
+/// Writes the items of an aggregate. Nested aggregates announce themselves with `array`, `map` or
+/// `set` and are followed by their items.
+#[derive(Debug)]
+pub struct Items<'a> {
+    buf: &'a mut Vec<u8>,
+    resp3: bool,
+    /// Items announced and not yet written.
+    open: i64,
+    /// Several replies in a row: nothing is counted.
+    free: bool,
+    /// Where the header goes, its kind, and the items so far, when the length was not known.
+    late: Option<(usize, u8, usize)>,
+}
+
+impl Items<'_> {
+    /// Whether the client speaks RESP3.
+    pub fn is_resp3(&self) -> bool {
+        self.resp3
+    }
+
+    /// Nothing more comes.
+    pub fn end(mut self) -> Done {
+        if let Some((at, kind, len)) = self.late.take() {
+            let mut header = Vec::with_capacity(16);
+            push_number(&mut header, kind, len as i64);
+            self.buf.splice(at..at, header);
+        } else {
+            debug_assert!(self.free || self.open == 0, "{} items missing", self.open);
+        }
+        Done(())
+    }
+
+    /// Items written so far, when the length was not announced.
+    pub fn late_len(&self) -> usize {
+        self.late.map_or(0, |(_, _, len)| len)
+    }
+
+    #[inline]
+    fn count(&mut self, opens: usize) {
+        self.open += opens as i64 - 1;
+        if let Some((_, _, len)) = &mut self.late {
+            if self.open <= 0 {
+                *len += 1;
+            }
+            self.open = if self.open <= 0 && opens > 0 { opens as i64 } else { self.open.max(0) };
+        }
+    }
+
+    /// `+text`
+    pub fn simple(&mut self, text: &str) {
+        self.count(0);
+        self.buf.push(b'+');
+        self.buf.extend_from_slice(text.as_bytes());
+        self.buf.extend_from_slice(b"\r\n");
+    }
+
+    /// `-text`
+    pub fn error(&mut self, error: &Error) {
+        self.count(0);
+        push_error(self.buf, error.text());
+    }
+
+    /// `:number`
+    #[inline]
+    pub fn int(&mut self, number: i64) {
+        self.count(0);
+        push_number(self.buf, b':', number);
+    }
+
+    /// `$length bytes`
+    #[inline]
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.count(0);
+        push_bulk(self.buf, bytes);
+    }
+
+    /// A text as a bulk string.
+    pub fn text(&mut self, text: &str) {
+        self.bulk(text.as_bytes());
+    }
+
+    /// A number as a bulk string.
+    #[inline]
+    pub fn bulk_int(&mut self, number: i64) {
+        self.bulk(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// The bytes, or null.
+    #[inline]
+    pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
+    /// Null, in RESP2 a null bulk string.
+    pub fn null(&mut self) {
+        self.count(0);
+        self.buf.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
+    }
+
+    /// Null, in RESP2 a null array.
+    pub fn null_array(&mut self) {
+        self.count(0);
+        self.buf.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    /// A double; in RESP2 a bulk string.
+    pub fn double(&mut self, number: f64) {
+        self.count(0);
+        let mut text = Vec::with_capacity(24);
+        format_f64(number, &mut text);
+        if self.resp3 {
+            self.buf.push(b',');
+            self.buf.extend_from_slice(&text);
+            self.buf.extend_from_slice(b"\r\n");
+        } else {
+            push_bulk(self.buf, &text);
+        }
+    }
+
+    /// `#t`; in RESP2 an integer.
+    pub fn boolean(&mut self, yes: bool) {
+        self.count(0);
+        self.buf.extend_from_slice(match (self.resp3, yes) {
+            (true, true) => b"#t\r\n",
+            (true, false) => b"#f\r\n",
+            (false, true) => b":1\r\n",
+            (false, false) => b":0\r\n",
+        });
+    }
+
+    /// A text with a format; in RESP2 a bulk string.
+    pub fn verbatim(&mut self, format: &str, text: &[u8]) {
+        self.count(0);
+        if self.resp3 {
+            push_number(self.buf, b'=', text.len() as i64 + 4);
+            self.buf.extend_from_slice(format.as_bytes());
+            self.buf.push(b':');
+            self.buf.extend_from_slice(text);
+            self.buf.extend_from_slice(b"\r\n");
+        } else {
+            push_bulk(self.buf, text);
+        }
+    }
+
+    /// Announces an array of `len` items.
+    pub fn array(&mut self, len: usize) {
+        self.count(len);
+        push_number(self.buf, b'*', len as i64);
+    }
+
+    /// Announces a map of `len` pairs.
+    pub fn map(&mut self, len: usize) {
+        self.count(len * 2);
+        if self.resp3 {
+            push_number(self.buf, b'%', len as i64);
+        } else {
+            push_number(self.buf, b'*', len as i64 * 2);
+        }
+    }
+
+    /// Announces a set of `len` items.
+    pub fn set(&mut self, len: usize) {
+        self.count(len);
+        push_number(self.buf, if self.resp3 { b'~' } else { b'*' }, len as i64);
+    }
+
+    /// Announces a push of `len` items; in RESP2 an array.
+    pub fn push(&mut self, len: usize) {
+        self.count(len);
+        push_number(self.buf, if self.resp3 { b'>' } else { b'*' }, len as i64);
+    }
+
+    /// One item that is already encoded.
+    pub fn raw(&mut self, encoded: &[u8]) {
+        self.count(0);
+        self.buf.extend_from_slice(encoded);
+    }
+}
+
+/// Appends `kind`, the number and a line break.
+#[inline]
+pub fn push_number(buf: &mut Vec<u8>, kind: u8, number: i64) {
+    buf.push(kind);
+    buf.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    buf.extend_from_slice(b"\r\n");
+}
+
+/// Appends a bulk string.
+#[inline]
+pub fn push_bulk(buf: &mut Vec<u8>, bytes: &[u8]) {
+    buf.reserve(bytes.len() + 16);
+    push_number(buf, b'$', bytes.len() as i64);
+    buf.extend_from_slice(bytes);
+    buf.extend_from_slice(b"\r\n");
+}
+
+/// Appends an error line, line breaks inside made spaces.
+pub fn push_error(buf: &mut Vec<u8>, text: &str) {
+    buf.push(b'-');
+    buf.extend(text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+    buf.extend_from_slice(b"\r\n");
+}
+
+/// Appends a request: an array of bulk strings.
+pub fn push_request<B: AsRef<[u8]>>(buf: &mut Vec<u8>, argv: &[B]) {
+    push_number(buf, b'*', argv.len() as i64);
+    for arg in argv {
+        push_bulk(buf, arg.as_ref());
+    }
+}

@@ -1,0 +1,706 @@
+//! Start, listeners, I/O workers, cron, stop.
+//!
+//! Invariant: nothing is global: a server is its [`Shared`] and its threads, and both are gone when
+//! the last handle is dropped.
+
+use crate::client::{ClientId, Kick, Transport};
+use crate::clock::{random_hex_id, Clock};
+use crate::config::Config;
+use crate::cron;
+use crate::dispatch::{Dispatcher, Flow};
+use crate::keyspace::db::Db;
+use crate::resp::decode::Bounds;
+use crate::resp::reader::{self, Value};
+use crate::session::{Scratch, Session, Stream};
+use crate::settle;
+use crate::state::{Facts, Shutdown, State};
+use crate::stats::Stats;
+use crate::types::limits::HashKey;
+use parking_lot::{Mutex, MutexGuard};
+use rand::rngs::SmallRng;
+use rand::{Rng, RngCore, SeedableRng};
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::task::{Poll, Wake, Waker};
+use std::time::Duration;
+use tokio::io::DuplexStream;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch, Notify};
+use tokio::task::LocalSet;
+
+/// What the threads of one server share.
+pub struct Shared {
+    state: Mutex<State>,
+    /// The clock.
+    pub clock: Clock,
+    /// Bounds of requests, from the configuration.
+    pub bounds: Mutex<Bounds>,
+    /// `requirepass` is set: sessions have to look whether their client has authenticated.
+    pub password_set: AtomicBool,
+    /// Wakes cron before its time.
+    pub cron: Notify,
+    /// Somebody asked for the end: see [`State::shutdown`].
+    pub control: Notify,
+    stopping: watch::Sender<bool>,
+    workers: Vec<mpsc::UnboundedSender<Incoming>>,
+    next_worker: AtomicUsize,
+}
+
+impl Shared {
+    /// The state.
+    #[inline]
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+}
+
+/// A connection on its way to its worker.
+enum Incoming {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+    Memory(DuplexStream),
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A directive was refused; the text names it.
+    Config(String),
+    /// A listener could not be opened; the text is Redis's.
+    Listen(String, io::Error),
+    /// The system refused something else.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Config(text) => write!(f, "{text}"),
+            StartError::Listen(what, error) => write!(f, "{what}: {error}"),
+            StartError::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        StartError::Io(error)
+    }
+}
+
+/// Says how a server starts.
+#[derive(Debug)]
+pub struct Builder {
+    config: Config,
+    seed: Option<u64>,
+    clock: Clock,
+    embedded: bool,
+    workers: Option<usize>,
+    config_file: String,
+    failure: Option<String>,
+    any_port: bool,
+}
+
+/// A running server. Clones are handles of the same one; it stops when the last is dropped.
+#[derive(Clone)]
+pub struct Server(Arc<Running>);
+
+struct Running {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    addresses: Vec<SocketAddr>,
+    unix_path: Option<PathBuf>,
+    started_config: Config,
+}
+
+impl Server {
+    /// A server for this process: a free TCP port on the loopback interface, one thread.
+    pub fn start() -> Result<Server, StartError> {
+        Server::builder().start()
+    }
+
+    /// Says how to start.
+    pub fn builder() -> Builder {
+        Builder {
+            config: Config::default(),
+            seed: None,
+            clock: Clock::default(),
+            embedded: true,
+            workers: None,
+            config_file: String::new(),
+            failure: None,
+            any_port: true,
+        }
+    }
+
+    /// The first TCP address; `None` without a TCP listener.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.0.addresses.first().copied()
+    }
+
+    /// All TCP addresses.
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.0.addresses
+    }
+
+    /// A URL that clients understand; that of the unix socket when there is no TCP listener.
+    pub fn url(&self) -> String {
+        match (self.addr(), &self.0.unix_path) {
+            (Some(addr), _) => format!("redis://{addr}"),
+            (None, Some(path)) => format!("redis+unix://{}", path.display()),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// The clock of this server.
+    pub fn clock(&self) -> &Clock {
+        &self.0.shared.clock
+    }
+
+    /// What the threads share: for the binary and for tests of the inside.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// Runs one command as a client of its own that exists only for this call. A command that
+    /// waits blocks the calling thread.
+    pub fn command<B: AsRef<[u8]>>(&self, argv: &[B]) -> Value {
+        let argv: Vec<&[u8]> = argv.iter().map(AsRef::as_ref).collect();
+        if argv.is_empty() {
+            return Value::Error("ERR empty command".to_string());
+        }
+        let mut out = Vec::new();
+        let (id, kick, flow) = {
+            let mut state = self.0.shared.lock();
+            let now_ms = self.0.shared.clock.now_ms();
+            state.db.set_now_ms(now_ms);
+            let id = state.clients.add(Transport::Memory, now_ms);
+            let client = state.clients.at(id);
+            client.resp3 = true;
+            client.addr = "embedded:0".to_string();
+            let kick = client.kick.clone();
+            let flow = Dispatcher::new(&mut state, id).request(&argv, &mut out);
+            (id, kick, flow)
+        };
+        while flow != Flow::Next && out.is_empty() {
+            self.0.shared.cron.notify_one();
+            block_on(kick.rung());
+            let mut state = self.0.shared.lock();
+            let client = state.clients.at(id);
+            client.outbox.drain_into(&mut out);
+            if client.close_now {
+                break;
+            }
+        }
+        settle::disconnect(&mut self.0.shared.lock(), id);
+        reader::read(&out).map_or(Value::Null, |(value, _)| value)
+    }
+
+    /// A connection without any socket.
+    pub fn connect(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        self.0.shared.hand_over(Incoming::Memory(ours));
+        theirs
+    }
+
+    /// Back to how it was after the start: no data, no other connections, waiters, subscriptions
+    /// or scripts, the configuration and the clock of the start.
+    pub fn reset(&self) {
+        let mut state = self.0.shared.lock();
+        self.0.shared.clock.reset();
+        for client in state.clients.iter_mut() {
+            client.close_soon();
+        }
+        state.db.flush(None, true);
+        state.config = self.0.started_config.clone();
+        state.pause = None;
+        let commands = state.stats.commands.len();
+        state.stats = Stats::new(commands);
+        settle::command_over(&mut state);
+        settle::unit_over(&mut state);
+        apply_config(&self.0.shared, &mut state);
+    }
+
+    /// Resolves when a client or a signal has asked for the end.
+    pub async fn shutdown_asked(&self) -> Shutdown {
+        loop {
+            if let Some(shutdown) = self.0.shared.lock().shutdown {
+                return shutdown;
+            }
+            self.0.shared.control.notified().await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server at {}", self.url())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.shared.stopping.send(true);
+        for thread in self.threads.get_mut().drain(..) {
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+        if let Some(path) = &self.unix_path {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Builder {
+    /// Sets a directive, as on the command line.
+    pub fn config(mut self, name: &str, value: &str) -> Self {
+        self.any_port &= !name.eq_ignore_ascii_case("port");
+        if let Err(error) = self.config.assign(name, value) {
+            let fatal = error.fatal(&self.config.settings().redis_version);
+            self.failure.get_or_insert(fatal);
+        }
+        self
+    }
+
+    /// Takes a configuration that was read before.
+    pub fn with_config(mut self, config: Config, file: &str) -> Self {
+        self.config = config;
+        self.config_file = file.to_string();
+        self.any_port = false;
+        self
+    }
+
+    /// Makes everything random repeatable.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Reads this clock instead of the system's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// No TCP listener: only [`Server::command`], [`Server::connect`] and a unix socket.
+    pub fn without_tcp(self) -> Self {
+        self.config("port", "0")
+    }
+
+    /// A process of its own: `io-threads` workers, and SHUTDOWN ends the process.
+    pub fn standalone(mut self) -> Self {
+        self.embedded = false;
+        self
+    }
+
+    /// Starts it.
+    pub fn start(self) -> Result<Server, StartError> {
+        if let Some(failure) = self.failure {
+            return Err(StartError::Config(failure));
+        }
+        let settings = self.config.settings().clone();
+        let tcp = open_tcp(&settings.bind, settings.port, self.any_port, settings.tcp_backlog)?;
+        let unix = open_unix(&settings)?;
+        let addresses: Vec<SocketAddr> =
+            tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let workers = match (self.workers, self.embedded, settings.io_threads) {
+            (Some(workers), ..) => workers,
+            (None, true, _) => 1,
+            (None, false, threads) if threads > 1 => threads,
+            _ => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4)),
+        };
+        let seed = self.seed.unwrap_or_else(crate::clock::random_seed);
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut limits = settings.limits.clone();
+        limits.hash_key = HashKey(rng.next_u64(), rng.next_u64());
+        let mut db = Db::new(settings.databases, limits, rng.random());
+        let now_ms = self.clock.now_ms();
+        db.set_now_ms(now_ms);
+        let facts = Facts {
+            run_id: random_hex_id(&mut rng),
+            started_ms: now_ms,
+            tcp_port: addresses.first().map_or(0, SocketAddr::port),
+            config_file: self.config_file,
+            executable: std::env::current_exe()
+                .map(|path| path.display().to_string())
+                .unwrap_or_default(),
+            workers,
+            embedded: self.embedded,
+        };
+        let started_config = self.config.clone();
+        let state = new_state(db, self.config, facts, self.clock.clone());
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            clock: self.clock,
+            bounds: Mutex::new(Bounds { bulk_bytes_max: 512 << 20, unauthenticated: false }),
+            password_set: AtomicBool::new(false),
+            cron: Notify::new(),
+            control: Notify::new(),
+            stopping: watch::Sender::new(false),
+            workers: senders,
+            next_worker: AtomicUsize::new(0),
+        });
+        apply_config(&shared, &mut shared.lock());
+        let mut threads = Vec::new();
+        let mut listeners = Some((tcp, unix));
+        for (number, receiver) in receivers.into_iter().enumerate() {
+            let shared = shared.clone();
+            let listeners = listeners.take();
+            let thread = std::thread::Builder::new()
+                .name(format!("redouble-io-{number}"))
+                .spawn(move || worker(shared, receiver, listeners))?;
+            threads.push(thread);
+        }
+        let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());
+        let threads = Mutex::new(threads);
+        Ok(Server(Arc::new(Running { shared, threads, addresses, unix_path, started_config })))
+    }
+}
+
+fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
+    State {
+        db,
+        clients: Default::default(),
+        blocking: Default::default(),
+        watches: Default::default(),
+        pubsub: Default::default(),
+        config,
+        stats: Stats::new(crate::commands::table().specs.len()),
+        log: Default::default(),
+        monitors: Vec::new(),
+        pause: None,
+        held_back: Vec::new(),
+        shutdown: None,
+        facts,
+        clock,
+        debug: Default::default(),
+        inside_unit: false,
+    }
+}
+
+/// Puts what the configuration says where it is read on hot paths. Called under the lock after
+/// every change.
+pub fn apply_config(shared: &Shared, state: &mut State) {
+    let settings = state.config.settings();
+    shared.bounds.lock().bulk_bytes_max = settings.proto_max_bulk_len;
+    shared.password_set.store(!settings.requirepass.is_empty(), Ordering::Relaxed);
+    apply_to_state(state);
+}
+
+/// The part of [`apply_config`] that lies under the lock.
+pub fn apply_to_state(state: &mut State) {
+    let settings = state.config.settings();
+    let hash_key = state.db.limits.hash_key;
+    let list_packed_threshold = state.db.limits.list_packed_threshold;
+    state.db.limits =
+        crate::types::limits::Limits { hash_key, list_packed_threshold, ..settings.limits.clone() };
+    state.db.string_bytes_max = settings.proto_max_bulk_len;
+    state.db.ageing.is_lfu = settings.maxmemory_policy.is_lfu();
+    state.db.ageing.log_factor = settings.lfu_log_factor;
+    state.db.ageing.decay_minutes = settings.lfu_decay_time_min;
+    settle::listen(state);
+}
+
+fn open_tcp(
+    bind: &[String],
+    port: u16,
+    any_port: bool,
+    backlog: i32,
+) -> Result<Vec<StdTcpListener>, StartError> {
+    if port == 0 && !any_port {
+        return Ok(Vec::new());
+    }
+    let port = if any_port { 0 } else { port };
+    let bind: Vec<&str> =
+        if any_port { vec!["127.0.0.1"] } else { bind.iter().map(String::as_str).collect() };
+    let mut listeners = Vec::new();
+    for address in bind {
+        // A leading minus: not being able to listen there is no failure.
+        let (address, optional) = match address.strip_prefix('-') {
+            Some(address) => (address, true),
+            None => (address, false),
+        };
+        match listen_tcp(address, port, backlog) {
+            Ok(listener) => listeners.push(listener),
+            Err(_) if optional => {}
+            Err(error) => {
+                let what =
+                    format!("Could not create server TCP listening socket {address}:{port}: bind");
+                return Err(StartError::Listen(what, error));
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn listen_tcp(address: &str, port: u16, backlog: i32) -> io::Result<StdTcpListener> {
+    let ip = match address {
+        "*" => "0.0.0.0",
+        "::*" => "::",
+        address => address,
+    };
+    let ip: std::net::IpAddr = match ip.parse() {
+        Ok(ip) => ip,
+        Err(_) => std::net::ToSocketAddrs::to_socket_addrs(&(ip, port))?
+            .next()
+            .map(|address| address.ip())
+            .ok_or(io::ErrorKind::AddrNotAvailable)?,
+    };
+    let domain = socket2::Domain::for_address(SocketAddr::new(ip, port));
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    if ip.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(ip, port).into())?;
+    socket.listen(backlog.max(16))?;
+    Ok(socket.into())
+}
+
+fn open_unix(
+    settings: &crate::config::Settings,
+) -> Result<Option<std::os::unix::net::UnixListener>, StartError> {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(path) = settings.unixsocket.as_ref().filter(|path| !path.as_os_str().is_empty())
+    else {
+        return Ok(None);
+    };
+    let _ = std::fs::remove_file(path);
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(|error| {
+        StartError::Listen("Failed opening Unix socket: bind".to_string(), error)
+    })?;
+    listener.set_nonblocking(true)?;
+    if settings.unixsocketperm != 0 {
+        let mode = std::fs::Permissions::from_mode(settings.unixsocketperm);
+        std::fs::set_permissions(path, mode)?;
+    }
+    Ok(Some(listener))
+}
+
+type Listeners = (Vec<StdTcpListener>, Option<std::os::unix::net::UnixListener>);
+
+/// One I/O worker: a thread with a runtime of its own. The first one also accepts and turns the
+/// wheel of time.
+fn worker(
+    shared: Arc<Shared>,
+    mut incoming: mpsc::UnboundedReceiver<Incoming>,
+    listeners: Option<Listeners>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("no runtime for a worker: {error}");
+            return;
+        }
+    };
+    let local = LocalSet::new();
+    let scratch = Rc::new(RefCell::new(Scratch::default()));
+    local.block_on(&runtime, async move {
+        if let Some((tcp, unix)) = listeners {
+            tokio::task::spawn_local(time(shared.clone()));
+            for listener in tcp {
+                tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
+            }
+            if let Some(listener) = unix {
+                tokio::task::spawn_local(accept_unix(shared.clone(), listener));
+            }
+        }
+        let mut stopping = shared.stopping.subscribe();
+        loop {
+            tokio::select! {
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+                connection = incoming.recv() => match connection {
+                    Some(connection) => welcome(&shared, &scratch, connection),
+                    None => break,
+                },
+            }
+        }
+    });
+}
+
+/// Turns the wheel of time.
+async fn time(shared: Arc<Shared>) {
+    loop {
+        let (more, wait_ms) = {
+            let mut state = shared.lock();
+            let more = cron::tick(&mut state);
+            let hz = state.config.settings().hz.max(1) as i64;
+            (more, cron::next_tick_ms(&state, (1000 / hz).min(100)))
+        };
+        if more {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let wait = if shared.clock.is_frozen() { 100 } else { wait_ms } as u64;
+        tokio::select! {
+            _ = tokio::time::sleep(Duration::from_millis(wait)) => {}
+            _ = shared.cron.notified() => {}
+            _ = shared.clock.moved() => {}
+        }
+    }
+}
+
+async fn accept_tcp(shared: Arc<Shared>, listener: StdTcpListener) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
+                if let Ok(stream) = stream.into_std() {
+                    shared.hand_over(Incoming::Tcp(stream));
+                }
+            }
+            // Out of descriptors, say: the next try must not spin.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+async fn accept_unix(shared: Arc<Shared>, listener: std::os::unix::net::UnixListener) {
+    let Ok(listener) = UnixListener::from_std(listener) else { return };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if let Ok(stream) = stream.into_std() {
+                    shared.hand_over(Incoming::Unix(stream));
+                }
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+impl Shared {
+    /// Gives a connection to the next worker in turn.
+    fn hand_over(&self, connection: Incoming) {
+        let number = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        let _ = self.workers[number].send(connection);
+    }
+}
+
+const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is \
+enabled and no password is set for the default user. In this mode connections are only accepted \
+from the loopback interface. If you want to connect from external computers to Redis you may adopt \
+one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET \
+protected-mode no' from the loopback interface by connecting to Redis from the same host the \
+server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. \
+Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the \
+protected mode by editing the Redis configuration file, and setting the protected mode option to \
+'no', and then restarting the server. 3) If you started the server manually just for testing, \
+restart it with the '--protected-mode no' option. 4) Set up an authentication password for the \
+default user. NOTE: You only need to do one of the above things in order for the server to start \
+accepting connections from the outside.\r\n";
+
+/// Registers a connection and starts its session, or refuses it.
+fn welcome(shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>, connection: Incoming) {
+    let Some((mut stream, transport, addr, laddr)) = identify(connection) else { return };
+    let (id, kick, keepalive_s) = {
+        let mut state = shared.lock();
+        let now_ms = shared.clock.now_ms();
+        let settings = state.config.settings();
+        let exposed = settings.protected_mode && settings.requirepass.is_empty();
+        let refusal: Option<&[u8]> = match transport {
+            Transport::Tcp { local: false } if exposed => Some(PROTECTED),
+            _ if state.clients.len() >= settings.maxclients => {
+                Some(b"-ERR max number of clients reached\r\n")
+            }
+            _ => None,
+        };
+        let needs_password = !settings.requirepass.is_empty();
+        let keepalive_s = settings.tcp_keepalive_s;
+        if let Some(refusal) = refusal {
+            state.stats.connections_rejected += 1;
+            drop(state);
+            refuse(&mut stream, refusal);
+            return;
+        }
+        state.stats.connections_received += 1;
+        let id: ClientId = state.clients.add(transport, now_ms);
+        let client = state.clients.at(id);
+        client.authenticated = !needs_password;
+        client.addr = addr;
+        client.laddr = laddr;
+        (id, client.kick.clone(), keepalive_s)
+    };
+    if let (Stream::Tcp(stream), true) = (&stream, keepalive_s > 0) {
+        let every = Duration::from_secs(keepalive_s);
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(every)
+            .with_interval((every / 3).max(Duration::from_secs(1)))
+            .with_retries(3);
+        let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    }
+    let session = Session::new(stream, id, shared.clone(), scratch.clone());
+    tokio::task::spawn_local(session.run(kick));
+}
+
+fn identify(connection: Incoming) -> Option<(Stream, Transport, String, String)> {
+    Some(match connection {
+        Incoming::Tcp(stream) => {
+            let stream = TcpStream::from_std(stream).ok()?;
+            let peer = stream.peer_addr().ok()?;
+            let own = stream.local_addr().ok()?;
+            let local = peer.ip().to_canonical().is_loopback();
+            let transport = Transport::Tcp { local };
+            (Stream::Tcp(stream), transport, peer.to_string(), own.to_string())
+        }
+        Incoming::Unix(stream) => {
+            let stream = UnixStream::from_std(stream).ok()?;
+            let own = stream.local_addr().ok()?;
+            let path = own.as_pathname().map(|path| path.display().to_string());
+            let path = format!("{}:0", path.unwrap_or_default());
+            (Stream::Unix(stream), Transport::Unix, path.clone(), path)
+        }
+        Incoming::Memory(stream) => {
+            let name = "embedded:0".to_string();
+            (Stream::Memory(stream), Transport::Memory, name.clone(), name)
+        }
+    })
+}
+
+fn refuse(stream: &mut Stream, text: &[u8]) {
+    match stream {
+        Stream::Tcp(stream) => drop(stream.try_write(text)),
+        Stream::Unix(stream) => drop(stream.try_write(text)),
+        Stream::Memory(_) => {}
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for a future on this thread, whatever runtime it may be part of.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[allow(unused)]
+fn is_send_sync(server: Server) -> impl Send + Sync {
+    server
+}

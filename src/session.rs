@@ -1,0 +1,410 @@
+//! One connection's I/O: read, decode, run a batch under the lock, write.
+//!
+//! A session lives on one worker for life and runs to completion there: the thread that reads a
+//! request executes it and writes the reply. It sleeps in one place, [`Session::next`], from which
+//! bytes, room to write, or a ring of its client's [`Kick`] wake it.
+//!
+//! Invariant: an idle session owns no buffer; reading and replying use the worker's own, and only
+//! what is left over (half a request, replies that the peer does not take) is kept.
+
+use crate::client::{ClientId, Kick};
+use crate::dispatch::{Dispatcher, Flow};
+use crate::error::shown;
+use crate::resp::decode::{Batch, Bounds, Decoder};
+use crate::server::Shared;
+use crate::settle;
+use std::cell::RefCell;
+use std::future::{poll_fn, Future};
+use std::io;
+use std::pin::{pin, Pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{ready, Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Commands of one stay under the lock.
+const BATCH_COMMANDS_MAX: usize = 1024;
+/// Bytes of replies of one stay under the lock.
+const BATCH_REPLY_BYTES_MAX: usize = 256 * 1024;
+/// What one read takes at most, while nothing is kept.
+const READ_BYTES: usize = 64 * 1024;
+/// A waiting client's requests are read up to here, so that its going away is noticed.
+const WAITING_READ_BYTES_MAX: usize = 1 << 20;
+
+/// A connection.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+    /// Inside the process.
+    Memory(DuplexStream),
+}
+
+impl Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+}
+
+/// The buffers of one worker.
+#[derive(Debug)]
+pub struct Scratch {
+    input: Vec<u8>,
+    out: Vec<u8>,
+    batch: Batch,
+    hashes: Vec<u64>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        let input = vec![0; READ_BYTES];
+        Scratch { input, out: Vec::new(), batch: Batch::default(), hashes: Vec::new() }
+    }
+}
+
+enum Wake {
+    /// This many bytes in the worker's input buffer, or none: they were appended to `kept`.
+    Input(usize),
+    Rung,
+    Gone,
+}
+
+/// One connection.
+pub struct Session {
+    stream: Stream,
+    me: ClientId,
+    shared: Arc<Shared>,
+    scratch: Rc<RefCell<Scratch>>,
+    decoder: Decoder,
+    /// Input that is not yet consumed.
+    kept: Vec<u8>,
+    /// Replies that the peer has not taken, and how much of them it has.
+    unwritten: Vec<u8>,
+    written: usize,
+    /// The client waits for a key, or CLIENT PAUSE holds it back: its requests stay in `kept`.
+    waiting: bool,
+    closing: bool,
+}
+
+impl Session {
+    /// A session for a client that is registered already.
+    pub fn new(
+        stream: Stream,
+        me: ClientId,
+        shared: Arc<Shared>,
+        scratch: Rc<RefCell<Scratch>>,
+    ) -> Session {
+        Session {
+            stream,
+            me,
+            shared,
+            scratch,
+            decoder: Decoder::default(),
+            kept: Vec::new(),
+            unwritten: Vec::new(),
+            written: 0,
+            waiting: false,
+            closing: false,
+        }
+    }
+
+    /// Serves the connection until it ends, then forgets the client.
+    pub async fn run(mut self, kick: Arc<Kick>) {
+        let mut rung = pin!(kick.rung());
+        loop {
+            let wake = poll_fn(|cx| self.next(cx, rung.as_mut())).await;
+            match wake {
+                Wake::Input(len) => self.work(len).await,
+                Wake::Rung => {
+                    rung.set(kick.rung());
+                    self.attend().await;
+                }
+                Wake::Gone => break,
+            }
+            if self.closing && self.unwritten.is_empty() {
+                break;
+            }
+        }
+        settle::disconnect(&mut self.shared.lock(), self.me);
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>, rung: Pin<&mut impl Future>) -> Poll<Wake> {
+        if !self.unwritten.is_empty() {
+            match self.poll_flush(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(Wake::Gone),
+                Poll::Ready(Ok(())) if self.closing => return Poll::Ready(Wake::Gone),
+                _ => {}
+            }
+        }
+        if rung.poll(cx).is_ready() {
+            return Poll::Ready(Wake::Rung);
+        }
+        if self.closing {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_input(cx)) {
+            Ok(Some(len)) => Poll::Ready(Wake::Input(len)),
+            _ => Poll::Ready(Wake::Gone),
+        }
+    }
+
+    /// Reads into the worker's buffer, or behind what is kept. `None` at the end of the stream.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<usize>>> {
+        if self.kept.is_empty() {
+            let mut scratch = self.scratch.borrow_mut();
+            let mut buf = ReadBuf::new(&mut scratch.input);
+            ready!(self.stream.poll_read(cx, &mut buf))?;
+            let len = buf.filled().len();
+            return Poll::Ready(Ok((len > 0).then_some(len)));
+        }
+        if self.waiting && self.kept.len() > WAITING_READ_BYTES_MAX {
+            return Poll::Pending;
+        }
+        let before = self.kept.len();
+        if self.kept.capacity() - before < READ_BYTES / 4 {
+            self.kept.reserve(READ_BYTES / 2);
+        }
+        // Reading into initialized room keeps this safe; the room is small beside what was read.
+        let room = (self.kept.capacity() - before).min(1 << 20);
+        self.kept.resize(before + room, 0);
+        let mut buf = ReadBuf::new(&mut self.kept[before..]);
+        let result = self.stream.poll_read(cx, &mut buf);
+        let len = buf.filled().len();
+        self.kept.truncate(before + len);
+        ready!(result)?;
+        Poll::Ready(Ok((len > 0).then_some(0)))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.unwritten.len() {
+            let len = ready!(self.stream.poll_write(cx, &self.unwritten[self.written..]))?;
+            if len == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += len;
+        }
+        self.unwritten = Vec::new();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends `out` as far as the peer takes it now, and keeps the rest.
+    async fn send(&mut self, out: &mut Vec<u8>) {
+        if self.unwritten.is_empty() {
+            let sent = poll_fn(|cx| {
+                let mut sent = 0;
+                while sent < out.len() {
+                    match self.stream.poll_write(cx, &out[sent..]) {
+                        Poll::Ready(Ok(len)) if len > 0 => sent += len,
+                        Poll::Ready(_) => return Poll::Ready(Err(())),
+                        Poll::Pending => break,
+                    }
+                }
+                Poll::Ready(Ok(sent))
+            })
+            .await;
+            match sent {
+                Ok(sent) if sent == out.len() => {}
+                Ok(sent) => self.unwritten.extend_from_slice(&out[sent..]),
+                Err(()) => {
+                    self.closing = true;
+                    self.unwritten.clear();
+                }
+            }
+        } else {
+            self.unwritten.extend_from_slice(out);
+        }
+        out.clear();
+        if !self.unwritten.is_empty() {
+            let mut state = self.shared.lock();
+            let unwritten_bytes = self.unwritten.len() - self.written;
+            let now_ms = state.db.now_ms();
+            let state = &mut *state;
+            let settings = state.config.settings();
+            let client = state.clients.at(self.me);
+            client.unwritten_bytes = unwritten_bytes;
+            client.check_output_limit(settings, now_ms);
+            if client.over_output_limit {
+                self.unwritten.clear();
+                self.closing = true;
+            }
+        }
+    }
+
+    /// Decodes and runs what has been read.
+    async fn work(&mut self, len: usize) {
+        let mut scratch = self.scratch.take();
+        let from_scratch = len > 0;
+        let kept = std::mem::take(&mut self.kept);
+        let consumed = {
+            let Scratch { input, out, batch, hashes } = &mut scratch;
+            let input = if from_scratch { &input[..len] } else { &kept[..] };
+            let mut at = 0;
+            while !self.waiting && !self.closing && at < input.len() {
+                let (used, stalled) = self.step(&input[at..], out, batch, hashes).await;
+                at += used;
+                if stalled {
+                    break;
+                }
+            }
+            at
+        };
+        if from_scratch {
+            self.kept = scratch.input[consumed..len].to_vec();
+        } else if consumed == 0 {
+            self.kept = kept;
+        } else {
+            self.kept = kept[consumed..].to_vec();
+        }
+        if scratch.out.capacity() > 4 * BATCH_REPLY_BYTES_MAX {
+            scratch.out = Vec::new();
+        }
+        self.scratch.replace(scratch);
+        if !self.kept.is_empty() {
+            self.check_query_limit();
+        }
+    }
+
+    /// One batch. Returns the bytes consumed, and whether the rest has to wait for more.
+    async fn step(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        batch: &mut Batch,
+        hashes: &mut Vec<u64>,
+    ) -> (usize, bool) {
+        batch.clear();
+        let bounds = *self.shared.bounds.lock();
+        let bounds = Bounds { unauthenticated: self.is_unauthenticated(), ..bounds };
+        let decoded = self.decoder.decode(input, bounds, BATCH_COMMANDS_MAX, batch);
+        let mut done = 0;
+        let mut flow = Flow::Next;
+        while done < batch.requests.len() && flow == Flow::Next {
+            (done, flow) = self.run_batch(input, out, batch, hashes, done);
+            self.send(out).await;
+            if self.closing {
+                break;
+            }
+        }
+        let consumed_by_done = done.checked_sub(1).map_or(0, |last| batch.requests[last].end);
+        match flow {
+            Flow::Next => {}
+            Flow::Close => {
+                self.closing = true;
+                return (input.len(), true);
+            }
+            Flow::Blocked | Flow::HeldBack => {
+                self.waiting = true;
+                self.decoder = Decoder::default();
+                return (consumed_by_done, true);
+            }
+        }
+        match decoded {
+            Ok(consumed) => (consumed, consumed == 0 || batch.requests.is_empty()),
+            Err(error) => {
+                out.extend_from_slice(format!("-ERR {}\r\n", shown(error.0.as_bytes())).as_bytes());
+                self.send(out).await;
+                self.closing = true;
+                (input.len(), true)
+            }
+        }
+    }
+
+    fn is_unauthenticated(&self) -> bool {
+        self.shared.password_set.load(std::sync::atomic::Ordering::Relaxed)
+            && !self.shared.lock().clients.at(self.me).authenticated
+    }
+
+    /// Runs requests from number `done` on under one lock; returns how many are done.
+    fn run_batch(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        batch: &Batch,
+        hashes: &mut Vec<u64>,
+        mut done: usize,
+    ) -> (usize, Flow) {
+        let mut argv: Vec<&[u8]> = Vec::with_capacity(16);
+        let mut state = self.shared.lock();
+        let now_ms = self.shared.clock.now_ms();
+        state.db.set_now_ms(now_ms);
+        let client = state.clients.at(self.me);
+        client.active_ms = now_ms;
+        if client.close_now {
+            return (done, Flow::Close);
+        }
+        let mut flow = Flow::Next;
+        let _ = hashes;
+        let mut dispatcher = Dispatcher::new(&mut state, self.me);
+        while done < batch.requests.len() && out.len() < BATCH_REPLY_BYTES_MAX {
+            batch.argv(&batch.requests[done], input, &mut argv);
+            flow = dispatcher.request(&argv, out);
+            if flow == Flow::HeldBack {
+                break;
+            }
+            done += 1;
+            if flow != Flow::Next {
+                break;
+            }
+        }
+        drop(state);
+        if flow == Flow::Blocked {
+            // Its timeout may end before cron would look.
+            self.shared.cron.notify_one();
+        }
+        (done, flow)
+    }
+
+    /// The client's state wants something: replies that others wrote, an end, a go-on.
+    async fn attend(&mut self) {
+        let mut out = Vec::new();
+        let (close_now, go_on) = {
+            let mut state = self.shared.lock();
+            let client = state.clients.at(self.me);
+            client.unwritten_bytes = self.unwritten.len() - self.written;
+            client.outbox.drain_into(&mut out);
+            (client.close_now, client.blocked.is_none() && !client.paused)
+        };
+        if close_now {
+            // What was answered before the end still leaves, as far as the peer takes it at once.
+            self.send(&mut out).await;
+            self.unwritten.clear();
+            self.closing = true;
+            return;
+        }
+        if !out.is_empty() {
+            self.send(&mut out).await;
+        }
+        if self.waiting && go_on {
+            self.waiting = false;
+            if !self.kept.is_empty() {
+                self.work(0).await;
+            }
+        }
+    }
+
+    /// `client-query-buffer-limit`
+    fn check_query_limit(&mut self) {
+        let mut state = self.shared.lock();
+        let limit = state.config.settings().client_query_buffer_limit;
+        if limit > 0 && self.kept.len() > limit {
+            state.stats.query_limit_disconnections += 1;
+            self.closing = true;
+        }
+    }
+}

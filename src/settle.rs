@@ -1,0 +1,278 @@
+//! Settling: what follows from what a command did, in one place.
+//!
+//! Invariant: after `command_over` no effect is pending: watchers know, waiters' keys are marked,
+//! events are published. After `unit_over` the log has its records.
+
+use crate::client::{ClientId, Clients, Transport};
+use crate::command::row::flag;
+use crate::command::Spec;
+use crate::config::events;
+use crate::error::{Error, Result};
+use crate::keyspace::effects::{listener, Class, Effect};
+use crate::state::State;
+
+/// Makes the listeners of the door what the rooms need now. Called after a room got its first or
+/// lost its last inhabitant, and after the configuration changed.
+pub fn listen(state: &mut State) {
+    let notify = state.config.settings().notify_events;
+    let mut listeners = 0;
+    // Without K or E nobody could hear an event.
+    if notify & (events::KEYSPACE | events::KEYEVENT) != 0 {
+        listeners |= notify & !(events::KEYSPACE | events::KEYEVENT);
+    }
+    if !state.watches.is_empty() {
+        listeners |= listener::WATCHES;
+    }
+    if !state.blocking.is_empty() {
+        listeners |= listener::WAITERS;
+    }
+    if state.log.is_read() {
+        listeners |= listener::LOG;
+    }
+    state.db.effects.listeners = listeners;
+}
+
+/// One command is over: its effects reach all but the waiters and the log.
+#[inline]
+pub fn command_over(state: &mut State) {
+    state.db.drop_met_expired();
+    if state.db.effects.hears(Class::KeyMiss as u32) {
+        state.db.report_missed();
+    }
+    if !state.db.effects.happened.is_empty() {
+        spread(state);
+    }
+}
+
+#[cold]
+fn spread(state: &mut State) {
+    for effect in std::mem::take(&mut state.db.effects.happened) {
+        match effect {
+            Effect::Modified { db, key } => {
+                break_watches(state, db, &key);
+                state.blocking.changed(db, &key);
+            }
+            Effect::Event { db, key, class, name } => publish_event(state, db, &key, class, name),
+            Effect::Flushed(index) => flushed(state, index),
+            Effect::Swapped(first, second) => swapped(state, first, second),
+        }
+    }
+}
+
+/// A key changed: transactions of those who watch it will abort.
+fn break_watches(state: &mut State, db: usize, key: &[u8]) {
+    if state.watches.is_empty() {
+        return;
+    }
+    if let Some(watchers) = state.watches.get(&(db, key.into())) {
+        for (id, _) in watchers {
+            if let Some(client) = state.clients.find_mut(*id) {
+                client.watch_broken = true;
+            }
+        }
+    }
+}
+
+fn publish_event(state: &mut State, db: usize, key: &[u8], class: Class, name: &'static str) {
+    let settings = state.config.settings();
+    let now_ms = state.db.now_ms();
+    if settings.notify_events & class as u32 == 0 {
+        return;
+    }
+    if settings.notify_events & events::KEYSPACE != 0 {
+        let mut channel = format!("__keyspace@{db}__:").into_bytes();
+        channel.extend_from_slice(key);
+        let message = name.as_bytes();
+        state.pubsub.publish(false, &channel, message, &mut state.clients, settings, now_ms);
+    }
+    if settings.notify_events & events::KEYEVENT != 0 {
+        let channel = format!("__keyevent@{db}__:{name}").into_bytes();
+        state.pubsub.publish(false, &channel, key, &mut state.clients, settings, now_ms);
+    }
+}
+
+fn flushed(state: &mut State, index: Option<usize>) {
+    let concerns = |db: usize| index.is_none_or(|index| index == db);
+    for ((db, _), watchers) in &state.watches {
+        if concerns(*db) {
+            break_existing(watchers, &mut state.clients);
+        }
+    }
+    state.blocking.changed_all(concerns);
+}
+
+/// A watched key that was there when the watch began, and has not changed since, is gone now.
+fn break_existing(watchers: &[(ClientId, bool)], clients: &mut Clients) {
+    for (id, existed) in watchers {
+        if let (true, Some(client)) = (existed, clients.find_mut(*id)) {
+            client.watch_broken = true;
+        }
+    }
+}
+
+fn swapped(state: &mut State, first: usize, second: usize) {
+    for ((db, key), watchers) in &state.watches {
+        if *db != first && *db != second {
+            continue;
+        }
+        let here_now = state.db.within(*db, |db| db.contains(key));
+        for (id, existed) in watchers {
+            if let (true, Some(client)) = (*existed || here_now, state.clients.find_mut(*id)) {
+                client.watch_broken = true;
+            }
+        }
+    }
+    state.blocking.changed_all(|db| db == first || db == second);
+}
+
+/// A command that is not part of a transaction or script, or one of those as a whole, is over.
+#[inline]
+pub fn unit_over(state: &mut State) {
+    if state.inside_unit || state.db.effects.records.is_empty() {
+        return;
+    }
+    let records = std::mem::take(&mut state.db.effects.records);
+    state.log.append(&records);
+}
+
+/// Statistics of a command that has run.
+#[inline]
+pub fn count(
+    state: &mut State,
+    spec: &Spec,
+    argv: &[&[u8]],
+    me: ClientId,
+    elapsed_ns: u64,
+    failed: bool,
+) {
+    let stats = &mut state.stats;
+    stats.commands_processed += 1;
+    let command = &mut stats.commands[spec.id];
+    command.calls += 1;
+    command.total_ns += elapsed_ns;
+    command.failed += failed as u64;
+    let _ = (argv, me);
+}
+
+/// Refuses commands that need memory when there is none.
+pub fn gate_memory(state: &mut State, grows: bool, _me: ClientId) -> Result<()> {
+    if grows && is_out_of_memory(state) {
+        return Err(Error::OutOfMemory);
+    }
+    Ok(())
+}
+
+/// Whether memory is above `maxmemory`.
+pub fn is_out_of_memory(state: &State) -> bool {
+    let limit = state.config.settings().maxmemory;
+    limit > 0 && state.db.heap_bytes() as u64 > limit
+}
+
+/// Shows a command to those who asked for MONITOR.
+pub fn show_monitors(state: &mut State, me: ClientId, argv: &[&[u8]]) {
+    let now_us = state.clock.now_us();
+    let (db, from) = match state.clients.find(me) {
+        Some(client) if client.transport == Transport::Internal => (client.db, "lua".to_string()),
+        Some(client) => (client.db, client.addr.clone()),
+        None => return,
+    };
+    let mut line = format!(
+        "+{}.{:06} [{db} {from}]",
+        now_us.div_euclid(1_000_000),
+        now_us.rem_euclid(1_000_000)
+    );
+    for arg in argv {
+        line.push(' ');
+        line.push_str(&quoted(arg));
+    }
+    line.push_str("\r\n");
+    let now_ms = state.db.now_ms();
+    let settings = state.config.settings();
+    for id in &state.monitors {
+        if let Some(client) = state.clients.find_mut(*id) {
+            client.outbox.push(line.as_bytes());
+            client.check_output_limit(settings, now_ms);
+            client.kick.ring();
+        }
+    }
+}
+
+/// Bytes in double quotes with escapes, as MONITOR and logs show them.
+pub fn quoted(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() + 2);
+    text.push('"');
+    for &byte in bytes {
+        match byte {
+            b'\\' => text.push_str("\\\\"),
+            b'"' => text.push_str("\\\""),
+            b'\n' => text.push_str("\\n"),
+            b'\r' => text.push_str("\\r"),
+            b'\t' => text.push_str("\\t"),
+            0x07 => text.push_str("\\a"),
+            0x08 => text.push_str("\\b"),
+            b' '..=b'~' => text.push(byte as char),
+            _ => text.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// Forgets a client that has gone.
+pub fn disconnect(state: &mut State, id: ClientId) {
+    unwatch(state, id);
+    unblock(state, id);
+    state.pubsub.forget(id);
+    state.monitors.retain(|monitor| *monitor != id);
+    state.held_back.retain(|held| *held != id);
+    state.clients.remove(id);
+    listen(state);
+}
+
+/// Ends all watches of a client.
+pub fn unwatch(state: &mut State, id: ClientId) {
+    let Some(client) = state.clients.find_mut(id) else { return };
+    client.watch_broken = false;
+    for place in std::mem::take(&mut client.watched) {
+        if let Some(watchers) = state.watches.get_mut(&place) {
+            watchers.retain(|(watcher, _)| *watcher != id);
+            if watchers.is_empty() {
+                state.watches.remove(&place);
+            }
+        }
+    }
+    listen(state);
+}
+
+/// Ends the waiting of a client without an answer; true when it waited.
+pub fn unblock(state: &mut State, id: ClientId) -> bool {
+    let Some(blocked) = state.clients.find_mut(id).and_then(|client| client.blocked.take()) else {
+        return false;
+    };
+    state.blocking.remove(id, &blocked);
+    listen(state);
+    true
+}
+
+/// Answers a waiting client with what `answer` writes, and lets it go on.
+pub fn unblock_with(
+    state: &mut State,
+    id: ClientId,
+    answer: impl FnOnce(
+        crate::resp::out::Out<'_>,
+        fn(crate::resp::out::Out<'_>) -> crate::resp::out::Done,
+    ),
+) -> bool {
+    let Some(blocked) = state.clients.find_mut(id).and_then(|client| client.blocked.take()) else {
+        return false;
+    };
+    state.blocking.remove(id, &blocked);
+    let client = state.clients.at(id);
+    let resp3 = client.resp3;
+    client.outbox.append_with(|buf| {
+        answer(crate::resp::out::Out::new(buf, resp3), blocked.on_timeout);
+    });
+    client.kick.ring();
+    listen(state);
+    true
+}

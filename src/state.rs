@@ -1,0 +1,101 @@
+//! Everything under the lock: a struct of rooms, no logic.
+
+use crate::blocking::Blocking;
+use crate::client::{ClientId, Clients};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::keyspace::db::Db;
+use crate::log::Log;
+use crate::pubsub::PubSub;
+use crate::stats::Stats;
+use std::collections::HashMap;
+
+/// Who watches a key, and whether the key was there when they began.
+pub type Watchers = Vec<(ClientId, bool)>;
+
+/// CLIENT PAUSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// When it ends (Unix ms).
+    pub until_ms: i64,
+    /// Holds back every command, not only writes.
+    pub all: bool,
+}
+
+/// SHUTDOWN, as asked for by a client or a signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Without saving.
+    pub nosave: bool,
+    /// Saving even without save points.
+    pub save: bool,
+    /// Without waiting for replicas.
+    pub now: bool,
+    /// Even if saving fails.
+    pub force: bool,
+}
+
+/// Facts about this server that do not change while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// 40 hex digits, new at every start.
+    pub run_id: String,
+    /// When it started (Unix ms).
+    pub started_ms: i64,
+    /// The port that TCP listeners have; 0 without one.
+    pub tcp_port: u16,
+    /// Absolute path of the configuration file, if there is one.
+    pub config_file: String,
+    /// Absolute path of the program.
+    pub executable: String,
+    /// I/O workers.
+    pub workers: usize,
+    /// Inside another program: SHUTDOWN stops the server, not the process.
+    pub embedded: bool,
+}
+
+/// Switches of DEBUG, and what cron remembers.
+#[derive(Clone, Debug, Default)]
+pub struct Switches {
+    /// DEBUG SET-ACTIVE-EXPIRE 0.
+    pub expiry_off: bool,
+    /// The second in which clients were last looked at.
+    pub checked_s: i64,
+}
+
+/// All rooms.
+#[derive(Debug)]
+pub struct State {
+    /// The door to the data.
+    pub db: Db,
+    /// Connections.
+    pub clients: Clients,
+    /// Who waits for which key.
+    pub blocking: Blocking,
+    /// Who watches which key.
+    pub watches: HashMap<(usize, Box<[u8]>), Watchers>,
+    /// Subscriptions.
+    pub pubsub: PubSub,
+    /// Directives.
+    pub config: Config,
+    /// Counters.
+    pub stats: Stats,
+    /// The ordered stream of writes.
+    pub log: Log,
+    /// Clients that asked for MONITOR.
+    pub monitors: Vec<ClientId>,
+    /// CLIENT PAUSE.
+    pub pause: Option<Pause>,
+    /// Clients whose command is held back by CLIENT PAUSE.
+    pub held_back: Vec<ClientId>,
+    /// The server must stop.
+    pub shutdown: Option<Shutdown>,
+    /// What does not change.
+    pub facts: Facts,
+    /// The clock.
+    pub clock: Clock,
+    /// Switches of DEBUG.
+    pub debug: Switches,
+    /// A transaction or script is running: waiters and the log wait for its end.
+    pub inside_unit: bool,
+}
