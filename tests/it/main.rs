@@ -10,6 +10,9 @@
 //! `chroot /somewhere redis-server`); without it the checks that need one say that they skip.
 
 mod config;
+mod differential;
+mod generate;
+mod grammar;
 mod server;
 mod session;
 mod sessions;
