@@ -1,4 +1,4 @@
-//! Servers to test: a genuine one as a child process, and ours.
+//! Servers to test: a genuine one as a child process, and ours inside this process.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -81,5 +81,40 @@ impl Drop for Genuine {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Ours, inside this process, on a port of its own; its clock can be moved.
+pub struct Ours {
+    server: redouble::Server,
+}
+
+impl Ours {
+    /// Starts it with these settings.
+    pub fn start(settings: &[(&str, &str)]) -> Result<Ours, String> {
+        let builder = redouble::Server::builder().config("enable-debug-command", "yes");
+        let builder = settings.iter().fold(builder, |b, (name, value)| b.config(name, value));
+        let server = builder.start().map_err(|e| e.to_string())?;
+        Ok(Ours { server })
+    }
+
+    /// The handle.
+    pub fn handle(&self) -> &redouble::Server {
+        &self.server
+    }
+}
+
+impl Server for Ours {
+    fn addr(&self) -> SocketAddr {
+        self.server.addr().expect("it listens on TCP")
+    }
+
+    fn version(&self) -> Option<u32> {
+        None
+    }
+
+    fn advance(&mut self, step: Duration) -> bool {
+        self.server.clock().advance(step);
+        true
     }
 }

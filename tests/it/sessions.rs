@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
-use crate::server::Genuine;
+use crate::server::{Genuine, Ours};
 use crate::session::parse::{self, Session};
 use crate::session::record::{fill, render};
 use crate::session::run::{self, Server};
@@ -101,6 +101,11 @@ fn record(path: &Path, server: &mut dyn Server) -> Result<usize, String> {
     }
     fs::write(path, render(&session)).map_err(|e| e.to_string())?;
     Ok(recorded)
+}
+
+#[test]
+fn sessions_agree_with_ours() {
+    play_all(|path| check(path, &mut Ours::start(&[])?));
 }
 
 #[test]
