@@ -16,7 +16,7 @@ use crate::keyspace::value::{Collection, Kind, StrRef, Value};
 use crate::types::limits::Limits;
 use rand::rngs::SmallRng;
 use rand::SeedableRng;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 
 /// What a write does to the key's deadline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,7 @@ pub struct Db {
     pub ageing: Ageing,
     /// The one random source.
     pub rng: SmallRng,
+    reader_rng: RefCell<SmallRng>,
     /// Figures for INFO.
     pub counters: Counters,
     /// Set while a client that asked for CLIENT NO-TOUCH runs.
@@ -87,6 +88,7 @@ impl Db {
             effects: Effects::default(),
             ageing: Ageing::default(),
             rng: SmallRng::seed_from_u64(seed),
+            reader_rng: RefCell::new(SmallRng::seed_from_u64(!seed)),
             counters: Counters::default(),
             no_touch: false,
             keeps_expired: false,
@@ -158,6 +160,11 @@ impl Db {
     }
 
     // ---- Reading ----
+
+    /// The random source of commands that only read.
+    pub fn reader_rng(&self) -> RefMut<'_, SmallRng> {
+        self.reader_rng.borrow_mut()
+    }
 
     /// The hash of a key in every table of this server.
     #[inline]
