@@ -6,15 +6,24 @@ use crate::resp::out::{Done, Out};
 use std::sync::LazyLock;
 
 mod connection;
+mod geo;
 mod keys;
 mod lcs;
 mod server;
+mod sorted_sets;
 mod strings;
 mod transactions;
 
 /// All families, in the order of the README's list.
-pub const FAMILIES: &[&Family] =
-    &[&strings::FAMILY, &keys::FAMILY, &transactions::FAMILY, &connection::FAMILY, &server::FAMILY];
+pub const FAMILIES: &[&Family] = &[
+    &strings::FAMILY,
+    &keys::FAMILY,
+    &sorted_sets::FAMILY,
+    &geo::FAMILY,
+    &transactions::FAMILY,
+    &connection::FAMILY,
+    &server::FAMILY,
+];
 
 /// The table of all commands; read once in a process, it never changes.
 pub fn table() -> &'static Table {
