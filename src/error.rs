@@ -40,12 +40,6 @@ errors! {
     OutOfRange = "ERR value is out of range",
     NoSuchKey = "ERR no such key",
     IndexOutOfRange = "ERR index out of range",
-    CountOutOfRange = "ERR value is out of range, value must between -9223372036854775807 and \
-                       9223372036854775807",
-    NoValuesOutsideHash = "ERR NOVALUES option can only be used in HSCAN",
-    NumkeysNotPositive = "ERR numkeys should be greater than 0",
-    CountNotPositive = "ERR count should be greater than 0",
-    LimitNegative = "ERR LIMIT can't be negative",
     // Strings.
     StringTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
     Overflow = "ERR increment or decrement would overflow",
@@ -57,6 +51,14 @@ errors! {
     InvalidDbIndex = "ERR invalid DB index",
     InvalidCursor = "ERR invalid cursor",
     SameObject = "ERR source and destination objects are the same",
+    NovaluesOutsideHscan = "ERR NOVALUES option can only be used in HSCAN",
+    // Sets and SORT.
+    CountBelowMinimum = "ERR value is out of range, \
+        value must between -9223372036854775807 and 9223372036854775807",
+    NumkeysNotPositive = "ERR numkeys should be greater than 0",
+    NumkeysTooMany = "ERR Number of keys can't be greater than number of args",
+    LimitNegative = "ERR LIMIT can't be negative",
+    SortScoreNotFloat = "ERR One or more scores can't be converted into double",
     // Connection and transactions.
     NoAuth = "NOAUTH Authentication required.",
     WrongPass = "WRONGPASS invalid username-password pair or user is disabled.",
@@ -67,28 +69,6 @@ errors! {
     DiscardWithoutMulti = "ERR DISCARD without MULTI",
     WatchInsideMulti = "ERR WATCH inside MULTI is not allowed",
     MaxClients = "ERR max number of clients reached",
-    // Sorted sets.
-    ScoreNotANumber = "ERR resulting score is not a number (NaN)",
-    AddNewAndPresent = "ERR XX and NX options at the same time are not compatible",
-    AddGreaterAndLess =
-        "ERR GT, LT, and/or NX options at the same time are not compatible",
-    IncrementSinglePair = "ERR INCR option supports a single increment-element pair",
-    BoundNotFloat = "ERR min or max is not a float",
-    BoundNotLex = "ERR min or max not valid string range item",
-    LimitNeedsBy = "ERR syntax error, LIMIT is only supported in combination with either \
-                    BYSCORE or BYLEX",
-    LexWithScores = "ERR syntax error, WITHSCORES not supported in combination with BYLEX",
-    WeightNotFloat = "ERR weight value is not a float",
-    // Positions.
-    GeoUnit = "ERR unsupported unit provided. please use M, KM, FT, MI",
-    GeoMember = "ERR could not decode requested zset member",
-    GeoRadiusNotNumber = "ERR need numeric radius",
-    GeoRadiusNegative = "ERR radius cannot be negative",
-    GeoWidthNotNumber = "ERR need numeric width",
-    GeoHeightNotNumber = "ERR need numeric height",
-    GeoBoxNegative = "ERR height or width cannot be negative",
-    GeoCount = "ERR COUNT must be > 0",
-    GeoAnyWithoutCount = "ERR the ANY argument requires COUNT argument",
     // Server.
     OutOfMemory = "OOM command not allowed when used memory > 'maxmemory'.",
     ReadOnlyReplica = "READONLY You can't write against a read only replica.",

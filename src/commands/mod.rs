@@ -6,11 +6,13 @@ use crate::resp::out::{Done, Out};
 use std::sync::LazyLock;
 
 mod connection;
-mod geo;
 mod keys;
 mod lcs;
+mod scan;
 mod server;
-mod sorted_sets;
+mod set_algebra;
+mod sets;
+mod sort;
 mod strings;
 mod transactions;
 
@@ -18,8 +20,8 @@ mod transactions;
 pub const FAMILIES: &[&Family] = &[
     &strings::FAMILY,
     &keys::FAMILY,
-    &sorted_sets::FAMILY,
-    &geo::FAMILY,
+    &sets::FAMILY,
+    &sort::FAMILY,
     &transactions::FAMILY,
     &connection::FAMILY,
     &server::FAMILY,

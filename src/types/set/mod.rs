@@ -261,7 +261,7 @@ impl Set {
 
     /// Visits about `count` members from `cursor` on, returns the cursor to go on with, 0 at the
     /// end. Small sets come whole. What stays from start to end of a scan is visited.
-    pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(Item<'_>)) -> u64 {
+    pub fn scan<'a>(&'a self, cursor: u64, count: usize, mut visit: impl FnMut(Item<'a>)) -> u64 {
         match &self.0 {
             Repr::Members(members) => {
                 let rehash = |thin: &Thin| members.hash_key.hash(thin.as_bytes());

@@ -1,0 +1,153 @@
+//! Intersections, unions and differences of sets.
+//!
+//! A reply streams from the sets themselves; only a union has to remember what it has shown.
+//! Invariant: every key is looked at before anything is answered, so that one of another type is
+//! refused even beside an absent one.
+
+use super::sets::push_member;
+use crate::command::Args;
+use crate::error::{Error, Result};
+use crate::keyspace::db::{Db, Ttl};
+use crate::keyspace::entry::NewValue;
+use crate::keyspace::value::Value;
+use crate::resp::out::{Done, Out};
+use crate::types::compact::Item;
+use crate::types::set::{Set, Small};
+
+/// Up to so many sets a union looks into the earlier sets instead of copying them.
+const LOOKED_AT_MAX: usize = 8;
+
+/// The sets at some keys; `None` stands for an absent one.
+fn sets_at<'a>(db: &'a Db, keys: &[&[u8]]) -> Result<Vec<Option<&'a Set>>> {
+    keys.iter().map(|key| db.get::<Set>(key)).collect()
+}
+
+/// The sets to intersect, the smallest first, each once; none at all if one is absent.
+fn to_intersect<'a>(db: &'a Db, keys: &[&[u8]]) -> Result<Vec<&'a Set>> {
+    let sets: Option<Vec<&Set>> = sets_at(db, keys)?.into_iter().collect();
+    let mut sets = sets.unwrap_or_default();
+    sets.sort_by_key(|set| set.len());
+    let mut once: Vec<&Set> = Vec::with_capacity(sets.len());
+    for set in sets {
+        if !once.iter().any(|other| std::ptr::eq(*other, set)) {
+            once.push(set);
+        }
+    }
+    Ok(once)
+}
+
+/// Members of the first set that are in all others.
+fn common<'a>(sets: &'a [&'a Set]) -> impl Iterator<Item = Item<'a>> {
+    let (first, others) =
+        sets.split_first().map_or((None, sets), |(first, rest)| (Some(first), rest));
+    let members = first.into_iter().flat_map(|set| set.iter());
+    members.filter(move |member| others.iter().all(|set| set.contains_item(member)))
+}
+
+/// Members of the first set that are in none of the others.
+fn only_in_first<'a>(sets: &'a [Option<&'a Set>]) -> impl Iterator<Item = Item<'a>> {
+    let (first, others) = sets.split_first().map_or((None, sets), |(first, rest)| (*first, rest));
+    let members = first.into_iter().flat_map(|set| set.iter());
+    members.filter(move |member| !others.iter().flatten().any(|set| set.contains_item(member)))
+}
+
+/// Stores a result, or removes the key when there is none; returns its size.
+fn store(db: &mut Db, key: &[u8], set: Set, event: &'static str) -> i64 {
+    let len = set.len();
+    if len == 0 {
+        db.remove(key, "del");
+    } else {
+        db.put(key, NewValue::Owned(Value::Set(Box::new(set))), Ttl::Clear, event);
+    }
+    len as i64
+}
+
+pub(super) fn sinter(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let sets = to_intersect(db, args.rest())?;
+    let mut items = out.set_of_unknown_len();
+    common(&sets).for_each(|member| push_member(&mut items, &member));
+    Ok(items.end())
+}
+
+pub(super) fn sinterstore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let destination = args.key();
+    let sets = to_intersect(db, args.rest())?;
+    let mut result = match sets.first().and_then(|set| set.small()) {
+        Some(Small::Integers(_)) => Set::new(),
+        _ => Set::packed(),
+    };
+    for member in common(&sets) {
+        result.add_item(&member, &db.limits);
+    }
+    result.settle_intersection(&db.limits);
+    Ok(out.int(store(db, destination, result, "sinterstore")))
+}
+
+pub(super) fn sintercard(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let count = args.int().ok().filter(|count| (1..=i64::from(i32::MAX)).contains(count));
+    let count = count.ok_or(Error::NumkeysNotPositive)? as usize;
+    let Some(keys) = args.rest().get(..count) else { return Err(Error::NumkeysTooMany) };
+    args.skip(count);
+    let mut limit = 0;
+    while !args.is_done() {
+        if !args.accept("limit") || args.is_done() {
+            return Err(Error::Syntax);
+        }
+        let number = args.int().ok().and_then(|limit| usize::try_from(limit).ok());
+        limit = number.ok_or(Error::LimitNegative)?;
+    }
+    let sets = to_intersect(db, keys)?;
+    let most = if limit == 0 { usize::MAX } else { limit };
+    Ok(out.int(common(&sets).take(most).count() as i64))
+}
+
+pub(super) fn sunion(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let sets: Vec<&Set> = sets_at(db, args.rest())?.into_iter().flatten().collect();
+    let all_integers = sets.iter().all(|set| matches!(set.small(), Some(Small::Integers(_))));
+    if sets.len() > 1 && (all_integers || sets.len() > LOOKED_AT_MAX) {
+        // Redis: a union of integers comes in ascending order.
+        let mut union = if all_integers { Set::new() } else { Set::packed() };
+        for member in sets.iter().flat_map(|set| set.iter()) {
+            union.add_item(&member, &db.limits);
+        }
+        let mut items = out.set(union.len());
+        union.iter().for_each(|member| push_member(&mut items, &member));
+        return Ok(items.end());
+    }
+    let mut items = out.set_of_unknown_len();
+    for (at, set) in sets.iter().enumerate() {
+        let shown = &sets[..at];
+        for member in set.iter().filter(|member| !shown.iter().any(|s| s.contains_item(member))) {
+            push_member(&mut items, &member);
+        }
+    }
+    Ok(items.end())
+}
+
+pub(super) fn sunionstore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let destination = args.key();
+    let mut union = Set::new();
+    for set in sets_at(db, args.rest())?.into_iter().flatten() {
+        for member in set.iter() {
+            union.add_item(&member, &db.limits);
+        }
+    }
+    Ok(out.int(store(db, destination, union, "sunionstore")))
+}
+
+pub(super) fn sdiff(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let sets = sets_at(db, args.rest())?;
+    let mut items = out.set_of_unknown_len();
+    only_in_first(&sets).for_each(|member| push_member(&mut items, &member));
+    Ok(items.end())
+}
+
+pub(super) fn sdiffstore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let destination = args.key();
+    let sets = sets_at(db, args.rest())?;
+    let mut difference = Set::new();
+    for member in only_in_first(&sets) {
+        difference.add_item(&member, &db.limits);
+    }
+    Ok(out.int(store(db, destination, difference, "sdiffstore")))
+}

@@ -1,0 +1,280 @@
+//! SORT and SORT_RO: the elements of a list, set or sorted set by their own value or by values
+//! found elsewhere through a pattern.
+//!
+//! Invariant: the whole answer is computed from the data as it is before anything is stored.
+
+use crate::command::spec::{Begin, Find, KeySpec};
+use crate::command::{read, write, Args, Family, Row};
+use crate::error::{Error, Result};
+use crate::keyspace::db::{Db, Ttl};
+use crate::keyspace::entry::NewValue;
+use crate::keyspace::value::{Kind, Value};
+use crate::resp::out::{Done, Out};
+use crate::types::compact::Item;
+use crate::types::hash::Hash;
+use crate::types::list::{End, List};
+use crate::types::number::parse_f64;
+use crate::types::set::Set;
+use crate::types::sorted_set::SortedSet;
+use smallvec::SmallVec;
+use std::cmp::Ordering;
+
+const SOURCE: KeySpec = KeySpec {
+    begin: Begin::Index(1),
+    find: Find::Range { last: 0, step: 1, limit: 0 },
+    access: &["RO", "ACCESS"],
+};
+/// BY and GET name keys that no rule can tell.
+const BY_AND_GET: KeySpec =
+    KeySpec { begin: Begin::Unknown, find: Find::Unknown, access: &["RO", "ACCESS"] };
+const STORE: KeySpec =
+    KeySpec { begin: Begin::Unknown, find: Find::Unknown, access: &["OW", "UPDATE"] };
+
+/// The family.
+pub const FAMILY: Family = Family { group: "generic", rows: ROWS };
+
+const ROWS: &[Row] = &[
+    write(
+        "SORT key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] \
+         [ASC | DESC] [ALPHA] [STORE destination]",
+        sort,
+    )
+    .grows()
+    .dangerous()
+    .keys(&[SOURCE, BY_AND_GET, STORE])
+    .since("1.0.0")
+    .about("Sorts a list, a set or a sorted set, and may store the result.")
+    .cost("O(N+M*log(M)) for N elements of which M are returned."),
+    read(
+        "SORT_RO key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] \
+         [ASC | DESC] [ALPHA]",
+        sort_ro,
+    )
+    .dangerous()
+    .keys(&[SOURCE, BY_AND_GET])
+    .since("7.0.0")
+    .about("Returns a list, a set or a sorted set in order.")
+    .cost("O(N+M*log(M)) for N elements of which M are returned."),
+];
+
+/// Bytes of an element, or of what it is compared by; short ones without an allocation.
+type Text = SmallVec<[u8; 24]>;
+
+fn text(item: &Item<'_>) -> Text {
+    item.with_bytes(Text::from_slice)
+}
+
+#[derive(Default)]
+struct Options<'a> {
+    by: Option<&'a [u8]>,
+    /// BY without an asterisk: the elements stay in the order they have.
+    unsorted: bool,
+    get: Vec<&'a [u8]>,
+    offset: i64,
+    count: i64,
+    descending: bool,
+    alpha: bool,
+    store: Option<&'a [u8]>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(args: &mut Args<'a>, may_store: bool) -> Result<Options<'a>> {
+        let mut options = Options { count: -1, ..Options::default() };
+        while let Some(word) = args.option() {
+            match &*word {
+                "ASC" => options.descending = false,
+                "DESC" => options.descending = true,
+                "ALPHA" => options.alpha = true,
+                "LIMIT" if args.left() >= 2 => {
+                    (options.offset, options.count) = (args.int()?, args.int()?);
+                }
+                "STORE" if may_store => options.store = Some(args.required()?),
+                "BY" => {
+                    let pattern = args.required()?;
+                    options.by = Some(pattern);
+                    // Redis: once a BY has no asterisk, a later one cannot bring sorting back.
+                    options.unsorted |= !pattern.contains(&b'*');
+                }
+                "GET" => options.get.push(args.required()?),
+                _ => return Err(Error::Syntax),
+            }
+        }
+        Ok(options)
+    }
+
+    /// First and last-plus-one of the elements that LIMIT lets through.
+    fn window(&self, len: usize) -> (usize, usize) {
+        let bounded = |number: i64| usize::try_from(number).unwrap_or(0).min(len);
+        let start = bounded(self.offset);
+        let end = if self.count < 0 { len } else { (start + bounded(self.count)).min(len) };
+        (start, end)
+    }
+}
+
+fn sort(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let key = args.key();
+    let options = Options::parse(args, true)?;
+    let elements = arranged(db, key, &options)?;
+    let Some(destination) = options.store else { return Ok(reply(db, &elements, &options, out)) };
+    let mut list = List::new();
+    for element in &elements {
+        if options.get.is_empty() {
+            list.push(End::Right, element, &db.limits);
+        }
+        for pattern in &options.get {
+            let value = follow(db, pattern, element).unwrap_or_default();
+            list.push(End::Right, &value, &db.limits);
+        }
+    }
+    let stored = list.len();
+    if stored == 0 {
+        db.remove(destination, "del");
+    } else {
+        list.settle(&db.limits);
+        let value = NewValue::Owned(Value::List(Box::new(list)));
+        db.put(destination, value, Ttl::Clear, "sortstore");
+    }
+    Ok(out.int(stored as i64))
+}
+
+fn sort_ro(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let key = args.key();
+    let options = Options::parse(args, false)?;
+    let elements = arranged(db, key, &options)?;
+    Ok(reply(db, &elements, &options, out))
+}
+
+fn reply(db: &Db, elements: &[Text], options: &Options<'_>, out: Out<'_>) -> Done {
+    let mut items = out.array(elements.len() * options.get.len().max(1));
+    for element in elements {
+        if options.get.is_empty() {
+            items.bulk(element);
+        }
+        for pattern in &options.get {
+            items.bulk_or_null(follow(db, pattern, element).as_deref());
+        }
+    }
+    items.end()
+}
+
+/// The elements that the command returns, in its order.
+fn arranged(db: &Db, key: &[u8], options: &Options<'_>) -> Result<Vec<Text>> {
+    let Some(entry) = db.read(key) else { return Ok(Vec::new()) };
+    let kind = entry.kind();
+    // Redis: what is stored must not depend on the order in which a set happens to lie.
+    let by_value = options.unsorted && kind == Kind::Set && options.store.is_some();
+    if options.unsorted && !by_value {
+        return if let Some(list) = entry.collection::<List>() {
+            let (start, end) = options.window(list.len());
+            let (at, towards) = match options.descending {
+                true => (list.len().wrapping_sub(start + 1), End::Left),
+                false => (start, End::Right),
+            };
+            let count = end.saturating_sub(start);
+            let range = (count > 0).then(|| list.range(at, towards, count));
+            Ok(range.into_iter().flatten().map(|item| text(&item)).collect())
+        } else if let Some(set) = entry.collection::<SortedSet>() {
+            let (start, end) = options.window(set.len());
+            let (from, to) = match options.descending {
+                true => (set.len() - end, set.len() - start),
+                false => (start, end),
+            };
+            let range = set.range(from, to, options.descending);
+            Ok(range.map(|(item, _)| text(&item)).collect())
+        } else if let Some(set) = entry.collection::<Set>() {
+            let (start, end) = options.window(set.len());
+            let range = set.iter().skip(start).take(end.saturating_sub(start));
+            Ok(range.map(|item| text(&item)).collect())
+        } else {
+            Err(Error::WrongType)
+        };
+    }
+    let elements: Vec<Text> = if let Some(list) = entry.collection::<List>() {
+        list.iter().map(|item| text(&item)).collect()
+    } else if let Some(set) = entry.collection::<Set>() {
+        set.iter().map(|item| text(&item)).collect()
+    } else if let Some(set) = entry.collection::<SortedSet>() {
+        set.iter().map(|(item, _)| text(&item)).collect()
+    } else {
+        return Err(Error::WrongType);
+    };
+    let (start, end) = options.window(elements.len());
+    let by = options.by.filter(|_| !by_value);
+    let mut sorted = if options.alpha || by_value {
+        by_text(db, elements, by, options.descending)
+    } else {
+        by_score(db, elements, by, options.descending)?
+    };
+    sorted.truncate(end);
+    sorted.drain(..start.min(sorted.len()));
+    Ok(sorted)
+}
+
+fn directed(order: Ordering, descending: bool) -> Ordering {
+    if descending {
+        order.reverse()
+    } else {
+        order
+    }
+}
+
+/// Sorts by numbers; elements of equal number by their bytes, so that the order is certain.
+fn by_score(
+    db: &Db,
+    elements: Vec<Text>,
+    by: Option<&[u8]>,
+    descending: bool,
+) -> Result<Vec<Text>> {
+    let score = |text: &[u8]| match text {
+        b"" => Some(0.0),
+        _ => parse_f64(text).filter(|score| !score.is_nan()),
+    };
+    let mut scored = Vec::with_capacity(elements.len());
+    for element in elements {
+        let score = match by {
+            None => score(&element),
+            Some(pattern) => follow(db, pattern, &element).map_or(Some(0.0), |text| score(&text)),
+        };
+        scored.push((score.ok_or(Error::SortScoreNotFloat)?, element));
+    }
+    scored.sort_unstable_by(|(score, element), (other_score, other)| {
+        let order = score.partial_cmp(other_score).unwrap_or(Ordering::Equal);
+        directed(order.then_with(|| element.cmp(other)), descending)
+    });
+    Ok(scored.into_iter().map(|(_, element)| element).collect())
+}
+
+/// Sorts by bytes; an element without a value to be compared by comes first.
+fn by_text(db: &Db, mut elements: Vec<Text>, by: Option<&[u8]>, descending: bool) -> Vec<Text> {
+    let Some(pattern) = by else {
+        elements.sort_unstable_by(|element, other| directed(element.cmp(other), descending));
+        return elements;
+    };
+    let mut weighed: Vec<(Option<Text>, Text)> =
+        elements.into_iter().map(|element| (follow(db, pattern, &element), element)).collect();
+    weighed.sort_by(|(weight, _), (other, _)| directed(weight.cmp(other), descending));
+    weighed.into_iter().map(|(_, element)| element).collect()
+}
+
+/// The value that a pattern leads to from an element: `#` is the element itself, `k_*` a string,
+/// `k_*->field` a field of a hash.
+fn follow(db: &Db, pattern: &[u8], element: &[u8]) -> Option<Text> {
+    if pattern == b"#" {
+        return Some(Text::from_slice(element));
+    }
+    let star = pattern.iter().position(|&byte| byte == b'*')?;
+    let (before, after) = (&pattern[..star], &pattern[star + 1..]);
+    let arrow = after.windows(2).position(|pair| pair == b"->");
+    let (after, field) = match arrow {
+        Some(at) if at + 2 < after.len() => (&after[..at], Some(&after[at + 2..])),
+        _ => (after, None),
+    };
+    let mut key = Text::from_slice(before);
+    key.extend_from_slice(element);
+    key.extend_from_slice(after);
+    let entry = db.read(&key)?;
+    match field {
+        Some(field) => entry.collection::<Hash>()?.get(field, db.now_ms()).map(|item| text(&item)),
+        None => entry.string().map(|string| string.with_bytes(Text::from_slice)),
+    }
+}
