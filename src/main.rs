@@ -1,23 +1,237 @@
 //! The binary: command line and configuration file, a server, and its end.
 
+use redouble::cli::{self, Call, Run};
+use redouble::clock::Clock;
+use redouble::config::{error_text, Config, LoadError, LogLevel};
+use redouble::process::{self, Title};
+use redouble::server::{Server, StartError};
+use redouble::server_log::{line, Logger, Role};
+use std::io::{Read, Write};
+use std::process::exit;
+use std::sync::Arc;
+
+mod signals;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Files that the server needs besides its clients' connections.
+const OWN_FILES: u64 = 32;
+
 fn main() {
-    let args: Vec<Vec<u8>> = std::env::args().skip(1).map(String::into_bytes).collect();
-    let mut config = redouble::config::Config::default();
-    if let Err(error) = config.apply_args(&args) {
-        eprintln!("{}", error.fatal("7.4.2"));
-        std::process::exit(1);
+    let mut args = std::env::args_os().map(std::ffi::OsString::into_encoded_bytes);
+    let program = String::from_utf8_lossy(&args.next().unwrap_or_default()).into_owned();
+    let args: Vec<Vec<u8>> = args.collect();
+    match cli::parse(&program, &args) {
+        Call::Say { text, code: 0 } => print!("{text}"),
+        Call::Say { text, code } => {
+            eprint!("{text}");
+            exit(code);
+        }
+        Call::CheckSystem => exit(check_system()),
+        Call::Run(call) => run(&program, &call),
     }
-    let server = redouble::Server::builder().with_config(config, "").standalone().start();
-    match server {
-        Ok(_server) => loop {
-            std::thread::park();
-        },
-        Err(error) => {
-            eprintln!("{error}");
-            std::process::exit(1);
+}
+
+fn run(program: &str, call: &Run) {
+    let title = Title::claim();
+    let clock = Clock::default();
+    let config = configure(call, &clock);
+    let settings = config.settings().clone();
+    if settings.daemonize {
+        if let Err(error) = process::daemonize() {
+            eprintln!("Can't go to the background: {}", error_text(&error));
+            exit(1);
         }
     }
+    let log_clock = clock.clone();
+    let log = Arc::new(Logger::new(&settings, Box::new(move || log_clock.now_ms())));
+    announce(&log, call, &settings.redis_version);
+    let config = fit_open_files(config, &log);
+    let file = call.config_file.as_ref().map(|path| path.display().to_string());
+    let file = file.unwrap_or_default();
+    log.set_role(Role::Primary);
+    log.notice("monotonic clock: POSIX clock_gettime");
+    let pidfile = write_pidfile(&config, &log);
+    let builder = Server::builder().with_config(config.clone(), &file).clock(clock).standalone();
+    let server = match builder.logger(log.clone()).titled(program, title).start() {
+        Ok(server) => server,
+        Err(error) => fail(&error, &settings, &log),
+    };
+    show_logo(&settings, &log);
+    log.notice("Server initialized");
+    if !config.modules().is_empty() {
+        let path = config.modules()[0].first().cloned().unwrap_or_default();
+        let path = String::from_utf8_lossy(&path).into_owned();
+        log.warning(format!("Module {path} failed to load: this server has no module API"));
+        log.warning(format!("Can't load module from {path}: server aborting"));
+        exit(1);
+    }
+    for name in config.unhonoured() {
+        log.warning(format!("The directive '{name}' is accepted and has no effect yet."));
+    }
+    if settings.port > 0 {
+        log.notice("Ready to accept connections tcp");
+    }
+    if settings.unixsocket.is_some() {
+        log.notice("Ready to accept connections unix");
+    }
+    let code = signals::serve(&server, &log);
+    end(server, &log, pidfile.as_deref(), code)
+}
+
+/// The configuration, or the end of the process with Redis's lines.
+fn configure(call: &Run, clock: &Clock) -> Config {
+    let mut stdin = Vec::new();
+    if call.stdin {
+        let _ = std::io::stdin().lock().read_to_end(&mut stdin);
+    }
+    let mut base = Config::default();
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
+    let _ = base.assume("io-threads", &threads.to_string());
+    match call.configure(base, &stdin) {
+        Ok(config) => config,
+        Err(error) => {
+            if let LoadError::Unreadable { .. } = error {
+                let level = LogLevel::Warning;
+                let text = line(std::process::id(), 'C', clock.now_ms(), level, &error.to_string());
+                let _ = std::io::stdout().write_all(text.as_bytes());
+            } else {
+                eprint!("{}", error.fatal(redouble::config::REDIS_VERSION));
+            }
+            exit(1)
+        }
+    }
+}
+
+fn announce(log: &Logger, call: &Run, version: &str) {
+    log.notice("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    log.notice(format!(
+        "Redis version={version}, bits={}, commit=00000000, modified=0, pid={}, just started",
+        usize::BITS,
+        std::process::id()
+    ));
+    log.notice(format!("Redouble version={}", env!("CARGO_PKG_VERSION")));
+    if call.is_bare() {
+        log.warning(
+            "Warning: no config file specified, using the default config. In order to specify a \
+             config file use redouble /path/to/redis.conf",
+        );
+    } else {
+        log.notice("Configuration loaded");
+    }
+}
+
+/// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients`.
+fn fit_open_files(mut config: Config, log: &Logger) -> Config {
+    let wanted = config.settings().maxclients as u64 + OWN_FILES;
+    let granted = process::raise_open_files(wanted);
+    if granted >= wanted {
+        return config;
+    }
+    let clients = granted.saturating_sub(OWN_FILES);
+    if clients == 0 {
+        log.warning(format!(
+            "The system allows {granted} open files, which is not enough for the server to start."
+        ));
+        exit(1);
+    }
+    log.warning(format!(
+        "maxclients of {} needs {wanted} open files and the system allows {granted}: maxclients \
+         has been reduced to {clients}. See 'ulimit -n'.",
+        config.settings().maxclients
+    ));
+    if let Err(error) = config.assign("maxclients", &clients.to_string()) {
+        log.warning(error.to_string());
+    }
+    config
+}
+
+fn write_pidfile(config: &Config, log: &Logger) -> Option<std::path::PathBuf> {
+    let settings = config.settings();
+    let path = match &settings.pidfile {
+        Some(path) => config.path(path),
+        // Redis: in the background there always is one.
+        None if settings.daemonize => "/var/run/redis.pid".into(),
+        None => return None,
+    };
+    match std::fs::write(&path, format!("{}\n", std::process::id())) {
+        Ok(()) => Some(path),
+        Err(error) => {
+            log.warning(format!("Failed to write PID file: {}", error_text(&error)));
+            None
+        }
+    }
+}
+
+fn fail(error: &StartError, settings: &redouble::config::Settings, log: &Logger) -> ! {
+    match error {
+        StartError::Listen(what, error) => {
+            log.warning(format!("Warning: {what}: {}", error_text(error)));
+            let (port, kind) = match what.starts_with("Failed opening Unix") {
+                true => (0, "unix"),
+                false => (settings.port, "tcp"),
+            };
+            log.warning(format!("Failed listening on port {port} ({kind}), aborting."));
+        }
+        other => log.warning(other.to_string()),
+    }
+    exit(1)
+}
+
+fn show_logo(settings: &redouble::config::Settings, log: &Logger) {
+    let address = match settings.port {
+        0 => "no TCP port".to_string(),
+        port => format!("port={port}"),
+    };
+    if !settings.always_show_logo {
+        log.notice(format!("Running mode=standalone, {address}."));
+        return;
+    }
+    log.raw(&format!(
+        "\n   /\\/\\\n  / // /   Redouble {} speaks Redis {} ({} bit)\n  \\ \\\\ \\   Running in \
+         standalone mode\n   \\/\\/    Port: {}\n            PID: {}\n\n",
+        env!("CARGO_PKG_VERSION"),
+        settings.redis_version,
+        usize::BITS,
+        settings.port,
+        std::process::id()
+    ));
+}
+
+/// Closes the connections, removes what the server put into the file system, and exits.
+fn end(server: Server, log: &Logger, pidfile: Option<&std::path::Path>, code: i32) -> ! {
+    if let Some(path) = pidfile {
+        log.notice("Removing the pid file.");
+        let _ = std::fs::remove_file(path);
+    }
+    drop(server);
+    if code == 0 {
+        log.warning("Redis is now ready to exit, bye bye...");
+    }
+    exit(code)
+}
+
+/// `--check-system`: what a server would suffer from on this machine.
+fn check_system() -> i32 {
+    let mut code = 0;
+    let mut report = |name: &str, fault: Option<String>| {
+        match &fault {
+            None => println!("[{name}]...OK"),
+            Some(fault) => println!("[{name}]...WARNING:\n{fault}"),
+        }
+        code |= i32::from(fault.is_some());
+    };
+    let clients = Config::default().settings().maxclients as u64;
+    let granted = process::raise_open_files(clients + OWN_FILES);
+    let few = (granted < clients + OWN_FILES)
+        .then(|| format!("{granted} open files are allowed; {clients} clients need more."));
+    report("open-files", few);
+    let backlog = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+    let short = backlog.trim().parse().ok().filter(|backlog: &u32| *backlog < 511);
+    report(
+        "somaxconn",
+        short.map(|backlog| format!("net.core.somaxconn is {backlog}, below 511.")),
+    );
+    code
 }

@@ -3,17 +3,19 @@
 //! Invariant: nothing is global: a server is its [`Shared`] and its threads, and both are gone when
 //! the last handle is dropped.
 
-use crate::client::{ClientId, Kick, Transport};
+use crate::client::{ClientId, Transport};
 use crate::clock::{random_hex_id, Clock};
-use crate::config::Config;
+use crate::config::{title, Config, Settings};
 use crate::cron;
 use crate::dispatch::{Dispatcher, Flow};
 use crate::keyspace::db::Db;
+use crate::process::Title;
 use crate::resp::decode::Bounds;
 use crate::resp::reader::{self, Value};
+use crate::server_log::Logger;
 use crate::session::{Scratch, Session, Stream};
 use crate::settle;
-use crate::state::{Facts, Shutdown, State};
+use crate::state::{Facts, Outside, Shutdown, State};
 use crate::stats::Stats;
 use crate::types::limits::HashKey;
 use parking_lot::{Mutex, MutexGuard};
@@ -26,8 +28,8 @@ use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
 use tokio::io::DuplexStream;
@@ -49,6 +51,13 @@ pub struct Shared {
     /// Somebody asked for the end: see [`State::shutdown`].
     pub control: Notify,
     stopping: watch::Sender<bool>,
+    /// Duplicates of the TCP listeners that accept now.
+    listening: Mutex<Vec<StdTcpListener>>,
+    /// Grows when they are replaced.
+    listening_since: AtomicU64,
+    /// What the process list shows, and where.
+    title: Option<(title::Facts, Title)>,
+    logger: Arc<Logger>,
     workers: Vec<mpsc::UnboundedSender<Incoming>>,
     next_worker: AtomicUsize,
 }
@@ -63,6 +72,7 @@ impl Shared {
 
 /// A connection on its way to its worker.
 enum Incoming {
+    Listener(StdTcpListener),
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
     Memory(DuplexStream),
@@ -108,6 +118,8 @@ pub struct Builder {
     config_file: String,
     failure: Option<String>,
     any_port: bool,
+    logger: Arc<Logger>,
+    title: Option<(String, Title)>,
 }
 
 /// A running server. Clones are handles of the same one; it stops when the last is dropped.
@@ -139,6 +151,8 @@ impl Server {
             config_file: String::new(),
             failure: None,
             any_port: true,
+            logger: Arc::new(Logger::silent()),
+            title: None,
         }
     }
 
@@ -227,7 +241,13 @@ impl Server {
         state.stats = Stats::new(commands);
         settle::command_over(&mut state);
         settle::unit_over(&mut state);
-        apply_config(&self.0.shared, &mut state);
+        apply_to_state(&mut state);
+    }
+
+    /// Asks for the end, as SHUTDOWN does.
+    pub fn ask_shutdown(&self, shutdown: Shutdown) {
+        self.0.shared.lock().shutdown = Some(shutdown);
+        self.0.shared.control.notify_one();
     }
 
     /// Resolves when a client or a signal has asked for the end.
@@ -303,6 +323,18 @@ impl Builder {
         self
     }
 
+    /// Writes to this log instead of none.
+    pub fn logger(mut self, logger: Arc<Logger>) -> Self {
+        self.logger = logger;
+        self
+    }
+
+    /// Shows the server in the process list.
+    pub fn titled(mut self, program: &str, title: Option<Title>) -> Self {
+        self.title = title.map(|title| (program.to_string(), title));
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> Result<Server, StartError> {
         if let Some(failure) = self.failure {
@@ -316,8 +348,7 @@ impl Builder {
         let workers = match (self.workers, self.embedded, settings.io_threads) {
             (Some(workers), ..) => workers,
             (None, true, _) => 1,
-            (None, false, threads) if threads > 1 => threads,
-            _ => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4)),
+            (None, false, threads) => threads.max(1),
         };
         let seed = self.seed.unwrap_or_else(crate::clock::random_seed);
         let mut rng = SmallRng::seed_from_u64(seed);
@@ -338,21 +369,36 @@ impl Builder {
             embedded: self.embedded,
         };
         let started_config = self.config.clone();
-        let state = new_state(db, self.config, facts, self.clock.clone());
+        let title = self.title.map(|(program, title)| {
+            let config_file = match facts.config_file.as_str() {
+                "" => "-".to_string(),
+                file => file.to_string(),
+            };
+            (title::Facts { title: program, config_file, ..title::Facts::default() }, title)
+        });
+        let mut state = new_state(db, self.config, facts, self.clock.clone());
+        state.logger = self.logger.clone();
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
+        let shared = Arc::new_cyclic(|shared: &Weak<Shared>| Shared {
+            state: Mutex::new(State {
+                outside: Some(Arc::new(Surroundings(shared.clone()))),
+                ..state
+            }),
             clock: self.clock,
             bounds: Mutex::new(Bounds { bulk_bytes_max: 512 << 20, unauthenticated: false }),
             password_set: AtomicBool::new(false),
             cron: Notify::new(),
             control: Notify::new(),
             stopping: watch::Sender::new(false),
+            listening: Mutex::new(tcp.iter().filter_map(|one| one.try_clone().ok()).collect()),
+            listening_since: AtomicU64::new(0),
+            title,
+            logger: self.logger,
             workers: senders,
             next_worker: AtomicUsize::new(0),
         });
-        apply_config(&shared, &mut shared.lock());
+        apply_to_state(&mut shared.lock());
         let mut threads = Vec::new();
         let mut listeners = Some((tcp, unix));
         for (number, receiver) in receivers.into_iter().enumerate() {
@@ -385,6 +431,8 @@ fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
         shutdown: None,
         facts,
         clock,
+        logger: Arc::new(Logger::silent()),
+        outside: None,
         debug: Default::default(),
         inside_unit: false,
     }
@@ -392,25 +440,78 @@ fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
 
 /// Puts what the configuration says where it is read on hot paths. Called under the lock after
 /// every change.
-pub fn apply_config(shared: &Shared, state: &mut State) {
-    let settings = state.config.settings();
-    shared.bounds.lock().bulk_bytes_max = settings.proto_max_bulk_len;
-    shared.password_set.store(!settings.requirepass.is_empty(), Ordering::Relaxed);
-    apply_to_state(state);
+pub fn apply_to_state(state: &mut State) {
+    crate::settle::configured(state);
 }
 
-/// The part of [`apply_config`] that lies under the lock.
-pub fn apply_to_state(state: &mut State) {
-    let settings = state.config.settings();
-    let hash_key = state.db.limits.hash_key;
-    let list_packed_threshold = state.db.limits.list_packed_threshold;
-    state.db.limits =
-        crate::types::limits::Limits { hash_key, list_packed_threshold, ..settings.limits.clone() };
-    state.db.string_bytes_max = settings.proto_max_bulk_len;
-    state.db.ageing.is_lfu = settings.maxmemory_policy.is_lfu();
-    state.db.ageing.log_factor = settings.lfu_log_factor;
-    state.db.ageing.decay_minutes = settings.lfu_decay_time_min;
-    settle::listen(state);
+/// The server outside of the lock, as commands see it.
+#[derive(Debug)]
+struct Surroundings(Weak<Shared>);
+
+impl Outside for Surroundings {
+    fn configured(&self, settings: &Settings) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.bounds.lock().bulk_bytes_max = settings.proto_max_bulk_len;
+        shared.password_set.store(!settings.requirepass.is_empty(), Ordering::Relaxed);
+        shared.logger.set_level(settings.loglevel);
+        shared.cron.notify_one();
+        if let (Some((facts, title)), true) = (&shared.title, settings.set_proc_title) {
+            let facts = title_facts(facts, settings);
+            if let Some(text) = title::expand(&settings.proc_title_template, &facts) {
+                title.show(&text);
+            }
+        }
+    }
+
+    fn listen(&self, settings: &Settings) -> Result<u16, String> {
+        let Some(shared) = self.0.upgrade() else { return Ok(0) };
+        let mut listening = shared.listening.lock();
+        // A socket that is shut down no longer listens, but keeps its address and can listen
+        // again: the way back should the new addresses be refused.
+        for old in listening.iter() {
+            let _ = socket2::SockRef::from(old).shutdown(std::net::Shutdown::Both);
+        }
+        match open_tcp(&settings.bind, settings.port, false, settings.tcp_backlog) {
+            Ok(fresh) => {
+                shared.listening_since.fetch_add(1, Ordering::Relaxed);
+                *listening = fresh.iter().filter_map(|one| one.try_clone().ok()).collect();
+                for listener in fresh {
+                    let _ = shared.workers[0].send(Incoming::Listener(listener));
+                }
+                Ok(settings.port)
+            }
+            Err(error) => {
+                for old in listening.iter() {
+                    let _ = socket2::SockRef::from(old).listen(settings.tcp_backlog.max(16));
+                }
+                Err(error.to_string())
+            }
+        }
+    }
+
+    fn stop(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.control.notify_one();
+        }
+    }
+}
+
+fn title_facts(facts: &title::Facts, settings: &Settings) -> title::Facts {
+    let socket = settings.unixsocket.as_ref().map(|path| path.display().to_string());
+    let socket = socket.unwrap_or_default();
+    let address = settings.bind.first().map_or("*", String::as_str);
+    title::Facts {
+        title: facts.title.clone(),
+        listen_addr: match settings.port {
+            0 => format!("unixsocket:{socket}"),
+            port => format!("{address}:{port}"),
+        },
+        server_mode: String::new(),
+        port: settings.port,
+        tls_port: 0,
+        unixsocket: socket,
+        config_file: facts.config_file.clone(),
+    }
 }
 
 fn open_tcp(
@@ -502,7 +603,7 @@ fn worker(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!("no runtime for a worker: {error}");
+            shared.logger.warning(format!("No runtime for a worker: {error}"));
             return;
         }
     };
@@ -523,6 +624,9 @@ fn worker(
             tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => break,
                 connection = incoming.recv() => match connection {
+                    Some(Incoming::Listener(listener)) => {
+                        tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
+                    }
                     Some(connection) => welcome(&shared, &scratch, connection),
                     None => break,
                 },
@@ -555,6 +659,7 @@ async fn time(shared: Arc<Shared>) {
 
 async fn accept_tcp(shared: Arc<Shared>, listener: StdTcpListener) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let since = shared.listening_since.load(Ordering::Relaxed);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -563,6 +668,7 @@ async fn accept_tcp(shared: Arc<Shared>, listener: StdTcpListener) {
                     shared.hand_over(Incoming::Tcp(stream));
                 }
             }
+            Err(_) if shared.listening_since.load(Ordering::Relaxed) != since => return,
             // Out of descriptors, say: the next try must not spin.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -649,6 +755,7 @@ fn welcome(shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>, connection: Inc
 
 fn identify(connection: Incoming) -> Option<(Stream, Transport, String, String)> {
     Some(match connection {
+        Incoming::Listener(_) => return None,
         Incoming::Tcp(stream) => {
             let stream = TcpStream::from_std(stream).ok()?;
             let peer = stream.peer_addr().ok()?;

@@ -32,6 +32,12 @@ enum Sink {
     File(PathBuf),
 }
 
+impl std::fmt::Debug for Logger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Logger to {:?}", self.sink)
+    }
+}
+
 /// Milliseconds since 1970.
 type UnixClock = Box<dyn Fn() -> i64 + Send + Sync>;
 

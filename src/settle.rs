@@ -4,7 +4,6 @@
 //! events are published. After `unit_over` the log has its records.
 
 use crate::client::{ClientId, Clients, Transport};
-use crate::command::row::flag;
 use crate::command::Spec;
 use crate::config::events;
 use crate::error::{Error, Result};
@@ -30,6 +29,23 @@ pub fn listen(state: &mut State) {
         listeners |= listener::LOG;
     }
     state.db.effects.listeners = listeners;
+}
+
+/// Puts what the configuration says where it is read on hot paths. Called after every change.
+pub fn configured(state: &mut State) {
+    let settings = state.config.settings();
+    let hash_key = state.db.limits.hash_key;
+    let list_packed_threshold = state.db.limits.list_packed_threshold;
+    state.db.limits =
+        crate::types::limits::Limits { hash_key, list_packed_threshold, ..settings.limits.clone() };
+    state.db.string_bytes_max = settings.proto_max_bulk_len;
+    state.db.ageing.is_lfu = settings.maxmemory_policy.is_lfu();
+    state.db.ageing.log_factor = settings.lfu_log_factor;
+    state.db.ageing.decay_minutes = settings.lfu_decay_time_min;
+    if let Some(outside) = state.outside.clone() {
+        outside.configured(settings);
+    }
+    listen(state);
 }
 
 /// One command is over: its effects reach all but the waiters and the log.

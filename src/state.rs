@@ -3,12 +3,14 @@
 use crate::blocking::Blocking;
 use crate::client::{ClientId, Clients};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::keyspace::db::Db;
 use crate::log::Log;
 use crate::pubsub::PubSub;
+use crate::server_log::Logger;
 use crate::stats::Stats;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Who watches a key, and whether the key was there when they began.
 pub type Watchers = Vec<(ClientId, bool)>;
@@ -63,6 +65,17 @@ pub struct Switches {
     pub checked_s: i64,
 }
 
+/// What lies outside of the lock and follows from what commands change inside.
+pub trait Outside: std::fmt::Debug + Send + Sync {
+    /// Directives have changed.
+    fn configured(&self, settings: &Settings);
+    /// Listens on the addresses and the port that `settings` name, instead of those before, and
+    /// gives the port. On failure nothing has changed.
+    fn listen(&self, settings: &Settings) -> Result<u16, String>;
+    /// The server must stop: see [`State::shutdown`].
+    fn stop(&self);
+}
+
 /// All rooms.
 #[derive(Debug)]
 pub struct State {
@@ -94,6 +107,10 @@ pub struct State {
     pub facts: Facts,
     /// The clock.
     pub clock: Clock,
+    /// The log for people.
+    pub logger: Arc<Logger>,
+    /// What lies outside of the lock; `None` in tests of the inside.
+    pub outside: Option<Arc<dyn Outside>>,
     /// Switches of DEBUG.
     pub debug: Switches,
     /// A transaction or script is running: waiters and the log wait for its end.

@@ -48,7 +48,7 @@ const LAYERS: &[&[&str]] = &[
     &["dispatch"],
     &["session", "replication"],
     &["server"],
-    &["lib", "main"],
+    &["lib", "main", "signals"],
 ];
 
 /// Rooms that must not know of sockets and tasks.
