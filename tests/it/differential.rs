@@ -12,6 +12,10 @@ use std::time::Duration;
 
 use crate::generate::Generator;
 use crate::grammar::Synopsis;
+use crate::server::{Genuine, Ours};
+use crate::session::compare::shown;
+use crate::session::parse::Mark;
+use crate::session::run::Server;
 use crate::show;
 use crate::wire::{request, Reply, Wire};
 use crate::words::quote;
@@ -146,10 +150,25 @@ impl Player {
         self.wire.call(&["DISCARD"])?;
         let mut dataset = Vec::new();
         for db in ["0", "1"] {
-            self.wire.call(&["SELECT", db])?;
-            dataset.extend(self.dataset(db)?);
+            dataset.extend(self.dataset(db, false)?);
         }
         Ok(Outcome { replies, dataset })
+    }
+
+    /// Sends requests as they are; an error reply to one of them is an error.
+    pub fn feed(&mut self, requests: &[u8]) -> io::Result<()> {
+        self.wire.send(requests);
+        self.wire.send(&request(&["ECHO", "the end of what was fed"]));
+        loop {
+            match self.reply()? {
+                Reply::Bulk(text) if text == b"the end of what was fed" => return Ok(()),
+                Reply::Error(text) => {
+                    return Err(io::Error::other(String::from_utf8_lossy(&text).into_owned()))
+                }
+                Reply::Closed => return Err(io::Error::other("it hung up")),
+                _ => {}
+            }
+        }
     }
 
     fn reply(&mut self) -> io::Result<Reply> {
@@ -157,41 +176,81 @@ impl Player {
         reply.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "no reply in 20 seconds"))
     }
 
-    /// One line for each key, in order: type, encoding, digest of the value, deadline.
-    fn dataset(&mut self, db: &str) -> io::Result<Vec<String>> {
+    /// Names of all commands in upper case.
+    fn commands(&mut self) -> io::Result<Vec<String>> {
+        let Reply::Array(names) = self.wire.call(&["COMMAND", "LIST"])? else {
+            return Err(io::Error::other("COMMAND LIST is no array"));
+        };
+        let names = names.iter().filter_map(|name| match name {
+            Reply::Bulk(name) => Some(String::from_utf8_lossy(name).to_uppercase()),
+            _ => None,
+        });
+        Ok(names.collect())
+    }
+
+    /// One line for each key, in order: type, encoding, value, deadline in seconds divided by 100,
+    /// since the second may turn between two servers, or exact.
+    pub fn dataset(&mut self, db: &str, exact: bool) -> io::Result<Vec<String>> {
+        self.wire.call(&["SELECT", db])?;
         let Reply::Array(keys) = self.wire.call(&["KEYS", "*"])? else {
             return Err(io::Error::other("KEYS is no array"));
         };
         let mut lines = Vec::new();
         for key in keys {
             let Reply::Bulk(key) = key else { continue };
-            let ask = |command: &[&str]| {
-                let words = command.iter().map(|word| word.as_bytes()).chain([&key[..]]);
-                request(&words.collect::<Vec<_>>())
+            let key = &key[..];
+            let ask = |wire: &mut Wire, before: &[&str], after: &[&str]| {
+                let before = before.iter().map(|word| word.as_bytes());
+                let after = after.iter().map(|word| word.as_bytes());
+                wire.call(&before.chain([key]).chain(after).collect::<Vec<_>>())
             };
-            let questions = [
-                ask(&["TYPE"]),
-                ask(&["OBJECT", "ENCODING"]),
-                ask(&["DEBUG", "DIGEST-VALUE"]),
-                ask(&["TTL"]),
-            ];
-            self.wire.send(&questions.concat());
-            let mut line = format!("db{db} {}", quote(&key));
-            for question in 0..questions.len() {
-                match self.reply()? {
-                    // The seconds differ when the second turns between the two servers.
-                    Reply::Int(left) if question == 3 => {
-                        let _ = write!(line, " ttl {}", if left < 0 { left } else { left / 100 });
-                    }
-                    other => {
-                        let _ = write!(line, " {}", show::lines(&other).concat());
-                    }
-                }
+            let kind = show::lines(&ask(&mut self.wire, &["TYPE"], &[])?).concat();
+            let encoding =
+                show::lines(&ask(&mut self.wire, &["OBJECT", "ENCODING"], &[])?).concat();
+            let (command, after, group): (&[&str], &[&str], usize) = match kind.as_str() {
+                "string" => (&["GET"], &[], 0),
+                "list" => (&["LRANGE"], &["0", "-1"], 0),
+                "set" => (&["SMEMBERS"], &[], 1),
+                "hash" => (&["HGETALL"], &[], 2),
+                "zset" => (&["ZRANGE"], &["0", "-1", "WITHSCORES"], 0),
+                _ => (&["XRANGE"], &["-", "+"], 0),
+            };
+            let value = ask(&mut self.wire, command, after)?;
+            let marks = [Mark::Unordered(group)];
+            let value = shown(&value, if group == 0 { &[] } else { &marks });
+            let deadline = ask(&mut self.wire, &[if exact { "PEXPIRETIME" } else { "TTL" }], &[])?;
+            let deadline = match deadline {
+                Reply::Int(left) if left > 0 && !exact => left / 100,
+                Reply::Int(left) => left,
+                _ => 0,
+            };
+            let mut line = format!("db{db} {} {kind} {encoding} until {deadline}: ", quote(key));
+            line.push_str(&value.join(" "));
+            if kind == "stream" {
+                line.push_str(&self.stream_facts(key)?);
             }
             lines.push(line);
         }
         lines.sort();
         Ok(lines)
+    }
+
+    /// What a stream holds beside its entries, without the times of consumers.
+    fn stream_facts(&mut self, key: &[u8]) -> io::Result<String> {
+        let Reply::Array(facts) = self.wire.call(&[b"XINFO", &b"STREAM"[..], key])? else {
+            return Ok(String::new());
+        };
+        let mut text = String::new();
+        for pair in facts.chunks_exact(2) {
+            let Reply::Bulk(name) = &pair[0] else { continue };
+            if !name.starts_with(b"radix") && !name.ends_with(b"-entry") {
+                let value = show::lines(&pair[1]).concat();
+                let _ = write!(text, " {} {value}", String::from_utf8_lossy(name));
+            }
+        }
+        let groups = self.wire.call(&[b"XINFO", &b"GROUPS"[..], key])?;
+        let _ = write!(text, " {}", show::lines(&groups).join(" "));
+        Ok(text)
     }
 }
 
@@ -344,20 +403,32 @@ fn spelled(word: &[u8]) -> String {
     quote(word)
 }
 
+/// `name=number` from the environment.
+pub fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
 #[test]
-fn dev_two_genuine() {
-    let Ok(file) = std::env::var("DEV_SYNOPSES") else { return };
-    let text = std::fs::read_to_string(file).unwrap();
-    let synopses: Vec<Synopsis> =
-        text.lines().map(crate::grammar::synopsis).filter(is_played).collect();
-    let a =
-        crate::server::Genuine::start(&std::env::var("DEV_A").unwrap(), &["--hz", "500"]).unwrap();
-    let b =
-        crate::server::Genuine::start(&std::env::var("DEV_B").unwrap(), &["--hz", "500"]).unwrap();
-    use crate::session::run::Server;
-    let (mut a, mut b) = (Player::new(a.addr()).unwrap(), Player::new(b.addr()).unwrap());
-    let started = std::time::Instant::now();
-    let count = std::env::var("DIFFERENTIAL").map_or(20_000, |n| n.parse().unwrap());
-    let report = compare([&mut a, &mut b], &synopses, count, 7, 10).unwrap();
-    println!("{count} in {:?}:\n{}", started.elapsed(), report.join("\n"));
+fn random_commands_agree_with_the_genuine_server() {
+    let Some(command_line) = Genuine::command_line() else {
+        println!("skipped: REDIS_SERVER names no genuine server");
+        return;
+    };
+    let theirs = Genuine::start(&command_line, &["--hz", "500"]).expect("it starts");
+    let ours = Ours::start(&[]).expect("it starts");
+    let mut players = [&ours.addr(), &theirs.addr()].map(|addr| Player::new(*addr).unwrap());
+    let [ours, theirs] = &mut players;
+    let known = theirs.commands().expect("it lists its commands");
+    let wanted = std::env::var("COMMANDS").unwrap_or_default().to_uppercase();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.split(' ').any(|w| w == name);
+    let synopses: Vec<Synopsis> = Ours::synopses()
+        .into_iter()
+        .filter(|s| is_played(s) && known.contains(&s.name[0]) && is_wanted(&s.name[0]))
+        .collect();
+    let (count, seed) = (number("DIFFERENTIAL", 6000), number("SEED", 1));
+    let most = number("MOST", 10);
+    let reports =
+        compare([ours, theirs], &synopses, count, seed as u64, most).expect("they answer");
+    println!("{count} random commands of {} rows, seed {seed}", synopses.len());
+    assert!(reports.is_empty(), "{} differences\n{}", reports.len(), reports.join("\n"));
 }

@@ -13,6 +13,7 @@ mod config;
 mod differential;
 mod generate;
 mod grammar;
+mod replay;
 mod server;
 mod session;
 mod sessions;

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::grammar::{synopsis, Synopsis};
 use crate::session::parse::version;
 use crate::session::run::Server;
 use crate::wire::{Reply, Wire};
@@ -96,6 +97,18 @@ impl Ours {
         let builder = settings.iter().fold(builder, |b, (name, value)| b.config(name, value));
         let server = builder.start().map_err(|e| e.to_string())?;
         Ok(Ours { server })
+    }
+
+    /// The synopses of all its commands, subcommands spelled as two words.
+    pub fn synopses() -> Vec<Synopsis> {
+        let specs = redouble::commands::table().specs.iter();
+        let leaves = specs.filter(|spec| spec.subcommands.is_empty());
+        let lines = leaves.map(|spec| {
+            let line = spec.row.synopsis;
+            let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+            format!("{} {rest}", name.replace('|', " "))
+        });
+        lines.map(|line| synopsis(&line)).collect()
     }
 
     /// The handle.
