@@ -187,6 +187,15 @@ impl<'a> Dispatcher<'a> {
             self.state.stats.commands[spec.id].rejected += 1;
         }
         self.state.stats.error(error.code());
+        // Redis: a refused EXEC ends its transaction, outside of MULTI too.
+        if spec.is_some_and(|spec| spec.name == "exec") {
+            self.state.clients.at(self.me).multi = None;
+            settle::unwatch(self.state, self.me);
+            let why = error.text().trim_start_matches("ERR ");
+            let text = format!("EXECABORT Transaction discarded because of: {why}");
+            push_error(out, &text);
+            return Flow::Next;
+        }
         if let Some(multi) = &mut self.state.clients.at(self.me).multi {
             multi.refused = true;
         }

@@ -209,8 +209,13 @@ fn getdel(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 fn getex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let key = args.key();
-    let options = SetOptions::read(db, args, &["PERSIST"])?;
+    let options = SetOptions::read(db, args, &["PERSIST"]);
+    if matches!(options, Err(Error::Syntax)) {
+        return Err(Error::Syntax);
+    }
+    // Redis: only of a key that is there does it look at the number behind the option.
     let Some(text) = db.string(key)? else { return Ok(out.null()) };
+    let options = options?;
     let done = text.with_bytes(|bytes| out.bulk(bytes));
     match options.ttl {
         Some(Ttl::At(at)) if at <= db.now_ms() => {

@@ -20,6 +20,11 @@ impl Reader for Tape {
     }
 }
 
+/// One request a line.
+fn spelled(log: &[u8]) -> String {
+    log.escape_ascii().to_string().replace("\\r\\n*", "\n*").replace("\\r\\n", " ")
+}
+
 #[test]
 fn replaying_the_log_gives_the_same_dataset() {
     let mut synopses = Ours::synopses();
@@ -38,17 +43,19 @@ fn replaying_the_log_gives_the_same_dataset() {
         player.play(&commands).expect("it answers");
         let log = tape.0.lock().unwrap().clone();
         let mut other = Player::new(copy.addr()).unwrap();
-        other.feed(&log).expect("it answers");
+        if let Err(why) = other.feed(&log) {
+            panic!("seed {}: {why}\n{}", seed + run, spelled(&log));
+        }
         for db in ["0", "1"] {
             let (expected, seen) = (player.dataset(db, true), other.dataset(db, true));
             let (expected, seen) = (expected.unwrap(), seen.unwrap());
             if expected != seen {
-                let text = log.escape_ascii().to_string().replace("\\r\\n*", "\n*");
                 let only = |these: &[String], those: &[String]| -> Vec<String> {
                     these.iter().filter(|line| !those.contains(line)).cloned().collect()
                 };
                 let (a, b) = (only(&expected, &seen), only(&seen, &expected));
-                panic!("seed {}\n{text}\nlogged {a:#?}\nreplayed {b:#?}", seed + run);
+                let log = spelled(&log);
+                panic!("seed {}\n{log}\nlogged {a:#?}\nreplayed {b:#?}", seed + run);
             }
         }
     }
