@@ -236,7 +236,10 @@ impl<'a> Dispatcher<'a> {
             let code = String::from_utf8_lossy(&line[..end.unwrap_or(0)]).into_owned();
             self.state.stats.error(&code);
         }
-        self.log_own_form(db, argv, dirty_before);
+        // What EXEC and scripts ran has entered the log by itself.
+        if !matches!(spec.row.run, Run::Nested(_)) {
+            self.log_own_form(db, argv, dirty_before);
+        }
         settle::command_over(self.state);
         let elapsed_ns = self.watch.lap_ns();
         settle::count(self.state, spec, argv, self.me, elapsed_ns, failed);

@@ -38,6 +38,7 @@ errors! {
     NotFloat = "ERR value is not a valid float",
     NotPositive = "ERR value is out of range, must be positive",
     OutOfRange = "ERR value is out of range",
+    NotInt32 = "ERR value is out of range, value must between -2147483648 and 2147483647",
     NoSuchKey = "ERR no such key",
     IndexOutOfRange = "ERR index out of range",
     // Strings.

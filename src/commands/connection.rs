@@ -52,7 +52,7 @@ fn ping(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
 }
 
 fn select(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let index = parse_i64(args.bytes()).ok_or(Error::InvalidDbIndex)?;
+    let index = i32::try_from(args.int()?).map_err(|_| Error::NotInt32)?;
     let databases = call.state.db.databases();
     match usize::try_from(index) {
         Ok(index) if index < databases => call.client().db = index,

@@ -284,7 +284,7 @@ fn keys(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 fn move_(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let key = args.key();
-    let target = args.int().map_err(|_| Error::NotInteger)?;
+    let target = i32::try_from(args.int()?).map_err(|_| Error::NotInt32)?;
     let target = usize::try_from(target)
         .ok()
         .filter(|&index| index < db.databases())
