@@ -49,7 +49,6 @@ errors! {
     OffsetOutOfRange = "ERR offset is out of range",
     // Keys.
     DbIndexOutOfRange = "ERR DB index is out of range",
-    InvalidDbIndex = "ERR invalid DB index",
     InvalidCursor = "ERR invalid cursor",
     SameObject = "ERR source and destination objects are the same",
     NovaluesOutsideHscan = "ERR NOVALUES option can only be used in HSCAN",

@@ -3,7 +3,6 @@
 use crate::command::{client, flag, Args, Call, Family, Row};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
-use crate::types::number::parse_i64;
 
 /// The family.
 pub const FAMILY: Family = Family { group: "connection", rows: ROWS };

@@ -9,6 +9,8 @@
 //! `REDIS_SERVER` names a genuine server's command line (`redis-server`, or
 //! `chroot /somewhere redis-server`); without it the checks that need one say that they skip.
 
+mod bytes;
+mod clients;
 mod config;
 mod differential;
 mod generate;
