@@ -37,7 +37,7 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// The unsigned integer that `text` spells in canonical form (`parse_i64`'s rule, up to `u64::MAX`).
+/// The unsigned integer that `text` spells in canonical form, by `parse_i64`'s rule.
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
     match text {
         [b'0'] => return Some(0),
