@@ -47,6 +47,20 @@ errors! {
     DecrementOverflow = "ERR decrement would overflow",
     NanOrInfinity = "ERR increment would produce NaN or Infinity",
     OffsetOutOfRange = "ERR offset is out of range",
+    // Hashes.
+    HashValueNotInteger = "ERR hash value is not an integer",
+    HashValueNotFloat = "ERR hash value is not a float",
+    NanOrInfinite = "ERR value is NaN or Infinity",
+    CountBelowMinusMax = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+    FieldsMissing = "ERR Mandatory argument FIELDS is missing or not at the right position",
+    FieldsMismatch = "ERR The `numfields` parameter must match the number of arguments",
+    FieldsNotPositive = "ERR Number of fields must be a positive integer",
+    NumFieldsNotPositive = "ERR Parameter `numFields` should be greater than 0",
+    InvalidFieldCount = "ERR invalid number of fields",
+    NegativeExpire = "ERR invalid expire time, must be >= 0",
+    OnlyOneFieldRule = "ERR Only one of FXX or FNX arguments can be specified",
+    OnlyOneFieldExpiry =
+        "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified",
     // Keys.
     DbIndexOutOfRange = "ERR DB index is out of range",
     InvalidCursor = "ERR invalid cursor",
@@ -93,6 +107,11 @@ impl Error {
     /// The refusal of an expire time, by the command that received it.
     pub fn invalid_expire(name: &str) -> Error {
         Error::of(format!("ERR invalid expire time in '{name}' command"))
+    }
+
+    /// The refusal of a word that is no option.
+    pub fn unknown_argument(word: &[u8]) -> Error {
+        Error::of(format!("ERR unknown argument: {}", shown(word)))
     }
 
     /// The refusal of a name that no row carries; shows up to 128 bytes of each of the arguments.

@@ -6,6 +6,8 @@ use crate::resp::out::{Done, Out};
 use std::sync::LazyLock;
 
 mod connection;
+mod field_deadlines;
+mod hashes;
 mod keys;
 mod lcs;
 mod scan;
@@ -20,6 +22,7 @@ mod transactions;
 pub const FAMILIES: &[&Family] = &[
     &strings::FAMILY,
     &keys::FAMILY,
+    &hashes::FAMILY,
     &sets::FAMILY,
     &sort::FAMILY,
     &transactions::FAMILY,

@@ -8,7 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::keyspace::ageing::Ageing;
-use crate::keyspace::edit::Edit;
+use crate::keyspace::edit::{Before, Edit};
 use crate::keyspace::effects::{listener, Class, Effect, Effects};
 use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::space::Space;
@@ -39,6 +39,8 @@ pub struct Counters {
     pub misses: Cell<u64>,
     /// `expired_keys`
     pub expired: u64,
+    /// `expired_subkeys`
+    pub expired_fields: u64,
     /// `evicted_keys`
     pub evicted: u64,
     /// `lazyfreed_objects`
@@ -613,10 +615,11 @@ impl Db {
         for db in 0..self.spaces.len() {
             self.spaces[db].wheel.turn(self.now_ms);
             while looks > 0 && self.spaces[db].wheel.has_due() {
-                let (key, left) = self.spaces[db].next_expired(self.now_ms, looks);
+                let (key, left) = self.spaces[db].next_due(self.now_ms, looks);
                 looks = left;
-                if let Some(key) = key {
-                    self.expire(db, &key);
+                let Some(key) = key else { continue };
+                if !self.within(db, |db| db.drop_if_expired(db.hash(&key), &key)) {
+                    looks -= self.within(db, |db| db.expire_fields(&key, looks + 1)).min(looks);
                 }
             }
             if self.spaces[db].wheel.has_due() {
@@ -624,6 +627,11 @@ impl Db {
             }
         }
         false
+    }
+
+    /// Puts a key of the selected database down again whose slot the wheel has given up.
+    pub(super) fn put_down_again(&mut self, hash: u64) {
+        self.spaces[self.current].put_down_again(hash, self.now_ms);
     }
 
     /// When the wheel has to turn next (Unix ms).
@@ -673,13 +681,23 @@ impl Db {
 
     // ---- For `edit` ----
 
-    pub(super) fn close_edit(&mut self, hash: u64, key: &[u8], value: Value, before_bytes: usize) {
+    pub(super) fn close_edit<T: Collection>(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: Box<T>,
+        before: Before,
+    ) {
+        let due_ms = value.due_ms();
+        let value = T::into_value(value);
         let after_bytes = value.heap_bytes();
+        let now_ms = self.now_ms;
         let space = &mut self.spaces[self.current];
         if let Some(entry) = space.find_mut(hash, key) {
             // The kind is the one it was taken as, so it always fits back.
             if entry.put_back(value).is_ok() {
-                space.resized(before_bytes, after_bytes);
+                space.resized(before.bytes, after_bytes);
+                space.fields_due_changed(hash, before.due_ms, due_ms, now_ms);
             }
         } else {
             let ageing = self.ageing.fresh(self.now_ms);
@@ -688,16 +706,12 @@ impl Db {
         }
     }
 
-    pub(super) fn close_emptied(
-        &mut self,
-        hash: u64,
-        key: &[u8],
-        value: Value,
-        before_bytes: usize,
-    ) {
+    pub(super) fn close_emptied(&mut self, hash: u64, key: &[u8], value: Value, before: Before) {
+        let now_ms = self.now_ms;
         let space = &mut self.spaces[self.current];
-        // The value is outside its entry: its bytes are counted there, and leave with it.
-        space.resized(before_bytes, 0);
+        // The value is outside its entry: its figures are counted there, and leave with it.
+        space.resized(before.bytes, 0);
+        space.fields_due_changed(hash, before.due_ms, None, now_ms);
         if space.remove(hash, key).is_none() {
             return;
         }

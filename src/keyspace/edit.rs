@@ -16,19 +16,30 @@ pub struct Edit<'a, T: Collection> {
     key: &'a [u8],
     hash: u64,
     value: Option<Box<T>>,
-    /// Bytes of the value as the database has counted them; 0 for a vacant one.
-    counted_bytes: usize,
+    before: Before,
     is_new: bool,
+}
+
+/// What the database has counted of a value; nothing for a vacant one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    pub(super) bytes: usize,
+    pub(super) due_ms: Option<i64>,
 }
 
 impl<'a, T: Collection> Edit<'a, T> {
     pub(super) fn vacant(db: &'a mut Db, key: &'a [u8], hash: u64) -> Self {
-        Edit { db, key, hash, value: None, counted_bytes: 0, is_new: true }
+        Edit { db, key, hash, value: None, before: Before::default(), is_new: true }
     }
 
     pub(super) fn occupied(db: &'a mut Db, key: &'a [u8], hash: u64, value: Box<T>) -> Self {
-        let counted_bytes = boxed_bytes(&*value);
-        Edit { db, key, hash, value: Some(value), counted_bytes, is_new: false }
+        let before = Before { bytes: boxed_bytes(&*value), due_ms: value.due_ms() };
+        Edit { db, key, hash, value: Some(value), before, is_new: false }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &'a [u8] {
+        self.key
     }
 
     /// Whether the key was there.
@@ -125,11 +136,10 @@ impl<T: Collection> Drop for Edit<'_, T> {
         if empty && self.is_new {
             return;
         }
-        let value = T::into_value(value);
         if empty {
-            self.db.close_emptied(self.hash, self.key, value, self.counted_bytes);
+            self.db.close_emptied(self.hash, self.key, T::into_value(value), self.before);
         } else {
-            self.db.close_edit(self.hash, self.key, value, self.counted_bytes);
+            self.db.close_edit(self.hash, self.key, value, self.before);
         }
     }
 }

@@ -12,7 +12,7 @@
 //! lie at multiples of 8. An entry whose pointer is null has been taken by an edit and is invisible.
 #![allow(unsafe_code)]
 
-use crate::keyspace::value::{with_collection, Collection, Kind, StrRef, Value};
+use crate::keyspace::value::{with_collection, Collection, Hash, Kind, StrRef, Value};
 use crate::types::alloc;
 use std::alloc::{alloc as allocate, dealloc, handle_alloc_error, Layout};
 use std::ptr::NonNull;
@@ -206,6 +206,17 @@ impl Entry {
             let has = self.0.as_ptr().cast::<u32>().read() & HAS_DEADLINE != 0;
             has.then(|| self.0.as_ptr().add(8).cast::<i64>().read())
         }
+    }
+
+    /// The soonest deadline of a hash's fields.
+    #[inline]
+    pub fn fields_due_ms(&self) -> Option<i64> {
+        self.collection::<Hash>()?.next_deadline()
+    }
+
+    /// When the key, or a part of its value, is due to go.
+    pub fn due_ms(&self) -> Option<i64> {
+        self.deadline_ms().into_iter().chain(self.fields_due_ms()).min()
     }
 
     /// The 24 ageing bits.

@@ -152,6 +152,12 @@ impl Wheel {
         hash
     }
 
+    /// Puts a hash down to be looked at again at once, after those that wait already.
+    pub fn due_again(&mut self, hash: u64) {
+        self.len += 1;
+        self.due.push_back(vec![hash]);
+    }
+
     /// Takes one chunk out to be checked, duplicates removed: the sweep of stale slots. The caller
     /// inserts again what is alive.
     pub fn sweep_chunk(&mut self) -> Vec<u64> {

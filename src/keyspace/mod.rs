@@ -9,5 +9,6 @@ pub mod edit;
 pub mod effects;
 pub mod entry;
 pub mod expire;
+pub mod fields;
 pub mod space;
 pub mod value;

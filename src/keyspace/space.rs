@@ -14,6 +14,8 @@ pub struct Space {
     pub(crate) table: Table<Entry, 6>,
     pub(crate) wheel: Wheel,
     with_deadline: usize,
+    /// Hashes of which a field has a deadline.
+    with_field_deadlines: usize,
     value_bytes: usize,
     hash_key: HashKey,
 }
@@ -22,7 +24,7 @@ impl Space {
     /// An empty database; allocates nothing.
     pub fn new(hash_key: HashKey) -> Space {
         let (table, wheel) = (Table::new(), Wheel::default());
-        Space { table, wheel, with_deadline: 0, value_bytes: 0, hash_key }
+        Space { table, wheel, with_deadline: 0, with_field_deadlines: 0, value_bytes: 0, hash_key }
     }
 
     /// Keys, those included whose time has come but that nobody has met yet.
@@ -38,6 +40,11 @@ impl Space {
     /// Keys with a deadline.
     pub fn with_deadline(&self) -> usize {
         self.with_deadline
+    }
+
+    /// Hashes of which a field has a deadline.
+    pub fn with_field_deadlines(&self) -> usize {
+        self.with_field_deadlines
     }
 
     /// Heap bytes of everything in it.
@@ -67,6 +74,7 @@ impl Space {
             self.with_deadline += 1;
             self.remember(hash, deadline_ms, now_ms);
         }
+        self.fields_due_changed(hash, None, entry.fields_due_ms(), now_ms);
         let hash_key = self.hash_key;
         self.table.insert(hash, entry, |entry| hash_key.hash(entry.key()));
     }
@@ -75,6 +83,7 @@ impl Space {
         let entry = self.table.remove(hash, |entry| entry.key() == key)?;
         self.value_bytes -= entry.heap_bytes();
         self.with_deadline -= entry.deadline_ms().is_some() as usize;
+        self.with_field_deadlines -= entry.fields_due_ms().is_some() as usize;
         Some(entry)
     }
 
@@ -88,9 +97,11 @@ impl Space {
     pub(crate) fn replace(&mut self, hash: u64, entry: Entry, now_ms: i64) -> Option<Entry> {
         let slot = self.table.find_mut(hash, |old| old.key() == entry.key())?;
         let (added, deadline_ms) = (entry.heap_bytes(), entry.deadline_ms());
+        let fields_due_ms = entry.fields_due_ms();
         let old = std::mem::replace(slot, entry);
         self.value_bytes = self.value_bytes + added - old.heap_bytes();
         self.deadline_changed(hash, old.deadline_ms(), deadline_ms, now_ms);
+        self.fields_due_changed(hash, old.fields_due_ms(), fields_due_ms, now_ms);
         Some(old)
     }
 
@@ -116,8 +127,30 @@ impl Space {
         }
     }
 
+    /// The same for the soonest deadline of a hash's fields.
+    #[inline]
+    pub(crate) fn fields_due_changed(
+        &mut self,
+        hash: u64,
+        before_ms: Option<i64>,
+        after_ms: Option<i64>,
+        now_ms: i64,
+    ) {
+        if before_ms == after_ms {
+            return;
+        }
+        self.with_field_deadlines -= before_ms.is_some() as usize;
+        self.with_field_deadlines += after_ms.is_some() as usize;
+        if let Some(after_ms) = after_ms {
+            if before_ms.is_none_or(|before_ms| after_ms < before_ms) {
+                self.remember(hash, after_ms, now_ms);
+            }
+        }
+    }
+
     fn remember(&mut self, hash: u64, deadline_ms: i64, now_ms: i64) {
-        if self.wheel.len() > 2 * self.with_deadline + 4096 {
+        let alive = self.with_deadline + self.with_field_deadlines;
+        if self.wheel.len() > 2 * alive + 4096 {
             self.sweep_stale(now_ms);
         }
         self.wheel.insert(hash, deadline_ms, now_ms);
@@ -125,39 +158,44 @@ impl Space {
 
     fn sweep_stale(&mut self, now_ms: i64) {
         for hash in self.wheel.sweep_chunk() {
-            if let Some(deadline_ms) = self.deadline_of(hash) {
-                self.wheel.insert(hash, deadline_ms, now_ms);
+            if let Some((_, due_ms)) = self.due_entry(hash) {
+                self.wheel.insert(hash, due_ms, now_ms);
             }
         }
     }
 
-    /// The deadline of the key with this hash.
-    fn deadline_of(&self, hash: u64) -> Option<i64> {
+    /// The entry with this hash that will be due.
+    fn due_entry(&self, hash: u64) -> Option<(&Entry, i64)> {
         let hash_key = self.hash_key;
-        let entry = self.table.find(hash, |entry| {
-            entry.deadline_ms().is_some() && hash_key.hash(entry.key()) == hash
-        })?;
-        entry.deadline_ms()
+        let entry = self
+            .table
+            .find(hash, |entry| entry.due_ms().is_some() && hash_key.hash(entry.key()) == hash)?;
+        entry.due_ms().map(|due_ms| (entry, due_ms))
     }
 
-    /// The next key whose time has come, after at most `looks` looks at the wheel; the second
-    /// figure is the number of looks left.
-    pub(crate) fn next_expired(&mut self, now_ms: i64, looks: usize) -> (Option<Box<[u8]>>, usize) {
+    /// The next key of which something is due, after at most `looks` looks at the wheel; the
+    /// second figure is the number of looks left.
+    pub(crate) fn next_due(&mut self, now_ms: i64, looks: usize) -> (Option<Box<[u8]>>, usize) {
         for left in (0..looks).rev() {
             let Some(hash) = self.wheel.pop_due() else { return (None, 0) };
-            let hash_key = self.hash_key;
-            let found = self.table.find(hash, |entry| {
-                entry.deadline_ms().is_some() && hash_key.hash(entry.key()) == hash
-            });
-            match found.and_then(|entry| entry.deadline_ms().map(|at| (entry.key(), at))) {
-                Some((key, deadline_ms)) if deadline_ms <= now_ms => {
-                    return (Some(key.into()), left)
+            match self.due_entry(hash) {
+                Some((entry, due_ms)) if due_ms <= now_ms => {
+                    return (Some(entry.key().into()), left)
                 }
-                Some((_, deadline_ms)) => self.wheel.insert(hash, deadline_ms, now_ms),
+                Some((_, due_ms)) => self.wheel.insert(hash, due_ms, now_ms),
                 None => {}
             }
         }
         (None, 0)
+    }
+
+    /// Puts a key down again whose slot has been taken out of the wheel.
+    pub(crate) fn put_down_again(&mut self, hash: u64, now_ms: i64) {
+        match self.due_entry(hash).map(|(_, due_ms)| due_ms) {
+            Some(due_ms) if due_ms <= now_ms => self.wheel.due_again(hash),
+            Some(due_ms) => self.wheel.insert(hash, due_ms, now_ms),
+            None => {}
+        }
     }
 
     /// Frees one bounded piece of an abandoned database; false when nothing is left.

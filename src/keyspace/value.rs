@@ -60,6 +60,8 @@ pub trait Collection: Default + Send + 'static {
     fn len(&self) -> usize;
     /// Frees a bounded piece; false when nothing was left.
     fn pop_chunk(&mut self) -> bool;
+    /// When a part of it is due to go (Unix ms): the soonest deadline of a hash's fields.
+    fn due_ms(&self) -> Option<i64>;
     /// From an owned value.
     fn from_value(value: Value) -> Option<Box<Self>>;
     /// To an owned value.
@@ -67,7 +69,8 @@ pub trait Collection: Default + Send + 'static {
 }
 
 macro_rules! collections {
-    ($($name:ident in $room:ident, $class:ident, keeps_empty $keeps:literal;)*) => {
+    ($($name:ident in $room:ident, $class:ident, keeps_empty $keeps:literal,
+       due $due:expr;)*) => {
         $(pub use crate::types::$room::$name;)*
 
         /// An owned value, outside its entry.
@@ -133,6 +136,10 @@ macro_rules! collections {
             fn pop_chunk(&mut self) -> bool {
                 $name::pop_chunk(self)
             }
+            fn due_ms(&self) -> Option<i64> {
+                let due: fn(&$name) -> Option<i64> = $due;
+                due(self)
+            }
             fn from_value(value: Value) -> Option<Box<Self>> {
                 match value {
                     Value::$name(value) => Some(value),
@@ -178,11 +185,11 @@ macro_rules! with_collection {
 pub(crate) use with_collection;
 
 collections! {
-    List in list, List, keeps_empty false;
-    Set in set, Set, keeps_empty false;
-    SortedSet in sorted_set, SortedSet, keeps_empty false;
-    Hash in hash, Hash, keeps_empty false;
-    Stream in stream, Stream, keeps_empty true;
+    List in list, List, keeps_empty false, due |_| None;
+    Set in set, Set, keeps_empty false, due |_| None;
+    SortedSet in sorted_set, SortedSet, keeps_empty false, due |_| None;
+    Hash in hash, Hash, keeps_empty false, due Hash::next_deadline;
+    Stream in stream, Stream, keeps_empty true, due |_| None;
 }
 
 /// A string as it lies in the keyspace.

@@ -108,7 +108,12 @@ impl Large {
         true
     }
 
-    pub(super) fn scan(&self, cursor: u64, count: usize, visit: impl FnMut(&ThinPair)) -> u64 {
+    pub(super) fn scan<'a>(
+        &'a self,
+        cursor: u64,
+        count: usize,
+        visit: impl FnMut(&'a ThinPair),
+    ) -> u64 {
         self.table.scan(cursor, count, |pair| self.hash(pair.first()), visit)
     }
 

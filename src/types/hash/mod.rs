@@ -257,16 +257,28 @@ impl Hash {
         true
     }
 
-    /// Removes a field; whether it was there, and not gone.
+    /// Removes a field; whether it was there. One that is gone is left to be reclaimed.
     pub fn remove(&mut self, field: &[u8], now_ms: i64) -> bool {
+        self.remove_if(field, |deadline| deadline.is_none_or(|at| at > now_ms))
+    }
+
+    /// Removes a field that is gone but not yet reclaimed; whether there was one.
+    pub fn remove_gone(&mut self, field: &[u8], now_ms: i64) -> bool {
+        self.remove_if(field, |deadline| deadline.is_some_and(|at| at <= now_ms))
+    }
+
+    fn remove_if(&mut self, field: &[u8], wanted: impl Fn(Option<i64>) -> bool) -> bool {
         match self.0.held_mut() {
             EitherMut::Bytes(bytes) => {
-                let Some(place) = find(bytes, field) else { return false };
-                self.cut(&place);
-                !place.is_gone(now_ms)
+                let place = find(bytes, field).filter(|place| wanted(place.deadline));
+                place.is_some_and(|place| {
+                    self.cut(&place);
+                    true
+                })
             }
             EitherMut::Boxed(large) => {
-                large.remove(field).is_some_and(|pair| !Large::is_gone(&pair, now_ms))
+                large.find(field).is_some_and(|pair| wanted(pair.stamp()))
+                    && large.remove(field).is_some()
             }
         }
     }
@@ -318,12 +330,12 @@ impl Hash {
 
     /// Visits about `count` fields that are not gone, from `cursor` on; the cursor to go on with,
     /// 0 at the end. A small hash is visited whole.
-    pub fn scan(
-        &self,
+    pub fn scan<'a>(
+        &'a self,
         cursor: u64,
         count: usize,
         now_ms: i64,
-        mut visit: impl FnMut(Item<'_>, Item<'_>),
+        mut visit: impl FnMut(Item<'a>, Item<'a>),
     ) -> u64 {
         match self.0.held() {
             Either::Bytes(_) => {

@@ -68,8 +68,12 @@ fn step(hash: &mut Hash, model: &mut Model, rng: &mut SmallRng, now_ms: i64, lim
             }
         }
         7 => {
+            let gone = there.is_none() && model.contains_key(&name);
             assert_eq!(hash.remove(&name, now_ms), there.is_some());
-            model.remove(&name);
+            if there.is_some() || rng.random() {
+                assert_eq!(hash.remove_gone(&name, now_ms), gone);
+                model.remove(&name);
+            }
         }
         8 => {
             let gone = hash.take_expired(now_ms, 3);
