@@ -2,13 +2,13 @@
 //! Those about deadlines of fields are in `field_deadlines`.
 
 use super::field_deadlines as deadlines;
+use super::scan::ScanOptions;
 use crate::command::{read, write, Args, Family, Row};
 use crate::error::{Error, Result};
 use crate::keyspace::db::Db;
 use crate::keyspace::edit::Edit;
 use crate::resp::out::{Done, Out};
 use crate::types::compact::Item;
-use crate::types::glob::glob_match;
 use crate::types::hash::{Deadline, Hash};
 use crate::types::number::Extended;
 
@@ -372,27 +372,12 @@ fn hscan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         items.array(0);
         return Ok(items.end());
     };
-    let (mut pattern, mut count, mut values) = (None, 10, true);
-    while let Some(word) = args.option() {
-        match &*word {
-            "COUNT" => {
-                count = args.int()?;
-                if count < 1 {
-                    return Err(Error::Syntax);
-                }
-            }
-            "MATCH" => pattern = Some(args.required()?).filter(|pattern| *pattern != b"*"),
-            "NOVALUES" => values = false,
-            _ => return Err(Error::Syntax),
-        }
-    }
+    let options = ScanOptions::parse(args, true)?;
     let mut found = Vec::new();
-    let next = hash.scan(cursor, count as usize, db.now_ms(), |field, value| {
-        let matches =
-            |field: &[u8]| pattern.is_none_or(|pattern| glob_match(pattern, field, false));
-        if field.with_bytes(matches) {
+    let next = hash.scan(cursor, options.count, db.now_ms(), |field, value| {
+        if field.with_bytes(|field| options.matches(field)) {
             found.push(field);
-            if values {
+            if !options.no_values {
                 found.push(value);
             }
         }
