@@ -15,6 +15,7 @@ mod config;
 mod differential;
 mod generate;
 mod grammar;
+mod printed;
 mod replay;
 mod server;
 mod session;

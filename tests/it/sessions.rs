@@ -20,8 +20,8 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sessions")
 }
 
-fn files() -> Vec<PathBuf> {
-    let wanted = std::env::var("SESSIONS").unwrap_or_default();
+/// Every session file whose path contains `wanted`.
+pub fn files(wanted: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![root()];
     while let Some(folder) = folders.pop() {
@@ -30,7 +30,7 @@ fn files() -> Vec<PathBuf> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.to_string_lossy().ends_with(".session")
-                && path.to_string_lossy().contains(&wanted)
+                && path.to_string_lossy().contains(wanted)
             {
                 files.push(path);
             }
@@ -42,7 +42,7 @@ fn files() -> Vec<PathBuf> {
 
 /// Plays every file to a server of its own, several files at a time.
 fn play_all(play: impl Fn(&Path) -> Result<usize, String> + Sync) {
-    let files = files();
+    let files = files(&std::env::var("SESSIONS").unwrap_or_default());
     let (next, checked) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
