@@ -28,6 +28,11 @@ impl Member for ThinRef {
     fn bytes(&self) -> &[u8] {
         self.as_bytes()
     }
+
+    #[inline]
+    fn is(&self, other: &ThinRef) -> bool {
+        self.same_block(other)
+    }
 }
 
 /// Entries that leave together: one leaf of the tree.
@@ -53,13 +58,18 @@ impl Large {
 
     #[inline]
     pub fn score(&self, member: &[u8]) -> Option<f64> {
+        self.slot(member).map(|slot| slot.1)
+    }
+
+    #[inline]
+    fn slot(&self, member: &[u8]) -> Option<&Slot> {
         let hash = self.hash_key.hash(member);
-        self.members.find(hash, |slot| slot.0.as_bytes() == member).map(|slot| slot.1)
+        self.members.find(hash, |slot| slot.0.as_bytes() == member)
     }
 
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        let score = self.score(member)?;
-        Some((self.tree.rank(score, member), score))
+        let (member, score) = self.slot(member)?;
+        Some((self.tree.rank(*score, &member.alias()), *score))
     }
 
     /// Lets `change` see the present score and say the new one, if there shall be one.
@@ -141,7 +151,7 @@ impl Large {
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
         let hash = self.hash_key.hash(member);
         let (thin, score) = self.members.remove(hash, |slot| slot.0.as_bytes() == member)?;
-        self.tree.remove(score, member);
+        self.tree.remove(score, &thin.alias());
         self.member_bytes -= thin.heap_bytes();
         Some(score)
     }
@@ -204,7 +214,7 @@ impl Large {
         let mut bytes = 0;
         for (thin, score) in self.members.iter() {
             bytes += thin.heap_bytes();
-            let rank = self.tree.rank(*score, thin.as_bytes());
+            let rank = self.tree.rank(*score, &thin.alias());
             let found = self.tree.at(rank).map(|(_, member)| member.as_bytes().as_ptr());
             assert_eq!(found, Some(thin.as_bytes().as_ptr()), "the tree shares the member");
         }

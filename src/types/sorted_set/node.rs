@@ -98,7 +98,11 @@ impl<M: Member, const N: usize> Keys<M, N> {
         if from + 1 == len || self.scores[from + 1] != score {
             return (from, from + 1);
         }
-        (from, from + self.scores[from..len].partition_point(|other| *other == score))
+        if self.scores[len - 1] == score {
+            return (from, len);
+        }
+        let run = self.scores[from..len].iter().take_while(|other| **other == score).count();
+        (from, from + run)
     }
 
     /// How many of the first `len` keys are below (`score`, `member`).
@@ -116,14 +120,19 @@ impl<M: Member, const N: usize> Keys<M, N> {
         upper.saturating_sub(1)
     }
 
-    /// The place of a key that is there: a score without ties needs no look at the member.
+    /// The place of a key that is there. Members are looked at only in a long run of equal scores:
+    /// else the reference itself tells.
     #[inline]
-    pub fn locate(&self, len: usize, score: f64, member: &[u8]) -> usize {
+    pub fn locate(&self, len: usize, score: f64, member: &M) -> usize {
         let (from, to) = self.ties(len, score);
         if to - from == 1 {
             return from;
         }
-        from + self.members[from..to].partition_point(|other| other.bytes() < member)
+        let run = &self.members[from..to];
+        match run.iter().position(|other| other.is(member)) {
+            Some(place) => from + place,
+            None => from + run.partition_point(|other| other.bytes() < member.bytes()),
+        }
     }
 
     /// How many of the first `len` keys fulfil `below`, which holds for a prefix of them.

@@ -19,6 +19,8 @@ pub trait Member: Copy {
     const EMPTY: Self;
     /// The member.
     fn bytes(&self) -> &[u8];
+    /// Whether both refer to the very same bytes in memory.
+    fn is(&self, other: &Self) -> bool;
 }
 
 /// How many nodes there are, for the running size.
@@ -45,9 +47,8 @@ pub struct Tree<M> {
 }
 
 /// Which entry a removal starts from.
-#[derive(Clone, Copy)]
-enum Target<'a> {
-    Entry(f64, &'a [u8]),
+enum Target<'a, M> {
+    Entry(f64, &'a M),
     Rank(usize),
 }
 
@@ -104,8 +105,8 @@ impl<M: Member> Tree<M> {
         self.len += 1;
     }
 
-    /// Takes out an entry that is there.
-    pub fn remove(&mut self, score: f64, member: &[u8]) {
+    /// Takes out an entry that is there; `member` is the tree's own.
+    pub fn remove(&mut self, score: f64, member: &M) {
         self.cut(Target::Entry(score, member), 1, &mut |_, _| ());
     }
 
@@ -118,7 +119,7 @@ impl<M: Member> Tree<M> {
         self.cut(Target::Rank(rank), count, &mut taken)
     }
 
-    fn cut(&mut self, target: Target<'_>, count: usize, taken: &mut impl FnMut(f64, M)) -> usize {
+    fn cut(&mut self, target: Target<'_, M>, count: usize, taken: &mut impl FnMut(f64, M)) -> usize {
         let Some(mut root) = self.root.take() else { return 0 };
         let removed = cut(&mut root, target, count, taken, &mut self.census);
         self.len -= removed;
@@ -144,15 +145,15 @@ impl<M: Member> Tree<M> {
         removed
     }
 
-    /// Gives an entry that is there a new score; `member` refers to the same bytes as the tree's.
+    /// Gives an entry that is there a new score; `member` is the tree's own.
     pub fn rescore(&mut self, old: f64, score: f64, member: M) {
-        if !self.rescore_in_place(old, score, member.bytes()) {
-            self.remove(old, member.bytes());
+        if !self.rescore_in_place(old, score, &member) {
+            self.remove(old, &member);
             self.insert(score, member);
         }
     }
 
-    fn rescore_in_place(&mut self, old: f64, score: f64, member: &[u8]) -> bool {
+    fn rescore_in_place(&mut self, old: f64, score: f64, member: &M) -> bool {
         let Some(mut node) = self.root.as_mut() else { return false };
         loop {
             match node {
@@ -161,23 +162,23 @@ impl<M: Member> Tree<M> {
                     return leaf.rescore(index, score);
                 }
                 Node::Inner(inner) => {
-                    let index = inner.keys.route(inner.len(), old, member);
+                    let index = inner.keys.route(inner.len(), old, member.bytes());
                     node = inner.kid_mut(index);
                 }
             }
         }
     }
 
-    /// The rank, from 0, of an entry that is there.
+    /// The rank, from 0, of an entry that is there; `member` is the tree's own.
     #[inline]
-    pub fn rank(&self, score: f64, member: &[u8]) -> usize {
+    pub fn rank(&self, score: f64, member: &M) -> usize {
         let Some(mut node) = self.root.as_ref() else { return 0 };
         let mut rank = 0;
         loop {
             match node {
                 Node::Leaf(leaf) => return rank + leaf.keys.locate(leaf.len(), score, member),
                 Node::Inner(inner) => {
-                    let index = inner.keys.route(inner.len(), score, member);
+                    let index = inner.keys.route(inner.len(), score, member.bytes());
                     rank += inner.before(index);
                     node = inner.kid(index);
                 }
@@ -350,7 +351,7 @@ fn emptier_sibling<M: Member>(inner: &Inner<M>, index: usize) -> Option<usize> {
 /// Takes up to `count` entries from `target` on out of one leaf below `node`.
 fn cut<M: Member>(
     node: &mut Node<M>,
-    target: Target<'_>,
+    target: Target<'_, M>,
     count: usize,
     taken: &mut impl FnMut(f64, M),
     census: &mut Census,
@@ -372,7 +373,9 @@ fn cut<M: Member>(
         Node::Inner(inner) => inner,
     };
     let (index, target) = match target {
-        Target::Entry(score, member) => (inner.keys.route(inner.len(), score, member), target),
+        Target::Entry(score, member) => {
+            (inner.keys.route(inner.len(), score, member.bytes()), target)
+        }
         Target::Rank(rank) => {
             let (index, rest) = inner.route_rank(rank);
             (index, Target::Rank(rest))
@@ -472,6 +475,9 @@ mod tests {
         fn bytes(&self) -> &[u8] {
             self
         }
+        fn is(&self, other: &Self) -> bool {
+            self.as_ptr() == other.as_ptr()
+        }
     }
 
     fn names(count: usize) -> Vec<Name> {
@@ -499,7 +505,7 @@ mod tests {
         for _ in 0..20.min(entries.len()) {
             let rank = rng.random_range(0..entries.len());
             let (score, member) = entries[rank];
-            assert_eq!(tree.rank(score, member), rank);
+            assert_eq!(tree.rank(score, &member), rank);
             assert_eq!(tree.at(rank), Some((score, &member)));
             let below = entries.iter().filter(|entry| entry.0 < score).count();
             assert_eq!(tree.prefix(|other, _| other < score), below);
@@ -546,7 +552,7 @@ mod tests {
                         scores[pick] = Some(score);
                     }
                     Some(old) => {
-                        tree.remove(old, name);
+                        tree.remove(old, &name);
                         model.remove(&(ordered(old), name));
                         scores[pick] = None;
                     }
