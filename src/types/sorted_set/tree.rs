@@ -119,7 +119,12 @@ impl<M: Member> Tree<M> {
         self.cut(Target::Rank(rank), count, &mut taken)
     }
 
-    fn cut(&mut self, target: Target<'_, M>, count: usize, taken: &mut impl FnMut(f64, M)) -> usize {
+    fn cut(
+        &mut self,
+        target: Target<'_, M>,
+        count: usize,
+        taken: &mut impl FnMut(f64, M),
+    ) -> usize {
         let Some(mut root) = self.root.take() else { return 0 };
         let removed = cut(&mut root, target, count, taken, &mut self.census);
         self.len -= removed;
