@@ -100,6 +100,7 @@ fn expire(db: &mut Db, args: &mut Args<'_>, out: Out<'_>, form: Form) -> Result<
     let fields = fields(args, Error::NumFieldsNotPositive)?;
     let Some(mut hash) = open(db, key)? else { return Ok(all_of(fields, -2, out)) };
     hash.drop_gone(fields.iter().copied());
+    hash.keep_deadlines();
     let mut changes = Changes::default();
     let mut items = out.array(fields.len());
     for field in fields {
@@ -284,6 +285,9 @@ pub(super) fn hgetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
         return Ok(items.end());
     };
     hash.drop_gone(fields.iter().copied());
+    if at.is_some() || persist {
+        hash.keep_deadlines();
+    }
     let mut changes = Changes::default();
     for field in fields {
         match hash.get(field, now_ms) {

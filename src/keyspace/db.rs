@@ -203,7 +203,7 @@ impl Db {
     #[inline]
     pub fn look(&self, key: &[u8]) -> Option<&Entry> {
         let entry = self.here().find(self.hash(key), key)?;
-        if entry.deadline_ms().is_some_and(|at| at <= self.now_ms) {
+        if entry.is_gone(self.now_ms) {
             self.met_expired.borrow_mut().push((self.current, key.into()));
             return None;
         }
@@ -283,7 +283,7 @@ impl Db {
         for _ in 0..100 {
             let entry = space.table.random(&mut self.rng)?;
             last = Some(entry.key().to_vec());
-            if entry.deadline_ms().is_none_or(|at| at > self.now_ms) {
+            if !entry.is_gone(self.now_ms) {
                 return last;
             }
         }
@@ -299,11 +299,12 @@ impl Db {
             cursor,
             count,
             |entry| hash_key.hash(entry.key()),
-            |entry| match entry.deadline_ms() {
-                Some(at) if at <= now_ms => {
+            |entry| {
+                if entry.is_gone(now_ms) {
                     self.met_expired.borrow_mut().push((self.current, entry.key().into()))
+                } else {
+                    visit(entry)
                 }
-                _ => visit(entry),
             },
         )
     }
@@ -311,7 +312,7 @@ impl Db {
     /// All living entries of the selected database, in no order that means anything.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         let now_ms = self.now_ms;
-        let alive = move |entry: &&Entry| entry.deadline_ms().is_none_or(|at| at > now_ms);
+        let alive = move |entry: &&Entry| !entry.is_gone(now_ms);
         self.here().table.iter().filter(alive)
     }
 
@@ -567,7 +568,7 @@ impl Db {
     #[inline]
     fn drop_if_expired(&mut self, hash: u64, key: &[u8]) -> bool {
         let Some(entry) = self.spaces[self.current].find(hash, key) else { return false };
-        if entry.deadline_ms().is_none_or(|at| at > self.now_ms) {
+        if !entry.is_gone(self.now_ms) {
             return false;
         }
         self.expire(self.current, key);
@@ -580,10 +581,16 @@ impl Db {
         }
         let hash = self.limits.hash_key.hash(key);
         let Some(entry) = self.spaces[db].remove(hash, key) else { return };
+        let by_fields = entry.deadline_ms().is_none_or(|at| at > self.now_ms);
         self.bury(entry);
-        self.counters.expired += 1;
         self.effects.modified(db, key);
-        self.effects.event(db, key, Class::Expired, "expired");
+        if by_fields {
+            self.effects.event(db, key, Class::Hash, "hexpired");
+            self.effects.event(db, key, Class::Generic, "del");
+        } else {
+            self.counters.expired += 1;
+            self.effects.event(db, key, Class::Expired, "expired");
+        }
         self.effects.record(db, &[&b"DEL"[..], key]);
     }
 
@@ -595,8 +602,7 @@ impl Db {
         }
         for (db, key) in std::mem::take(self.met_expired.get_mut()) {
             let hash = self.limits.hash_key.hash(&key);
-            let deadline_ms = self.spaces[db].find(hash, &key).and_then(Entry::deadline_ms);
-            if deadline_ms.is_some_and(|at| at <= self.now_ms) {
+            if self.spaces[db].find(hash, &key).is_some_and(|entry| entry.is_gone(self.now_ms)) {
                 self.expire(db, &key);
             }
         }
@@ -618,8 +624,11 @@ impl Db {
                 let (key, left) = self.spaces[db].next_due(self.now_ms, looks);
                 looks = left;
                 let Some(key) = key else { continue };
-                if !self.within(db, |db| db.drop_if_expired(db.hash(&key), &key)) {
-                    looks -= self.within(db, |db| db.expire_fields(&key, looks + 1)).min(looks);
+                let hash = self.hash(&key);
+                if !self.within(db, |db| db.drop_if_expired(hash, &key)) {
+                    let fields = self.within(db, |db| db.expire_fields(&key, looks + 1));
+                    looks -= fields.min(looks);
+                    self.spaces[db].put_down_again(hash, self.now_ms);
                 }
             }
             if self.spaces[db].wheel.has_due() {
@@ -627,11 +636,6 @@ impl Db {
             }
         }
         false
-    }
-
-    /// Puts a key of the selected database down again whose slot the wheel has given up.
-    pub(super) fn put_down_again(&mut self, hash: u64) {
-        self.spaces[self.current].put_down_again(hash, self.now_ms);
     }
 
     /// When the wheel has to turn next (Unix ms).

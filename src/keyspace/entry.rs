@@ -214,6 +214,13 @@ impl Entry {
         self.collection::<Hash>()?.next_deadline()
     }
 
+    /// Whether nobody may see the key any more: its time has come, or that of all its fields.
+    #[inline]
+    pub fn is_gone(&self, now_ms: i64) -> bool {
+        self.deadline_ms().is_some_and(|at| at <= now_ms)
+            || self.collection::<Hash>().is_some_and(|hash| hash.is_gone(now_ms))
+    }
+
     /// When the key, or a part of its value, is due to go.
     pub fn due_ms(&self) -> Option<i64> {
         self.deadline_ms().into_iter().chain(self.fields_due_ms()).min()

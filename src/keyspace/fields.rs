@@ -12,7 +12,7 @@ use crate::types::hash::Hash;
 
 impl Db {
     /// Takes out up to `max` fields whose time has come and removes the key with its last field;
-    /// returns how many. The key's slot must have been taken out of the wheel.
+    /// returns how many.
     pub(super) fn expire_fields(&mut self, key: &[u8], max: usize) -> usize {
         if self.keeps_expired {
             return 0;
@@ -22,9 +22,6 @@ impl Db {
         let Some(mut hash) = edit.existing() else { return 0 };
         let gone = hash.take_expired(now_ms, max);
         hash.fields_gone(&gone);
-        drop(hash);
-        let hash = self.hash(key);
-        self.put_down_again(hash);
         gone.len()
     }
 }

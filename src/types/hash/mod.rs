@@ -75,6 +75,20 @@ impl Hash {
         self.len() - gone
     }
 
+    /// Whether fields are gone, and all of them are: nobody may see the key any more.
+    pub fn is_gone(&self, now_ms: i64) -> bool {
+        if self.next_deadline().is_none_or(|at| at > now_ms) {
+            return false;
+        }
+        match self.0.held() {
+            Either::Bytes(bytes) => Packed(bytes).places().all(|place| place.is_gone(now_ms)),
+            Either::Boxed(large) => {
+                large.order.len() == large.table.len()
+                    && large.order.last().is_some_and(|&(at, _)| at <= now_ms)
+            }
+        }
+    }
+
     /// OBJECT ENCODING's word.
     pub fn encoding(&self) -> &'static str {
         match self.0.held() {
@@ -122,6 +136,7 @@ impl Hash {
     /// The soonest deadline of any field.
     pub fn next_deadline(&self) -> Option<i64> {
         match self.0.held() {
+            Either::Bytes(bytes) if !Packed(bytes).is_dated() => None,
             Either::Bytes(bytes) => Packed(bytes).places().next()?.deadline,
             Either::Boxed(large) => large.order.first().map(|&(at, _)| at),
         }
@@ -208,7 +223,8 @@ impl Hash {
         self.splice(0, header.len(), &header);
     }
 
-    fn keep_deadlines(&mut self) {
+    /// Gives the small form room for deadlines, as Redis does before it looks for the fields.
+    pub fn keep_deadlines(&mut self) {
         if let Either::Bytes(bytes) = self.0.held() {
             if !Packed(bytes).is_dated() {
                 self.0 = ThinOr::bytes(&Packed(bytes).with_deadlines());

@@ -109,6 +109,8 @@ fn both_encodings_follow_the_model() {
                 assert_eq!(hash.len(), model.len());
                 assert_eq!(contents(&hash, now_ms), live(&model, now_ms));
                 assert_eq!(hash.live_len(now_ms), live(&model, now_ms).len());
+                let gone = !model.is_empty() && live(&model, now_ms).is_empty();
+                assert_eq!(hash.is_gone(now_ms), gone);
             }
         }
         let packed = entries > 1000;
