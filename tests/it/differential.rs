@@ -180,8 +180,13 @@ impl Player {
         reply.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "no reply in 20 seconds"))
     }
 
+    /// Sends one request and waits for its reply.
+    pub fn call<W: AsRef<[u8]>>(&mut self, words: &[W]) -> io::Result<Reply> {
+        self.wire.call(words)
+    }
+
     /// Names of all commands in upper case.
-    fn commands(&mut self) -> io::Result<Vec<String>> {
+    pub fn commands(&mut self) -> io::Result<Vec<String>> {
         let Reply::Array(names) = self.wire.call(&["COMMAND", "LIST"])? else {
             return Err(io::Error::other("COMMAND LIST is no array"));
         };

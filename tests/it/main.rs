@@ -11,6 +11,7 @@
 
 mod bytes;
 mod clients;
+mod command_table;
 mod config;
 mod differential;
 mod generate;
