@@ -5,7 +5,7 @@
 //! so that no insertion ever costs more than moving some 400 items; two sparse halves merge, and
 //! the directory halves when nothing needs its last bit. Segments also grow in small steps between
 //! one bucket and 64, so that the load is above 0.8 at any number of items: an 8-byte item costs
-//! about 13 bytes. The caller brings the hashes; equality is the caller's as well.
+//! about 14 bytes. The caller brings the hashes; equality is the caller's as well.
 //!
 //! Invariants: every segment's range of hashes (`prefix`, `depth`) is exactly the part of the
 //! directory that points at it; segments lie densely in the slab, so that a random one is found

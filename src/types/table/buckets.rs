@@ -144,7 +144,9 @@ pub(super) fn row_len_at_least(buckets: usize) -> usize {
         return buckets.next_power_of_two();
     }
     let short = SHORT.into_iter().find(|&len| len >= buckets);
-    short.unwrap_or_else(|| buckets.next_multiple_of(CHUNK))
+    // The longer ones grow in larger steps: moving all items is what growth costs.
+    let step = if buckets <= 48 { CHUNK } else { 2 * CHUNK };
+    short.unwrap_or_else(|| buckets.next_multiple_of(step))
 }
 
 impl<T, const N: usize> Row<T, N> {

@@ -5,10 +5,12 @@
 //! An item that finds its home full goes to one of the next three buckets (wrapping), and the home
 //! remembers how many are away and how far, so that a miss nearly always ends in one cache line.
 //! Because the home follows from the tag, a segment is rebuilt with another number of buckets
-//! without looking at its items; only a split asks for their hashes.
+//! without looking at its items.
 //!
-//! Two halves merge without hashes too: the bit that told them apart goes in front of the tag, and
-//! the tag's last bit falls off.
+//! A split takes the first bit of all tags away, so their last bit is unknown afterwards; `mask`
+//! has zeros for unknown bits. Only when a tag has become too short does a split ask for the
+//! hashes of the items, which costs a cache miss for each. Two halves merge without hashes too:
+//! the bit that told them apart goes in front of the tag.
 
 use super::buckets::{row_len_at_least, Row, LARGEST};
 
@@ -23,7 +25,13 @@ pub(super) struct Segment<T, const N: usize> {
     pub(super) len: u32,
     /// How many leading bits of the hash all items here have in common.
     pub(super) depth: u8,
+    /// The known bits of a tag; the others are zero in every tag.
+    mask: u16,
 }
+
+/// With so many unknown bits a tag is too short: with twelve bits, a bucket's six tags pretend to
+/// be another one's in one search of 700.
+const UNKNOWN_BITS_MAX: u32 = 4;
 
 /// Where an item lies: bucket and slot.
 pub(super) type Place = (usize, usize);
@@ -35,32 +43,42 @@ fn scratch<T>(len: u32) -> Vec<(u16, T)> {
 
 impl<T, const N: usize> Segment<T, N> {
     pub(super) fn new(prefix: u64, depth: u8) -> Self {
-        Segment { buckets: Row::new(), prefix, len: 0, depth }
+        Segment { buckets: Row::new(), prefix, len: 0, depth, mask: u16::MAX }
     }
 
     /// Takes the items of the other half of the parent's range in.
     pub(super) fn merge(&mut self, mut other: Self) {
-        let high = other.prefix > self.prefix;
-        let bits = if high { (0, 0x8000) } else { (0x8000, 0) };
+        let known = self.mask & other.mask;
+        let longer = |tag: u16, high: bool| u16::from(high) << 15 | (tag & known) >> 1;
+        let high = self.prefix > other.prefix;
         let mut items = self.drain();
-        items.iter_mut().for_each(|(tag, _)| *tag = bits.0 | *tag >> 1);
-        items.extend(other.drain().into_iter().map(|(tag, item)| (bits.1 | tag >> 1, item)));
+        items.iter_mut().for_each(|(tag, _)| *tag = longer(*tag, high));
+        items.extend(other.drain().into_iter().map(|(tag, item)| (longer(tag, !high), item)));
         self.prefix = self.prefix.min(other.prefix);
         self.depth -= 1;
+        self.mask = longer(known, true);
         self.fill(items);
     }
 
     /// Keeps the lower half of the range, returns the upper half. `rehash` gives an item's hash.
     pub(super) fn split(&mut self, rehash: impl Fn(&T) -> u64) -> Self {
         let depth = self.depth;
+        let is_short = self.mask.trailing_zeros() >= UNKNOWN_BITS_MAX;
         let mut low = scratch(self.len);
         let mut high = scratch(self.len);
-        for (_, item) in self.drain() {
-            let hash = rehash(&item) << depth;
-            let half = if hash >> 63 == 0 { &mut low } else { &mut high };
-            half.push(((hash << 1 >> 48) as u16, item));
+        for (mut tag, item) in self.drain() {
+            let mut next = 0;
+            if is_short {
+                let hash = rehash(&item) << depth;
+                tag = (hash >> 48) as u16;
+                next = (hash >> 47) as u16 & 1;
+            }
+            let half = if tag >> 15 == 0 { &mut low } else { &mut high };
+            half.push((tag << 1 | next, item));
         }
         let mut upper = Segment::new(self.prefix | 1 << (63 - depth), depth + 1);
+        self.mask = if is_short { u16::MAX } else { self.mask << 1 };
+        upper.mask = self.mask;
         self.depth += 1;
         self.fill(low);
         upper.fill(high);
@@ -70,7 +88,7 @@ impl<T, const N: usize> Segment<T, N> {
     /// The 16 bits of `hash` that follow the prefix.
     #[inline(always)]
     pub(super) fn tag(&self, hash: u64) -> u16 {
-        ((hash << self.depth) >> 48) as u16
+        ((hash << self.depth) >> 48) as u16 & self.mask
     }
 
     #[inline(always)]
@@ -123,7 +141,7 @@ impl<T, const N: usize> Segment<T, N> {
     #[inline]
     pub(super) fn place(&mut self, tag: u16, mut item: T) -> Result<(), T> {
         let (buckets, home) = (self.buckets.len(), self.home(tag));
-        let crowded = (self.len as usize + 1) * 12 > self.slots() * 11;
+        let crowded = (self.len as usize + 1) * 10 > self.slots() * 9;
         if buckets == 0 || crowded && buckets > 1 {
             return Err(item);
         }
@@ -286,10 +304,10 @@ impl<T, const N: usize> Segment<T, N> {
         self.refill(buckets, items);
     }
 
-    /// Puts these items, with about a tenth more room, in the place of what was there.
+    /// Puts these items, with about a fifth more room, in the place of what was there.
     pub(super) fn fill(&mut self, items: Vec<(u16, T)>) {
         self.drain();
-        self.refill((items.len() * 10).div_ceil(N * 9), items);
+        self.refill((items.len() * 6).div_ceil(N * 5), items);
     }
 
     fn refill(&mut self, buckets: usize, mut items: Vec<(u16, T)>) {

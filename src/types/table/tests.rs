@@ -111,7 +111,7 @@ fn empty_owns_nothing_and_one_item_one_bucket() {
 }
 
 #[test]
-fn an_item_costs_about_thirteen_bytes_at_any_count() {
+fn an_item_costs_about_fourteen_bytes_at_any_count() {
     let mut table: Table<Item> = Table::new();
     let mut costs = Vec::new();
     for value in 1..=200_000 {
@@ -121,8 +121,8 @@ fn an_item_costs_about_thirteen_bytes_at_any_count() {
         }
     }
     let mean = costs.iter().sum::<f64>() / costs.len() as f64;
-    assert!(mean < 13.4, "mean {mean}");
-    assert!(costs.iter().all(|&cost| cost < 14.5), "{costs:?}");
+    assert!(mean < 14.2, "mean {mean}");
+    assert!(costs.iter().all(|&cost| cost < 15.5), "{costs:?}");
 }
 
 #[test]
