@@ -3,6 +3,7 @@
 //! Invariant: a `ClientId` names one connection for ever: slots are reused, serials are not.
 
 use crate::config::Settings;
+use crate::keyspace::value::Kind;
 use crate::resp::out::{Done, Out};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -56,6 +57,10 @@ pub struct Blocked {
     pub on_timeout: fn(Out<'_>) -> Done,
     /// See [`crate::command::Waiting`].
     pub wakes_on_loss: bool,
+    /// The type that it works on: a key that holds another one does not concern it.
+    pub kind: Kind,
+    /// Its number in the table of commands.
+    pub command: usize,
     /// When it began (Unix ms).
     pub since_ms: i64,
     /// Its place among all that wait: the order of service.

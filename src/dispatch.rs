@@ -5,12 +5,14 @@
 //! between: a command, a transaction or a script; waiters are served and the log is written at its
 //! end.
 
+use crate::blocking::Place;
 use crate::client::{Blocked, ClientId, ReplyMode};
 use crate::clock::Stopwatch;
 use crate::command::row::{flag, Call, Caller, Run, ScriptRules, Wait, Waiting};
 use crate::command::{Args, Spec, Table};
 use crate::error::{Error, Result};
 use crate::keyspace::effects::Record;
+use crate::keyspace::value::Kind;
 use crate::resp::out::{push_error, Out};
 use crate::settle;
 use crate::state::State;
@@ -35,6 +37,8 @@ pub struct Dispatcher<'a> {
     table: &'static Table,
     /// Inside EXEC or a script: nobody waits for a key.
     nested: bool,
+    /// A command that waited runs once more: it has been shown to monitors.
+    again: bool,
     watch: Stopwatch,
 }
 
@@ -42,7 +46,7 @@ impl<'a> Dispatcher<'a> {
     /// For the client `me`, whose registration the caller has made sure of.
     pub fn new(state: &'a mut State, me: ClientId) -> Self {
         let table = crate::commands::table();
-        Dispatcher { state, me, table, nested: false, watch: Stopwatch::start() }
+        Dispatcher { state, me, table, nested: false, again: false, watch: Stopwatch::start() }
     }
 
     /// All rooms.
@@ -101,7 +105,7 @@ impl<'a> Dispatcher<'a> {
         let flow = match outcome {
             None => Flow::Next,
             Some(waiting) => {
-                self.block(waiting, argv);
+                self.block(spec, waiting, argv);
                 Flow::Blocked
             }
         };
@@ -206,12 +210,14 @@ impl<'a> Dispatcher<'a> {
     /// Runs a command that nothing refuses any more. `Some` when it waits.
     fn call(&mut self, spec: &'static Spec, argv: &[&[u8]], out: &mut Vec<u8>) -> Option<Waiting> {
         let mark = out.len();
-        if !self.state.monitors.is_empty() && !spec.has(flag::SKIP_MONITOR | flag::ADMIN) {
+        if !self.state.monitors.is_empty()
+            && !self.again
+            && !spec.has(flag::SKIP_MONITOR | flag::ADMIN)
+        {
             settle::show_monitors(self.state, self.me, argv);
         }
         let (resp3, db) = {
             let client = self.state.clients.at(self.me);
-            client.commands += 1;
             client.last_command = Some(spec.id);
             (client.resp3, client.db)
         };
@@ -242,7 +248,11 @@ impl<'a> Dispatcher<'a> {
         }
         settle::command_over(self.state);
         let elapsed_ns = self.watch.lap_ns();
-        settle::count(self.state, spec, argv, self.me, elapsed_ns, failed);
+        // Redis: a command that waits counts once, when it is answered.
+        if waiting.is_none() || self.nested {
+            self.state.clients.at(self.me).commands += 1;
+            settle::count(self.state, spec, argv, self.me, elapsed_ns, failed);
+        }
         waiting
     }
 
@@ -264,7 +274,9 @@ impl<'a> Dispatcher<'a> {
             Run::Nested(run) => {
                 let was_nested = std::mem::replace(&mut self.nested, true);
                 let was_inside = std::mem::replace(&mut self.state.inside_unit, true);
+                self.state.db.may_wait = false;
                 let result = run(self, &mut args, out).map(|_| None);
+                self.state.db.may_wait = !was_nested;
                 self.nested = was_nested;
                 self.state.inside_unit = was_inside;
                 result
@@ -285,11 +297,10 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    fn block(&mut self, waiting: Waiting, argv: &[&[u8]]) {
+    fn block(&mut self, spec: &Spec, waiting: Waiting, argv: &[&[u8]]) {
         let ticket = self.state.blocking.ticket();
-        let client = self.state.clients.at(self.me);
-        let mut keys: Vec<_> =
-            waiting.keys.iter().map(|key| (client.db, key.as_slice().into())).collect();
+        let db = self.state.clients.at(self.me).db;
+        let mut keys: Vec<_> = waiting.keys.iter().map(|key| (db, key.as_slice().into())).collect();
         keys.sort();
         keys.dedup();
         let own = || argv.iter().map(|arg| arg.to_vec()).collect();
@@ -299,29 +310,42 @@ impl<'a> Dispatcher<'a> {
             until_ms: waiting.until_ms,
             on_timeout: waiting.on_timeout,
             wakes_on_loss: waiting.wakes_on_loss,
+            kind: waited_kind(spec),
+            command: spec.id,
             since_ms: self.state.db.now_ms(),
             ticket,
         });
-        self.state.blocking.add(self.me, &blocked);
-        client.blocked = Some(blocked);
-        settle::listen(self.state);
+        settle::wait_begins(self.state, self.me, blocked);
     }
 
-    /// Runs the commands of those who wait for keys that have changed, in the order in which they
-    /// came, until nothing changes any more.
+    /// Runs the commands of those who wait for keys that have changed, key by key in the order of
+    /// the changes, for each key in the order in which they came, until nothing changes any more.
     pub fn serve_ready(&mut self) {
         let mine = self.me;
         while self.state.blocking.has_ready() {
             for place in self.state.blocking.take_ready() {
-                for id in self.state.blocking.waiters_of(&place) {
-                    self.me = id;
-                    self.serve(id);
-                }
+                self.serve_key(&place);
             }
         }
         self.me = mine;
     }
 
+    /// Serves those who wait for a key now; not those who only come to wait meanwhile.
+    fn serve_key(&mut self, place: &Place) {
+        let Some(last) = self.state.blocking.open(place) else { return };
+        let mut served = 0;
+        loop {
+            let kind = self.state.db.within(place.0, |db| db.kind(&place.1));
+            let next = self.state.blocking.next_waiter(place, served, last, kind);
+            let Some((ticket, id)) = next else { return };
+            served = ticket;
+            self.me = id;
+            self.serve(id);
+        }
+    }
+
+    /// Runs a waiting command again, as if it came from the wire now. One that still has to wait
+    /// keeps its place.
     fn serve(&mut self, id: ClientId) {
         let Some(blocked) = self.state.clients.find_mut(id).and_then(|one| one.blocked.take())
         else {
@@ -331,18 +355,31 @@ impl<'a> Dispatcher<'a> {
         let Ok(spec) = self.table.find(&argv) else { return };
         let mut reply = Vec::new();
         self.watch.lap_ns();
-        let waiting = self.call(spec, &argv, &mut reply);
-        let lost = reply.first() == Some(&b'-') && !blocked.wakes_on_loss;
-        let client = self.state.clients.at(id);
-        if waiting.is_some() || lost {
-            client.blocked = Some(blocked);
+        self.again = true;
+        let waiting = match settle::gate_memory(self.state, spec.has(flag::DENYOOM), id) {
+            Ok(()) => self.call(spec, &argv, &mut reply),
+            Err(error) => {
+                self.refuse(Some(spec), error, &mut reply);
+                None
+            }
+        };
+        self.again = false;
+        if waiting.is_some() {
+            self.state.clients.at(id).blocked = Some(blocked);
         } else {
-            self.state.blocking.remove(id, &blocked);
-            client.outbox.push(&reply);
-            client.kick.ring();
-            settle::listen(self.state);
+            settle::wait_ends(self.state, id, &blocked);
+            settle::hand_over(self.state, id, &reply);
         }
         settle::unit_over(self.state);
+    }
+}
+
+/// The type that a family's waiting commands work on.
+fn waited_kind(spec: &Spec) -> Kind {
+    match spec.group {
+        "sorted-set" => Kind::SortedSet,
+        "stream" => Kind::Stream,
+        _ => Kind::List,
     }
 }
 

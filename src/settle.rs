@@ -3,11 +3,12 @@
 //! Invariant: after `command_over` no effect is pending: watchers know, waiters' keys are marked,
 //! events are published. After `unit_over` the log has its records.
 
-use crate::client::{ClientId, Clients, Transport};
+use crate::client::{Blocked, ClientId, Clients, ReplyMode, Transport};
 use crate::command::Spec;
 use crate::config::events;
 use crate::error::{Error, Result};
 use crate::keyspace::effects::{listener, Class, Effect};
+use crate::resp::out::{Done, Out};
 use crate::state::State;
 
 /// Makes the listeners of the door what the rooms need now. Called after a room got its first or
@@ -260,35 +261,66 @@ pub fn unwatch(state: &mut State, id: ClientId) {
     listen(state);
 }
 
+/// A client begins to wait.
+pub fn wait_begins(state: &mut State, id: ClientId, blocked: Box<Blocked>) {
+    for (db, key) in &blocked.keys {
+        state.db.effects.waited.add(*db, key);
+    }
+    state.blocking.add(id, &blocked);
+    state.clients.at(id).blocked = Some(blocked);
+    listen(state);
+}
+
+/// A client, no longer marked as waiting, leaves its queues.
+pub fn wait_ends(state: &mut State, id: ClientId, blocked: &Blocked) {
+    for (db, key) in &blocked.keys {
+        state.db.effects.waited.remove(*db, key);
+    }
+    state.blocking.remove(id, blocked);
+    listen(state);
+}
+
 /// Ends the waiting of a client without an answer; true when it waited.
 pub fn unblock(state: &mut State, id: ClientId) -> bool {
     let Some(blocked) = state.clients.find_mut(id).and_then(|client| client.blocked.take()) else {
         return false;
     };
-    state.blocking.remove(id, &blocked);
-    listen(state);
+    wait_ends(state, id, &blocked);
     true
 }
 
-/// Answers a waiting client with what `answer` writes, and lets it go on.
+/// Answers a waiting client with what `answer` writes, and lets it go on. Its command counts as
+/// run from now on.
 pub fn unblock_with(
     state: &mut State,
     id: ClientId,
-    answer: impl FnOnce(
-        crate::resp::out::Out<'_>,
-        fn(crate::resp::out::Out<'_>) -> crate::resp::out::Done,
-    ),
+    answer: impl FnOnce(Out<'_>, fn(Out<'_>) -> Done),
 ) -> bool {
     let Some(blocked) = state.clients.find_mut(id).and_then(|client| client.blocked.take()) else {
         return false;
     };
-    state.blocking.remove(id, &blocked);
+    wait_ends(state, id, &blocked);
     let client = state.clients.at(id);
-    let resp3 = client.resp3;
-    client.outbox.append_with(|buf| {
-        answer(crate::resp::out::Out::new(buf, resp3), blocked.on_timeout);
-    });
-    client.kick.ring();
-    listen(state);
+    let mut reply = Vec::new();
+    answer(Out::new(&mut reply, client.resp3), blocked.on_timeout);
+    client.commands += 1;
+    let failed = reply.first() == Some(&b'-');
+    hand_over(state, id, &reply);
+    if failed {
+        state.stats.error(Error::Unblocked.code());
+    }
+    state.stats.commands_processed += 1;
+    let command = &mut state.stats.commands[blocked.command];
+    command.calls += 1;
+    command.failed += failed as u64;
     true
+}
+
+/// Gives a client that waited its reply.
+pub fn hand_over(state: &mut State, id: ClientId, reply: &[u8]) {
+    let client = state.clients.at(id);
+    if client.reply_mode != ReplyMode::Off {
+        client.outbox.push(reply);
+    }
+    client.kick.ring();
 }

@@ -134,7 +134,7 @@ impl<'a> Args<'a> {
     /// time in milliseconds at which it ends, `None` for 0.
     pub fn timeout(&mut self, now_ms: i64) -> Result<Option<i64>> {
         let seconds = parse_f64(self.required()?)
-            .filter(|seconds| seconds.is_finite())
+            .filter(|seconds| !seconds.is_nan())
             .ok_or(Error::TimeoutNotFloat)?;
         if seconds < 0.0 {
             return Err(Error::TimeoutNegative);

@@ -10,6 +10,7 @@ mod field_deadlines;
 mod hashes;
 mod keys;
 mod lcs;
+mod lists;
 mod scan;
 mod server;
 mod set_algebra;
@@ -22,6 +23,7 @@ mod transactions;
 pub const FAMILIES: &[&Family] = &[
     &strings::FAMILY,
     &keys::FAMILY,
+    &lists::FAMILY,
     &hashes::FAMILY,
     &sets::FAMILY,
     &sort::FAMILY,

@@ -66,6 +66,8 @@ pub struct Db {
     pub counters: Counters,
     /// Set while a client that asked for CLIENT NO-TOUCH runs.
     pub no_touch: bool,
+    /// Cleared inside EXEC and scripts, where no command waits for a key.
+    pub may_wait: bool,
     /// A replica, or PAUSE: keys whose time has come are hidden but not removed.
     pub keeps_expired: bool,
     /// `proto-max-bulk-len`: the longest string.
@@ -93,6 +95,7 @@ impl Db {
             reader_rng: RefCell::new(SmallRng::seed_from_u64(!seed)),
             counters: Counters::default(),
             no_touch: false,
+            may_wait: true,
             keeps_expired: false,
             string_bytes_max: 512 << 20,
             lazyfree_from: 64,
