@@ -73,6 +73,52 @@ errors! {
     NumkeysTooMany = "ERR Number of keys can't be greater than number of args",
     LimitNegative = "ERR LIMIT can't be negative",
     SortScoreNotFloat = "ERR One or more scores can't be converted into double",
+    // Streams.
+    InvalidStreamId = "ERR Invalid stream ID specified as stream command argument",
+    InvalidRangeStart = "ERR invalid start ID for the interval",
+    InvalidRangeEnd = "ERR invalid end ID for the interval",
+    NegativeMaxLen = "ERR The MAXLEN argument must be >= 0.",
+    NegativeLimit = "ERR The LIMIT argument must be >= 0.",
+    TwoTrims = "ERR syntax error, MAXLEN and MINID options at the same time are not compatible",
+    LimitWithoutTrim =
+        "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
+    XtrimWithoutTrim = "ERR syntax error, XTRIM must be called with a trimming strategy",
+    LimitWithoutTilde = "ERR syntax error, LIMIT cannot be used without the special ~ option",
+    XaddZeroId = "ERR The ID specified in XADD must be greater than 0-0",
+    XaddSmallerId =
+        "ERR The ID specified in XADD is equal or smaller than the target stream top item",
+    StreamExhausted =
+        "ERR The stream has exhausted the last possible ID, unable to add more items",
+    StreamEntryTooLarge = "ERR Elements are too large to be stored",
+    NegativeEntriesAdded = "ERR entries_added must be positive",
+    XsetidBelowGivenDeleted =
+        "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id",
+    XsetidBelowDeleted =
+        "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id",
+    XsetidBelowTop = "ERR The ID specified in XSETID is smaller than the target stream top item",
+    XsetidEntriesAdded =
+        "ERR The entries_added specified in XSETID is smaller than the target stream length",
+    XreadGroup =
+        "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.",
+    XreadNoack =
+        "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.",
+    XreadGreater = "ERR The > ID can be specified only when calling XREADGROUP using the GROUP \
+        <group> <consumer> option.",
+    XreadPlusZero = "ERR the stream last element ID is 0-0",
+    XreadgroupNoGroup = "ERR Missing GROUP option for XREADGROUP",
+    XreadgroupDollar = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to \
+        read the history of this consumer by specifying a proper ID, or use the > ID to get new \
+        messages. The $ ID would just return an empty result set.",
+    XreadgroupPlus = "ERR The + ID is meaningless in the context of XREADGROUP: you want to \
+        read the history of this consumer by specifying a proper ID, or use the > ID to get new \
+        messages. The + ID would just return an empty result set.",
+    XgroupNoKey = "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you \
+        may want to use the MKSTREAM option to create an empty stream automatically.",
+    BusyGroup = "BUSYGROUP Consumer Group name already exists",
+    NegativeEntriesRead = "ERR value for ENTRIESREAD must be positive or -1",
+    XclaimMinIdle = "ERR Invalid min-idle-time argument for XCLAIM",
+    XautoclaimMinIdle = "ERR Invalid min-idle-time argument for XAUTOCLAIM",
+    CountNotPositive = "ERR COUNT must be > 0",
     // Connection and transactions.
     NoAuth = "NOAUTH Authentication required.",
     WrongPass = "WRONGPASS invalid username-password pair or user is disabled.",

@@ -69,6 +69,7 @@ fn spread(state: &mut State) {
                 break_watches(state, db, &key);
                 state.blocking.changed(db, &key);
             }
+            Effect::Woken { db, key } => state.blocking.changed(db, &key),
             Effect::Event { db, key, class, name } => publish_event(state, db, &key, class, name),
             Effect::Flushed(index) => flushed(state, index),
             Effect::Swapped(first, second) => swapped(state, first, second),

@@ -16,6 +16,7 @@ mod server;
 mod set_algebra;
 mod sets;
 mod sort;
+mod streams;
 mod strings;
 mod transactions;
 
@@ -27,6 +28,7 @@ pub const FAMILIES: &[&Family] = &[
     &hashes::FAMILY,
     &sets::FAMILY,
     &sort::FAMILY,
+    &streams::FAMILY,
     &transactions::FAMILY,
     &connection::FAMILY,
     &server::FAMILY,

@@ -59,6 +59,13 @@ pub enum Effect {
         /// The key.
         key: Box<[u8]>,
     },
+    /// Who waits for a key must look again, although its value did not change (a group went).
+    Woken {
+        /// Number of the database.
+        db: usize,
+        /// The key.
+        key: Box<[u8]>,
+    },
     /// A keyspace event.
     Event {
         /// Number of the database.
@@ -178,6 +185,13 @@ impl Effects {
             || self.hears(listener::WAITERS) && self.waited.may_hold(db, key)
         {
             self.happened.push(Effect::Modified { db, key: key.into() });
+        }
+    }
+
+    /// Who waits for a key must look again.
+    pub fn wake(&mut self, db: usize, key: &[u8]) {
+        if self.hears(listener::WAITERS) {
+            self.happened.push(Effect::Woken { db, key: key.into() });
         }
     }
 

@@ -127,17 +127,13 @@ impl<'a> Out<'a> {
 
     /// An array whose length is known only at its end; costs one move of what was written.
     pub fn array_of_unknown_len(self) -> Items<'a> {
-        let mut items = self.items();
-        items.late = Some((items.buf.len(), b'*', 0));
-        items
+        self.late(b'*')
     }
 
     /// A set whose length is known only at its end.
     pub fn set_of_unknown_len(self) -> Items<'a> {
         let kind = if self.resp3 { b'~' } else { b'*' };
-        let mut items = self.items();
-        items.late = Some((items.buf.len(), kind, 0));
-        items
+        self.late(kind)
     }
 
     /// A writer for several replies in a row (SUBSCRIBE answers once for every channel), or none
@@ -153,6 +149,13 @@ impl<'a> Out<'a> {
     pub fn raw(self, encoded: &[u8]) -> Done {
         self.buf.extend_from_slice(encoded);
         Done(())
+    }
+
+    fn late(self, kind: u8) -> Items<'a> {
+        let mut items = self.items();
+        items.late = Some((items.buf.len(), kind, 0));
+        items.open = 0;
+        items
     }
 
     fn items(self) -> Items<'a> {
@@ -205,12 +208,12 @@ impl Items<'_> {
 
     #[inline]
     fn count(&mut self, opens: usize) {
-        self.open += opens as i64 - 1;
-        if let Some((_, _, len)) = &mut self.late {
-            if self.open <= 0 {
+        match &mut self.late {
+            Some((_, _, len)) if self.open == 0 => {
                 *len += 1;
+                self.open = opens as i64;
             }
-            self.open = if self.open <= 0 && opens > 0 { opens as i64 } else { self.open.max(0) };
+            _ => self.open += opens as i64 - 1,
         }
     }
 
@@ -341,6 +344,30 @@ impl Items<'_> {
         push_number(self.buf, if self.resp3 { b'>' } else { b'*' }, len as i64);
     }
 
+    /// An array of as many items as `write` says that it wrote; costs one move of them.
+    pub fn late_array(&mut self, write: impl FnOnce(&mut Self) -> usize) {
+        self.late_items(b'*', 1, write);
+    }
+
+    /// A map of as many pairs as `write` says that it wrote.
+    pub fn late_map(&mut self, write: impl FnOnce(&mut Self) -> usize) {
+        match self.resp3 {
+            true => self.late_items(b'%', 1, write),
+            false => self.late_items(b'*', 2, write),
+        }
+    }
+
+    fn late_items(&mut self, kind: u8, each: usize, write: impl FnOnce(&mut Self) -> usize) {
+        self.count(0);
+        let outside = (self.open, std::mem::replace(&mut self.free, true), self.late.take());
+        let at = self.buf.len();
+        let len = write(self) * each;
+        (self.open, self.free, self.late) = outside;
+        let mut header = Vec::with_capacity(16);
+        push_number(&mut header, kind, len as i64);
+        self.buf.splice(at..at, header);
+    }
+
     /// One item that is already encoded.
     pub fn raw(&mut self, encoded: &[u8]) {
         self.count(0);
@@ -377,5 +404,32 @@ pub fn push_request<B: AsRef<[u8]>>(buf: &mut Vec<u8>, argv: &[B]) {
     push_number(buf, b'*', argv.len() as i64);
     for arg in argv {
         push_bulk(buf, arg.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Out;
+
+    #[test]
+    fn late_lengths_count_the_outermost_items() {
+        let mut buf = b"before".to_vec();
+        let mut items = Out::new(&mut buf, false).array_of_unknown_len();
+        items.array(2);
+        items.int(1);
+        items.array(0);
+        items.int(2);
+        items.late_array(|items| {
+            items.array(1);
+            items.late_map(|items| {
+                items.int(3);
+                items.int(4);
+                1
+            });
+            1
+        });
+        assert_eq!(items.late_len(), 3);
+        items.end();
+        assert_eq!(buf, b"before*3\r\n*2\r\n:1\r\n*0\r\n:2\r\n*1\r\n*1\r\n*2\r\n:3\r\n:4\r\n");
     }
 }
