@@ -371,7 +371,8 @@ impl<'s> Stage<'s> {
     fn hello(&mut self, name: &str) -> Result<(), String> {
         match self.client(name)?.wire.call(&["HELLO", "3"]) {
             Ok(Reply::Map(_)) => Ok(()),
-            other => Err(format!("HELLO 3: {other:?}")),
+            Ok(other) => Err(format!("HELLO 3: {}", shown(&other, &[]).join(" "))),
+            Err(e) => Err(format!("HELLO 3: {e}")),
         }
     }
 }
