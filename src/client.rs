@@ -205,6 +205,10 @@ pub struct Client {
     pub paused: bool,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// File descriptor of its socket; -1 without one.
+    pub fd: i32,
+    /// Runs inside a script, where nothing may wait or subscribe.
+    pub denies_blocking: bool,
     /// CLIENT NO-EVICT.
     pub no_evict: bool,
     /// CLIENT NO-TOUCH.
@@ -266,6 +270,8 @@ impl Client {
             blocked: None,
             paused: false,
             reply_mode: ReplyMode::On,
+            fd: -1,
+            denies_blocking: false,
             no_evict: false,
             no_touch: false,
             is_monitor: false,

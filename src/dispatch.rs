@@ -145,11 +145,11 @@ impl<'a> Dispatcher<'a> {
         if self.state.config.settings().maxmemory > 0 {
             crate::settle::gate_memory(self.state, spec.has(flag::DENYOOM), self.me)?;
         }
-        if in_multi && !spec.has(flag::IMMEDIATE) {
-            return Ok(Gate::Queue);
-        }
         if self.state.pause.is_some() && self.is_held_back(spec) {
             return Ok(Gate::HoldBack);
+        }
+        if in_multi && !spec.has(flag::IMMEDIATE) {
+            return Ok(Gate::Queue);
         }
         Ok(Gate::Run)
     }
@@ -216,13 +216,18 @@ impl<'a> Dispatcher<'a> {
         {
             settle::show_monitors(self.state, self.me, argv);
         }
-        let (resp3, db) = {
+        let (resp3, db, no_touch) = {
             let client = self.state.clients.at(self.me);
             client.last_command = Some(spec.id);
-            (client.resp3, client.db)
+            (client.resp3, client.db, client.no_touch)
         };
         let dirty_before = self.state.db.effects.dirty;
         self.state.db.select(db);
+        self.state.db.no_touch = no_touch;
+        self.state.current = Some(self.me);
+        if !self.state.tracking.is_empty() {
+            self.track(spec, argv);
+        }
         let result = self.handler(spec, argv, Out::new(out, resp3));
         let waiting = match result {
             Ok(waiting) => waiting,
@@ -285,6 +290,17 @@ impl<'a> Dispatcher<'a> {
                 Wait::Done(_) => Ok(None),
                 Wait::For(waiting) => Ok(Some(waiting)),
             },
+        }
+    }
+
+    /// The keys that a tracking client is about to read.
+    #[cold]
+    fn track(&mut self, spec: &Spec, argv: &[&[u8]]) {
+        let in_multi = self.nested || self.state.clients.at(self.me).multi.is_some();
+        self.state.tracking.command_begins(self.me, in_multi);
+        if spec.has(flag::READONLY) {
+            let keys = spec.key_positions(argv).unwrap_or_default();
+            self.state.tracking.remember(self.me, keys.into_iter().map(|at| argv[at]));
         }
     }
 

@@ -22,6 +22,7 @@ pub mod session;
 pub mod settle;
 pub mod state;
 pub mod stats;
+pub mod tracking;
 pub mod types;
 
 pub use server::{Builder, Server, StartError};

@@ -422,6 +422,8 @@ fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
         blocking: Default::default(),
         watches: Default::default(),
         pubsub: Default::default(),
+        tracking: Default::default(),
+        current: None,
         config,
         stats: Stats::new(crate::commands::table().specs.len()),
         log: Default::default(),
@@ -608,7 +610,7 @@ fn worker(
         }
     };
     let local = LocalSet::new();
-    let scratch = Rc::new(RefCell::new(Scratch::default()));
+    let scratch = Rc::new(RefCell::new(Scratch::new()));
     local.block_on(&runtime, async move {
         if let Some((tcp, unix)) = listeners {
             tokio::task::spawn_local(time(shared.clone()));
@@ -713,6 +715,7 @@ accepting connections from the outside.\r\n";
 /// Registers a connection and starts its session, or refuses it.
 fn welcome(shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>, connection: Incoming) {
     let Some((mut stream, transport, addr, laddr)) = identify(connection) else { return };
+    let fd = descriptor(&stream);
     let (id, kick, keepalive_s) = {
         let mut state = shared.lock();
         let now_ms = shared.clock.now_ms();
@@ -739,6 +742,7 @@ fn welcome(shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>, connection: Inc
         client.authenticated = !needs_password;
         client.addr = addr;
         client.laddr = laddr;
+        client.fd = fd;
         (id, client.kick.clone(), keepalive_s)
     };
     if let (Stream::Tcp(stream), true) = (&stream, keepalive_s > 0) {
@@ -776,6 +780,15 @@ fn identify(connection: Incoming) -> Option<(Stream, Transport, String, String)>
             (Stream::Memory(stream), Transport::Memory, name.clone(), name)
         }
     })
+}
+
+fn descriptor(stream: &Stream) -> i32 {
+    use std::os::fd::AsRawFd;
+    match stream {
+        Stream::Tcp(stream) => stream.as_raw_fd(),
+        Stream::Unix(stream) => stream.as_raw_fd(),
+        Stream::Memory(_) => -1,
+    }
 }
 
 fn refuse(stream: &mut Stream, text: &[u8]) {

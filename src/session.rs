@@ -61,8 +61,9 @@ impl Stream {
     }
 }
 
-/// The buffers of one worker.
-#[derive(Debug)]
+/// The buffers of one worker. The default is an empty one that stands in while a session has taken
+/// the worker's own, so it allocates nothing.
+#[derive(Debug, Default)]
 pub struct Scratch {
     input: Vec<u8>,
     out: Vec<u8>,
@@ -70,10 +71,10 @@ pub struct Scratch {
     hashes: Vec<u64>,
 }
 
-impl Default for Scratch {
-    fn default() -> Self {
-        let input = vec![0; READ_BYTES];
-        Scratch { input, out: Vec::new(), batch: Batch::default(), hashes: Vec::new() }
+impl Scratch {
+    /// Buffers to work with.
+    pub fn new() -> Self {
+        Scratch { input: vec![0; READ_BYTES], ..Scratch::default() }
     }
 }
 

@@ -26,6 +26,9 @@ pub fn listen(state: &mut State) {
     if !state.blocking.is_empty() {
         listeners |= listener::WAITERS;
     }
+    if !state.tracking.is_empty() {
+        listeners |= listener::TRACKING;
+    }
     if state.log.is_read() {
         listeners |= listener::LOG;
     }
@@ -68,6 +71,9 @@ fn spread(state: &mut State) {
             Effect::Modified { db, key } => {
                 break_watches(state, db, &key);
                 state.blocking.changed(db, &key);
+                if !state.tracking.is_empty() {
+                    state.tracking.changed(&key, state.current, &mut state.clients);
+                }
             }
             Effect::Woken { db, key } => state.blocking.changed(db, &key),
             Effect::Event { db, key, class, name } => publish_event(state, db, &key, class, name),
@@ -117,6 +123,7 @@ fn flushed(state: &mut State, index: Option<usize>) {
         }
     }
     state.blocking.changed_all(concerns);
+    state.tracking.changed_all(&mut state.clients);
 }
 
 /// A watched key that was there when the watch began, and has not changed since, is gone now.
@@ -146,7 +153,15 @@ fn swapped(state: &mut State, first: usize, second: usize) {
 /// A command that is not part of a transaction or script, or one of those as a whole, is over.
 #[inline]
 pub fn unit_over(state: &mut State) {
-    if state.inside_unit || state.db.effects.records.is_empty() {
+    if state.inside_unit {
+        return;
+    }
+    if !state.tracking.is_empty() {
+        let keys_max = state.config.settings().tracking_table_max_keys;
+        state.tracking.broadcast(&mut state.clients);
+        state.tracking.keep_below(keys_max, &mut state.clients);
+    }
+    if state.db.effects.records.is_empty() {
         return;
     }
     let records = std::mem::take(&mut state.db.effects.records);
@@ -241,6 +256,7 @@ pub fn disconnect(state: &mut State, id: ClientId) {
     unwatch(state, id);
     unblock(state, id);
     state.pubsub.forget(id);
+    state.tracking.stop(id);
     state.monitors.retain(|monitor| *monitor != id);
     state.held_back.retain(|held| *held != id);
     state.clients.remove(id);

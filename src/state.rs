@@ -9,6 +9,7 @@ use crate::log::Log;
 use crate::pubsub::PubSub;
 use crate::server_log::Logger;
 use crate::stats::Stats;
+use crate::tracking::Tracking;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -89,6 +90,10 @@ pub struct State {
     pub watches: HashMap<(usize, Box<[u8]>), Watchers>,
     /// Subscriptions.
     pub pubsub: PubSub,
+    /// Client-side caching.
+    pub tracking: Tracking,
+    /// Who runs the present command.
+    pub current: Option<ClientId>,
     /// Directives.
     pub config: Config,
     /// Counters.

@@ -1,39 +1,184 @@
-//! Commands about the connection itself.
+//! Commands about the connection itself; the CLIENT subcommands stand in `client`.
 
-use crate::command::{client, flag, Args, Call, Family, Row};
-use crate::error::{Error, Result};
+use super::client;
+use crate::client::{ClientId, ReplyMode};
+use crate::command::{client as row, container, flag, Args, Call, Family, Row};
+use crate::error::{shown, Error, Result};
+use crate::pubsub::Scope;
 use crate::resp::out::{Done, Out};
+use crate::settle;
+use crate::state::State;
+use crate::types::number::parse_i64;
 
 /// The family.
 pub const FAMILY: Family = Family { group: "connection", rows: ROWS };
 
 const ROWS: &[Row] = &[
-    client("ECHO message", echo)
-        .fast()
-        .loading()
-        .stale()
-        .since("1.0.0")
-        .cost("O(1)")
+    row("AUTH [username] password", auth).fast().noscript().loading().stale().no_auth()
+        .since("1.0.0").cost("O(N) where N is the number of passwords").about("Logs in."),
+    container("CLIENT").since("2.4.0").cost("Depends on the subcommand")
+        .about("Looks at connections and changes them."),
+    row("CLIENT|CACHING <YES | NO>", client::caching).noscript().loading().stale()
+        .since("6.0.0").cost("O(1)").about("Says whether the next command's keys are tracked."),
+    row("CLIENT|CAPA capability [capability ...]", client::capa).noscript().loading().stale()
+        .since("7.4.0").cost("O(1)").about("Names capabilities of the client."),
+    row("CLIENT|GETNAME", client::getname).noscript().loading().stale().since("2.6.9")
+        .cost("O(1)").about("Replies with the name of the connection."),
+    row("CLIENT|GETREDIR", client::getredir).noscript().loading().stale().since("6.0.0")
+        .cost("O(1)").about("Replies with the client that receives this one's invalidations."),
+    row("CLIENT|HELP", client::help).loading().stale().since("5.0.0").cost("O(1)")
+        .about("Lists the subcommands."),
+    row("CLIENT|ID", client::id).noscript().loading().stale().since("5.0.0").cost("O(1)")
+        .about("Replies with the number of the connection."),
+    row("CLIENT|INFO", client::info).noscript().loading().stale().since("6.2.0").cost("O(1)")
+        .about("Replies with a line about the connection."),
+    row("CLIENT|KILL <ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | \
+         PUBSUB>] | [USER username] | [ADDR ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] | \
+         [MAXAGE maxage] [[ID client-id] ...]>>", client::kill)
+        .admin().noscript().loading().stale().arity(-3).since("2.4.0")
+        .cost("O(N) where N is the number of connections").about("Closes connections."),
+    row("CLIENT|LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+        client::list).admin().noscript().loading().stale().since("2.4.0")
+        .cost("O(N) where N is the number of connections")
+        .about("Replies with a line about each connection."),
+    row("CLIENT|NO-EVICT <ON | OFF>", client::no_evict).admin().noscript().loading().stale()
+        .since("7.0.0").cost("O(1)").about("Keeps the connection when clients are evicted."),
+    row("CLIENT|NO-TOUCH <ON | OFF>", client::no_touch).noscript().loading().stale()
+        .since("7.2.0").cost("O(1)").about("Lets the connection's accesses not age keys."),
+    row("CLIENT|PAUSE timeout [WRITE | ALL]", client::pause).admin().noscript().loading()
+        .stale().flags(flag::DURING_PAUSE).since("3.0.0").cost("O(1)").about("Holds back commands of clients."),
+    row("CLIENT|REPLY <ON | OFF | SKIP>", client::reply).noscript().loading().stale()
+        .since("3.2.0").cost("O(1)").about("Says whether replies are sent."),
+    row("CLIENT|SETINFO <LIB-NAME libname | LIB-VER libver>", client::setinfo).noscript()
+        .loading().stale().since("7.2.0").cost("O(1)").about("Names the client's library."),
+    row("CLIENT|SETNAME connection-name", client::setname).noscript().loading().stale()
+        .since("2.6.9").cost("O(1)").about("Names the connection."),
+    row("CLIENT|TRACKING <ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] \
+         [BCAST] [OPTIN] [OPTOUT] [NOLOOP]", client::tracking).noscript().loading().stale()
+        .since("6.0.0").cost("O(1)").about("Switches invalidation messages on or off."),
+    row("CLIENT|TRACKINGINFO", client::trackinginfo).noscript().loading().stale()
+        .since("6.2.0").cost("O(1)").about("Replies with how the connection tracks keys."),
+    row("CLIENT|UNBLOCK client-id [TIMEOUT | ERROR]", client::unblock).admin().noscript()
+        .loading().stale().since("5.0.0").cost("O(log N)").about("Ends the waiting of a client."),
+    row("CLIENT|UNPAUSE", client::unpause).admin().noscript().loading().stale()
+        .flags(flag::DURING_PAUSE).since("6.2.0")
+        .cost("O(N) where N is the number of clients held back").about("Ends CLIENT PAUSE."),
+    row("ECHO message", echo).fast().loading().stale().since("1.0.0").cost("O(1)")
         .about("Replies with the message."),
-    client("PING [message]", ping)
-        .fast()
-        .loading()
-        .stale()
-        .flags(flag::WHILE_SUBSCRIBED)
-        .since("1.0.0")
-        .cost("O(1)")
-        .about("Replies with PONG, or with the message."),
-    client("SELECT index", select)
-        .fast()
-        .loading()
-        .stale()
-        .since("1.0.0")
-        .cost("O(1)")
+    row("HELLO [protover [AUTH username password] [SETNAME clientname]]", hello).fast()
+        .noscript().loading().stale().no_auth().since("6.0.0").cost("O(1)")
+        .about("Chooses the protocol, logs in and names the connection."),
+    row("PING [message]", ping).fast().loading().stale().flags(flag::WHILE_SUBSCRIBED)
+        .since("1.0.0").cost("O(1)").about("Replies with PONG, or with the message."),
+    row("QUIT", quit).fast().noscript().loading().stale().no_auth().arity(-1)
+        .flags(flag::IMMEDIATE | flag::WHILE_SUBSCRIBED).since("1.0.0").cost("O(1)")
+        .about("Closes the connection."),
+    row("RESET", reset).fast().noscript().loading().stale().no_auth()
+        .flags(flag::IMMEDIATE | flag::WHILE_SUBSCRIBED).since("6.2.0").cost("O(1)")
+        .about("Makes the connection as new."),
+    row("SELECT index", select).fast().loading().stale().since("1.0.0").cost("O(1)")
         .about("Selects a database."),
 ];
 
+fn auth(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let (user, password) = match *args.rest() {
+        [password] => {
+            if call.state.config.settings().requirepass.is_empty() {
+                return Err(Error::of(
+                    "ERR AUTH <password> called without any password configured for the default \
+                     user. Are you sure your configuration is correct?",
+                ));
+            }
+            (&b"default"[..], password)
+        }
+        [user, password] => (user, password),
+        _ => return Err(Error::Syntax),
+    };
+    log_in(call, user, password)?;
+    Ok(out.ok())
+}
+
+fn log_in(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> Result<()> {
+    let wanted = &call.state.config.settings().requirepass;
+    if user != b"default" || !(wanted.is_empty() || is_same(wanted, password)) {
+        return Err(Error::WrongPass);
+    }
+    call.client().authenticated = true;
+    Ok(())
+}
+
+/// Compares in a time that depends only on the lengths, so that nobody can measure a password.
+fn is_same(wanted: &[u8], given: &[u8]) -> bool {
+    let differences = wanted.iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
+    wanted.len() == given.len() && differences == 0
+}
+
 fn echo(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(out.bulk(args.bytes()))
+}
+
+fn hello(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let mut protocol = None;
+    if !args.is_done() {
+        let version = parse_i64(args.bytes())
+            .ok_or_else(|| Error::of("ERR Protocol version is not an integer or out of range"))?;
+        if !(2..=3).contains(&version) {
+            return Err(Error::NoProto);
+        }
+        protocol = Some(version == 3);
+    }
+    let (mut login, mut name) = (None, None);
+    while let Some(word) = args.peek() {
+        args.skip(1);
+        if word.eq_ignore_ascii_case(b"AUTH") && args.left() >= 2 {
+            login = Some((args.bytes(), args.bytes()));
+        } else if word.eq_ignore_ascii_case(b"SETNAME") && args.left() >= 1 {
+            let wanted = args.bytes();
+            client::check_name(wanted, "Client names")?;
+            name = Some(wanted);
+        } else {
+            let word = shown(word);
+            return Err(Error::of(format!("ERR Syntax error in HELLO option '{word}'")));
+        }
+    }
+    if let Some((user, password)) = login {
+        log_in(call, user, password)?;
+    }
+    if !call.client().authenticated {
+        return Err(Error::of(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
+             select the RESP protocol version at the same time",
+        ));
+    }
+    if let Some(name) = name {
+        call.client().name = name.to_vec();
+    }
+    let out = match protocol {
+        Some(resp3) => {
+            call.client().resp3 = resp3;
+            out.in_protocol(resp3)
+        }
+        None => out,
+    };
+    let resp3 = call.client().resp3;
+    let version = call.state.config.settings().redis_version.clone();
+    let mut items = out.map(7);
+    items.text("server");
+    items.text("redis");
+    items.text("version");
+    items.text(&version);
+    items.text("proto");
+    items.int(if resp3 { 3 } else { 2 });
+    items.text("id");
+    items.int(call.me.serial as i64);
+    items.text("mode");
+    items.text("standalone");
+    items.text("role");
+    items.text("master");
+    items.text("modules");
+    items.array(0);
+    Ok(items.end())
 }
 
 fn ping(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -48,6 +193,43 @@ fn ping(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
         return Ok(items.end());
     }
     Ok(if args.is_done() { out.simple("PONG") } else { out.bulk(args.bytes()) })
+}
+
+fn quit(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    call.client().close_after_reply = true;
+    Ok(out.ok())
+}
+
+fn reset(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    forget_everything(call.state, call.me);
+    let needs_password = !call.state.config.settings().requirepass.is_empty();
+    let client = call.client();
+    client.db = 0;
+    client.resp3 = false;
+    client.authenticated = !needs_password;
+    client.name.clear();
+    client.reply_mode = ReplyMode::On;
+    client.no_evict = false;
+    client.no_touch = false;
+    Ok(out.in_protocol(false).simple("RESET"))
+}
+
+/// Transactions, watches, subscriptions, tracking and MONITOR of a client end.
+fn forget_everything(state: &mut State, me: ClientId) {
+    state.clients.at(me).multi = None;
+    settle::unwatch(state, me);
+    state.tracking.stop(me);
+    for scope in [Scope::Channel, Scope::Pattern, Scope::Shard] {
+        for name in state.pubsub.names_of(scope, me) {
+            state.pubsub.leave(scope, me, &name);
+        }
+    }
+    state.monitors.retain(|monitor| *monitor != me);
+    let client = state.clients.at(me);
+    client.is_monitor = false;
+    client.subscriptions = 0;
+    client.shard_subscriptions = 0;
+    settle::listen(state);
 }
 
 fn select(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 use std::sync::LazyLock;
 
+mod client;
+mod client_help;
+mod client_info;
 mod connection;
 mod field_deadlines;
 mod hashes;
@@ -12,6 +15,7 @@ mod keys;
 mod lcs;
 mod lists;
 mod scan;
+mod pubsub;
 mod server;
 mod set_algebra;
 mod sets;
@@ -31,6 +35,7 @@ pub const FAMILIES: &[&Family] = &[
     &streams::FAMILY,
     &transactions::FAMILY,
     &connection::FAMILY,
+    &pubsub::FAMILY,
     &server::FAMILY,
 ];
 

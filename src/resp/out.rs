@@ -30,6 +30,12 @@ impl<'a> Out<'a> {
         self.resp3
     }
 
+    /// The same writer in another protocol: HELLO answers in the one it has switched to.
+    pub fn in_protocol(mut self, resp3: bool) -> Self {
+        self.resp3 = resp3;
+        self
+    }
+
     /// `+OK`
     #[inline]
     pub fn ok(self) -> Done {
