@@ -141,7 +141,8 @@ impl Tracking {
         };
         let own = self.of_client.get(&id).map(|options| &options.prefixes[..]).unwrap_or_default();
         for (number, prefix) in wanted.iter().enumerate() {
-            if let Some(other) = own.iter().find(|other| other != &prefix && overlap(prefix, other)) {
+            if let Some(other) = own.iter().find(|other| other != &prefix && overlap(prefix, other))
+            {
                 return refuse(prefix, "an existing", other);
             }
             if let Some(other) = wanted[number + 1..].iter().find(|other| overlap(prefix, other)) {

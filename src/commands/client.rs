@@ -36,9 +36,12 @@ fn too_many(sub: &str) -> Error {
 
 pub(super) fn caching(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let word = args.option();
-    let Some(options) = call.state.tracking.options_mut(call.me).filter(|options| {
-        matches!(options.mode, Mode::OptIn | Mode::OptOut)
-    }) else {
+    let Some(options) = call
+        .state
+        .tracking
+        .options_mut(call.me)
+        .filter(|options| matches!(options.mode, Mode::OptIn | Mode::OptOut))
+    else {
         return Err(Error::of(
             "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN \
              or OPTOUT mode enabled",
@@ -48,11 +51,13 @@ pub(super) fn caching(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) ->
         (Some("YES"), Mode::OptIn) => options.caching = Caching::JustSet,
         (Some("NO"), Mode::OptOut) => options.caching = Caching::JustSet,
         (Some("YES"), _) => {
-            let text = "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.";
+            let text =
+                "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.";
             return Err(Error::of(text));
         }
         (Some("NO"), _) => {
-            let text = "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
+            let text =
+                "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
             return Err(Error::of(text));
         }
         _ => return Err(Error::Syntax),
@@ -91,8 +96,7 @@ pub(super) fn info(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Resul
 }
 
 fn kind(word: &[u8]) -> Result<Kind> {
-    Kind::named(word)
-        .ok_or_else(|| Error::of(format!("ERR Unknown client type '{}'", shown(word))))
+    Kind::named(word).ok_or_else(|| Error::of(format!("ERR Unknown client type '{}'", shown(word))))
 }
 
 pub(super) fn list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -150,9 +154,8 @@ impl<'a> Filters<'a> {
                     filters.serial = Some(serial.ok_or_else(refused)? as u64);
                 }
                 "MAXAGE" => {
-                    let age_s = parse_i64(value).ok_or_else(|| {
-                        Error::of("ERR maxage is not an integer or out of range")
-                    })?;
+                    let age_s = parse_i64(value)
+                        .ok_or_else(|| Error::of("ERR maxage is not an integer or out of range"))?;
                     if age_s <= 0 {
                         return Err(Error::of("ERR maxage should be greater than 0"));
                     }

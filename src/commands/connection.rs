@@ -14,69 +14,223 @@ use crate::types::number::parse_i64;
 pub const FAMILY: Family = Family { group: "connection", rows: ROWS };
 
 const ROWS: &[Row] = &[
-    row("AUTH [username] password", auth).fast().noscript().loading().stale().no_auth()
-        .since("1.0.0").cost("O(N) where N is the number of passwords").about("Logs in."),
-    container("CLIENT").since("2.4.0").cost("Depends on the subcommand")
+    row("AUTH [username] password", auth)
+        .fast()
+        .noscript()
+        .loading()
+        .stale()
+        .no_auth()
+        .since("1.0.0")
+        .cost("O(N) where N is the number of passwords")
+        .about("Logs in."),
+    container("CLIENT")
+        .since("2.4.0")
+        .cost("Depends on the subcommand")
         .about("Looks at connections and changes them."),
-    row("CLIENT|CACHING <YES | NO>", client::caching).noscript().loading().stale()
-        .since("6.0.0").cost("O(1)").about("Says whether the next command's keys are tracked."),
-    row("CLIENT|CAPA capability [capability ...]", client::capa).noscript().loading().stale()
-        .since("7.4.0").cost("O(1)").about("Names capabilities of the client."),
-    row("CLIENT|GETNAME", client::getname).noscript().loading().stale().since("2.6.9")
-        .cost("O(1)").about("Replies with the name of the connection."),
-    row("CLIENT|GETREDIR", client::getredir).noscript().loading().stale().since("6.0.0")
-        .cost("O(1)").about("Replies with the client that receives this one's invalidations."),
-    row("CLIENT|HELP", client::help).loading().stale().since("5.0.0").cost("O(1)")
+    row("CLIENT|CACHING <YES | NO>", client::caching)
+        .noscript()
+        .loading()
+        .stale()
+        .since("6.0.0")
+        .cost("O(1)")
+        .about("Says whether the next command's keys are tracked."),
+    row("CLIENT|CAPA capability [capability ...]", client::capa)
+        .noscript()
+        .loading()
+        .stale()
+        .since("7.4.0")
+        .cost("O(1)")
+        .about("Names capabilities of the client."),
+    row("CLIENT|GETNAME", client::getname)
+        .noscript()
+        .loading()
+        .stale()
+        .since("2.6.9")
+        .cost("O(1)")
+        .about("Replies with the name of the connection."),
+    row("CLIENT|GETREDIR", client::getredir)
+        .noscript()
+        .loading()
+        .stale()
+        .since("6.0.0")
+        .cost("O(1)")
+        .about("Replies with the client that receives this one's invalidations."),
+    row("CLIENT|HELP", client::help)
+        .loading()
+        .stale()
+        .since("5.0.0")
+        .cost("O(1)")
         .about("Lists the subcommands."),
-    row("CLIENT|ID", client::id).noscript().loading().stale().since("5.0.0").cost("O(1)")
+    row("CLIENT|ID", client::id)
+        .noscript()
+        .loading()
+        .stale()
+        .since("5.0.0")
+        .cost("O(1)")
         .about("Replies with the number of the connection."),
-    row("CLIENT|INFO", client::info).noscript().loading().stale().since("6.2.0").cost("O(1)")
+    row("CLIENT|INFO", client::info)
+        .noscript()
+        .loading()
+        .stale()
+        .since("6.2.0")
+        .cost("O(1)")
         .about("Replies with a line about the connection."),
-    row("CLIENT|KILL <ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | \
+    row(
+        "CLIENT|KILL <ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | \
          PUBSUB>] | [USER username] | [ADDR ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] | \
-         [MAXAGE maxage] [[ID client-id] ...]>>", client::kill)
-        .admin().noscript().loading().stale().arity(-3).since("2.4.0")
-        .cost("O(N) where N is the number of connections").about("Closes connections."),
-    row("CLIENT|LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
-        client::list).admin().noscript().loading().stale().since("2.4.0")
-        .cost("O(N) where N is the number of connections")
-        .about("Replies with a line about each connection."),
-    row("CLIENT|NO-EVICT <ON | OFF>", client::no_evict).admin().noscript().loading().stale()
-        .since("7.0.0").cost("O(1)").about("Keeps the connection when clients are evicted."),
-    row("CLIENT|NO-TOUCH <ON | OFF>", client::no_touch).noscript().loading().stale()
-        .since("7.2.0").cost("O(1)").about("Lets the connection's accesses not age keys."),
-    row("CLIENT|PAUSE timeout [WRITE | ALL]", client::pause).admin().noscript().loading()
-        .stale().flags(flag::DURING_PAUSE).since("3.0.0").cost("O(1)").about("Holds back commands of clients."),
-    row("CLIENT|REPLY <ON | OFF | SKIP>", client::reply).noscript().loading().stale()
-        .since("3.2.0").cost("O(1)").about("Says whether replies are sent."),
-    row("CLIENT|SETINFO <LIB-NAME libname | LIB-VER libver>", client::setinfo).noscript()
-        .loading().stale().since("7.2.0").cost("O(1)").about("Names the client's library."),
-    row("CLIENT|SETNAME connection-name", client::setname).noscript().loading().stale()
-        .since("2.6.9").cost("O(1)").about("Names the connection."),
-    row("CLIENT|TRACKING <ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] \
-         [BCAST] [OPTIN] [OPTOUT] [NOLOOP]", client::tracking).noscript().loading().stale()
-        .since("6.0.0").cost("O(1)").about("Switches invalidation messages on or off."),
-    row("CLIENT|TRACKINGINFO", client::trackinginfo).noscript().loading().stale()
-        .since("6.2.0").cost("O(1)").about("Replies with how the connection tracks keys."),
-    row("CLIENT|UNBLOCK client-id [TIMEOUT | ERROR]", client::unblock).admin().noscript()
-        .loading().stale().since("5.0.0").cost("O(log N)").about("Ends the waiting of a client."),
-    row("CLIENT|UNPAUSE", client::unpause).admin().noscript().loading().stale()
-        .flags(flag::DURING_PAUSE).since("6.2.0")
-        .cost("O(N) where N is the number of clients held back").about("Ends CLIENT PAUSE."),
-    row("ECHO message", echo).fast().loading().stale().since("1.0.0").cost("O(1)")
+         [MAXAGE maxage] [[ID client-id] ...]>>",
+        client::kill,
+    )
+    .admin()
+    .noscript()
+    .loading()
+    .stale()
+    .arity(-3)
+    .since("2.4.0")
+    .cost("O(N) where N is the number of connections")
+    .about("Closes connections."),
+    row(
+        "CLIENT|LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+        client::list,
+    )
+    .admin()
+    .noscript()
+    .loading()
+    .stale()
+    .since("2.4.0")
+    .cost("O(N) where N is the number of connections")
+    .about("Replies with a line about each connection."),
+    row("CLIENT|NO-EVICT <ON | OFF>", client::no_evict)
+        .admin()
+        .noscript()
+        .loading()
+        .stale()
+        .since("7.0.0")
+        .cost("O(1)")
+        .about("Keeps the connection when clients are evicted."),
+    row("CLIENT|NO-TOUCH <ON | OFF>", client::no_touch)
+        .noscript()
+        .loading()
+        .stale()
+        .since("7.2.0")
+        .cost("O(1)")
+        .about("Lets the connection's accesses not age keys."),
+    row("CLIENT|PAUSE timeout [WRITE | ALL]", client::pause)
+        .admin()
+        .noscript()
+        .loading()
+        .stale()
+        .flags(flag::DURING_PAUSE)
+        .since("3.0.0")
+        .cost("O(1)")
+        .about("Holds back commands of clients."),
+    row("CLIENT|REPLY <ON | OFF | SKIP>", client::reply)
+        .noscript()
+        .loading()
+        .stale()
+        .since("3.2.0")
+        .cost("O(1)")
+        .about("Says whether replies are sent."),
+    row("CLIENT|SETINFO <LIB-NAME libname | LIB-VER libver>", client::setinfo)
+        .noscript()
+        .loading()
+        .stale()
+        .since("7.2.0")
+        .cost("O(1)")
+        .about("Names the client's library."),
+    row("CLIENT|SETNAME connection-name", client::setname)
+        .noscript()
+        .loading()
+        .stale()
+        .since("2.6.9")
+        .cost("O(1)")
+        .about("Names the connection."),
+    row(
+        "CLIENT|TRACKING <ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] \
+         [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        client::tracking,
+    )
+    .noscript()
+    .loading()
+    .stale()
+    .since("6.0.0")
+    .cost("O(1)")
+    .about("Switches invalidation messages on or off."),
+    row("CLIENT|TRACKINGINFO", client::trackinginfo)
+        .noscript()
+        .loading()
+        .stale()
+        .since("6.2.0")
+        .cost("O(1)")
+        .about("Replies with how the connection tracks keys."),
+    row("CLIENT|UNBLOCK client-id [TIMEOUT | ERROR]", client::unblock)
+        .admin()
+        .noscript()
+        .loading()
+        .stale()
+        .since("5.0.0")
+        .cost("O(log N)")
+        .about("Ends the waiting of a client."),
+    row("CLIENT|UNPAUSE", client::unpause)
+        .admin()
+        .noscript()
+        .loading()
+        .stale()
+        .flags(flag::DURING_PAUSE)
+        .since("6.2.0")
+        .cost("O(N) where N is the number of clients held back")
+        .about("Ends CLIENT PAUSE."),
+    row("ECHO message", echo)
+        .fast()
+        .loading()
+        .stale()
+        .since("1.0.0")
+        .cost("O(1)")
         .about("Replies with the message."),
-    row("HELLO [protover [AUTH username password] [SETNAME clientname]]", hello).fast()
-        .noscript().loading().stale().no_auth().since("6.0.0").cost("O(1)")
+    row("HELLO [protover [AUTH username password] [SETNAME clientname]]", hello)
+        .fast()
+        .noscript()
+        .loading()
+        .stale()
+        .no_auth()
+        .since("6.0.0")
+        .cost("O(1)")
         .about("Chooses the protocol, logs in and names the connection."),
-    row("PING [message]", ping).fast().loading().stale().flags(flag::WHILE_SUBSCRIBED)
-        .since("1.0.0").cost("O(1)").about("Replies with PONG, or with the message."),
-    row("QUIT", quit).fast().noscript().loading().stale().no_auth().arity(-1)
-        .flags(flag::IMMEDIATE | flag::WHILE_SUBSCRIBED).since("1.0.0").cost("O(1)")
+    row("PING [message]", ping)
+        .fast()
+        .loading()
+        .stale()
+        .flags(flag::WHILE_SUBSCRIBED)
+        .since("1.0.0")
+        .cost("O(1)")
+        .about("Replies with PONG, or with the message."),
+    row("QUIT", quit)
+        .fast()
+        .noscript()
+        .loading()
+        .stale()
+        .no_auth()
+        .arity(-1)
+        .flags(flag::IMMEDIATE | flag::WHILE_SUBSCRIBED)
+        .since("1.0.0")
+        .cost("O(1)")
         .about("Closes the connection."),
-    row("RESET", reset).fast().noscript().loading().stale().no_auth()
-        .flags(flag::IMMEDIATE | flag::WHILE_SUBSCRIBED).since("6.2.0").cost("O(1)")
+    row("RESET", reset)
+        .fast()
+        .noscript()
+        .loading()
+        .stale()
+        .no_auth()
+        .flags(flag::IMMEDIATE | flag::WHILE_SUBSCRIBED)
+        .since("6.2.0")
+        .cost("O(1)")
         .about("Makes the connection as new."),
-    row("SELECT index", select).fast().loading().stale().since("1.0.0").cost("O(1)")
+    row("SELECT index", select)
+        .fast()
+        .loading()
+        .stale()
+        .since("1.0.0")
+        .cost("O(1)")
         .about("Selects a database."),
 ];
 

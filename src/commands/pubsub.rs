@@ -12,50 +12,127 @@ pub const FAMILY: Family = Family { group: "pubsub", rows: ROWS };
 const NO_KEYS: &[crate::command::spec::KeySpec] = &[];
 
 const ROWS: &[Row] = &[
-    client("PSUBSCRIBE pattern [pattern ...]", psubscribe).pubsub().noscript().loading().stale()
-        .flags(flag::WHILE_SUBSCRIBED).since("2.0.0")
+    client("PSUBSCRIBE pattern [pattern ...]", psubscribe)
+        .pubsub()
+        .noscript()
+        .loading()
+        .stale()
+        .flags(flag::WHILE_SUBSCRIBED)
+        .since("2.0.0")
         .cost("O(N) where N is the number of patterns")
         .about("Listens to channels that match patterns."),
-    client("PUBLISH channel message", publish).pubsub().loading().stale().fast()
-        .flags(flag::MAY_REPLICATE).since("2.0.0")
+    client("PUBLISH channel message", publish)
+        .pubsub()
+        .loading()
+        .stale()
+        .fast()
+        .flags(flag::MAY_REPLICATE)
+        .since("2.0.0")
         .cost("O(N+M) where N is the number of subscribers and M the number of patterns")
         .about("Sends a message to a channel."),
-    container("PUBSUB").since("2.8.0").cost("Depends on the subcommand")
+    container("PUBSUB")
+        .since("2.8.0")
+        .cost("Depends on the subcommand")
         .about("Looks at subscriptions."),
-    client("PUBSUB|CHANNELS [pattern]", channels).pubsub().loading().stale().since("2.8.0")
-        .cost("O(N) where N is the number of channels").about("Lists channels with listeners."),
-    client("PUBSUB|HELP", help).loading().stale().since("6.2.0").cost("O(1)")
+    client("PUBSUB|CHANNELS [pattern]", channels)
+        .pubsub()
+        .loading()
+        .stale()
+        .since("2.8.0")
+        .cost("O(N) where N is the number of channels")
+        .about("Lists channels with listeners."),
+    client("PUBSUB|HELP", help)
+        .loading()
+        .stale()
+        .since("6.2.0")
+        .cost("O(1)")
         .about("Lists the subcommands."),
-    client("PUBSUB|NUMPAT", numpat).pubsub().loading().stale().since("2.8.0").cost("O(1)")
+    client("PUBSUB|NUMPAT", numpat)
+        .pubsub()
+        .loading()
+        .stale()
+        .since("2.8.0")
+        .cost("O(1)")
         .about("Counts patterns that somebody listens to."),
-    client("PUBSUB|NUMSUB [channel [channel ...]]", numsub).pubsub().loading().stale()
-        .since("2.8.0").cost("O(N) where N is the number of channels asked for")
+    client("PUBSUB|NUMSUB [channel [channel ...]]", numsub)
+        .pubsub()
+        .loading()
+        .stale()
+        .since("2.8.0")
+        .cost("O(N) where N is the number of channels asked for")
         .about("Counts the listeners of channels."),
-    client("PUBSUB|SHARDCHANNELS [pattern]", shardchannels).pubsub().loading().stale()
-        .since("7.0.0").cost("O(N) where N is the number of shard channels")
+    client("PUBSUB|SHARDCHANNELS [pattern]", shardchannels)
+        .pubsub()
+        .loading()
+        .stale()
+        .since("7.0.0")
+        .cost("O(N) where N is the number of shard channels")
         .about("Lists shard channels with listeners."),
-    client("PUBSUB|SHARDNUMSUB [shardchannel [shardchannel ...]]", shardnumsub).pubsub()
-        .loading().stale().since("7.0.0").cost("O(N) where N is the number of channels asked for")
+    client("PUBSUB|SHARDNUMSUB [shardchannel [shardchannel ...]]", shardnumsub)
+        .pubsub()
+        .loading()
+        .stale()
+        .since("7.0.0")
+        .cost("O(N) where N is the number of channels asked for")
         .about("Counts the listeners of shard channels."),
-    client("PUNSUBSCRIBE [pattern [pattern ...]]", punsubscribe).pubsub().noscript().loading()
-        .stale().flags(flag::WHILE_SUBSCRIBED).since("2.0.0")
-        .cost("O(N) where N is the number of patterns").about("Stops listening to patterns."),
-    client("SPUBLISH shardchannel message", spublish).pubsub().loading().stale().fast()
-        .keys(SHARD_CHANNEL).flags(flag::MAY_REPLICATE).since("7.0.0")
+    client("PUNSUBSCRIBE [pattern [pattern ...]]", punsubscribe)
+        .pubsub()
+        .noscript()
+        .loading()
+        .stale()
+        .flags(flag::WHILE_SUBSCRIBED)
+        .since("2.0.0")
+        .cost("O(N) where N is the number of patterns")
+        .about("Stops listening to patterns."),
+    client("SPUBLISH shardchannel message", spublish)
+        .pubsub()
+        .loading()
+        .stale()
+        .fast()
+        .keys(SHARD_CHANNEL)
+        .flags(flag::MAY_REPLICATE)
+        .since("7.0.0")
         .cost("O(N) where N is the number of subscribers")
         .about("Sends a message to a shard channel."),
-    client("SSUBSCRIBE shardchannel [shardchannel ...]", ssubscribe).pubsub().noscript()
-        .loading().stale().keys(SHARD_CHANNELS).flags(flag::WHILE_SUBSCRIBED).since("7.0.0")
-        .cost("O(N) where N is the number of channels").about("Listens to shard channels."),
-    client("SUBSCRIBE channel [channel ...]", subscribe).pubsub().noscript().loading().stale()
-        .keys(NO_KEYS).flags(flag::WHILE_SUBSCRIBED).since("2.0.0")
-        .cost("O(N) where N is the number of channels").about("Listens to channels."),
-    client("SUNSUBSCRIBE [shardchannel [shardchannel ...]]", sunsubscribe).pubsub().noscript()
-        .loading().stale().keys(SHARD_CHANNELS).flags(flag::WHILE_SUBSCRIBED).since("7.0.0")
-        .cost("O(N) where N is the number of channels").about("Stops listening to shard channels."),
-    client("UNSUBSCRIBE [channel [channel ...]]", unsubscribe).pubsub().noscript().loading()
-        .stale().flags(flag::WHILE_SUBSCRIBED).since("2.0.0")
-        .cost("O(N) where N is the number of channels").about("Stops listening to channels."),
+    client("SSUBSCRIBE shardchannel [shardchannel ...]", ssubscribe)
+        .pubsub()
+        .noscript()
+        .loading()
+        .stale()
+        .keys(SHARD_CHANNELS)
+        .flags(flag::WHILE_SUBSCRIBED)
+        .since("7.0.0")
+        .cost("O(N) where N is the number of channels")
+        .about("Listens to shard channels."),
+    client("SUBSCRIBE channel [channel ...]", subscribe)
+        .pubsub()
+        .noscript()
+        .loading()
+        .stale()
+        .keys(NO_KEYS)
+        .flags(flag::WHILE_SUBSCRIBED)
+        .since("2.0.0")
+        .cost("O(N) where N is the number of channels")
+        .about("Listens to channels."),
+    client("SUNSUBSCRIBE [shardchannel [shardchannel ...]]", sunsubscribe)
+        .pubsub()
+        .noscript()
+        .loading()
+        .stale()
+        .keys(SHARD_CHANNELS)
+        .flags(flag::WHILE_SUBSCRIBED)
+        .since("7.0.0")
+        .cost("O(N) where N is the number of channels")
+        .about("Stops listening to shard channels."),
+    client("UNSUBSCRIBE [channel [channel ...]]", unsubscribe)
+        .pubsub()
+        .noscript()
+        .loading()
+        .stale()
+        .flags(flag::WHILE_SUBSCRIBED)
+        .since("2.0.0")
+        .cost("O(N) where N is the number of channels")
+        .about("Stops listening to channels."),
 ];
 
 use crate::command::spec::{Begin, Find, KeySpec};
@@ -232,14 +309,33 @@ fn numpat(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    Ok(super::help(out, "PUBSUB", &[
-        ("CHANNELS [<pattern>]", &["Return the currently active channels matching a <pattern> (default: '*')."]),
-        ("NUMPAT", &["Return number of subscriptions to patterns."]),
-        ("NUMSUB [<channel> ...]", &["Return the number of subscribers for the specified channels, \
-                                      excluding", "pattern subscriptions(default: no channels)."]),
-        ("SHARDCHANNELS [<pattern>]", &["Return the currently active shard level channels matching \
-                                         a <pattern> (default: '*')."]),
-        ("SHARDNUMSUB [<shardchannel> ...]", &["Return the number of subscribers for the specified \
-                                                shard level channel(s)"]),
-    ]))
+    Ok(super::help(
+        out,
+        "PUBSUB",
+        &[
+            (
+                "CHANNELS [<pattern>]",
+                &["Return the currently active channels matching a <pattern> (default: '*')."],
+            ),
+            ("NUMPAT", &["Return number of subscriptions to patterns."]),
+            (
+                "NUMSUB [<channel> ...]",
+                &[
+                    "Return the number of subscribers for the specified channels, \
+                                      excluding",
+                    "pattern subscriptions(default: no channels).",
+                ],
+            ),
+            (
+                "SHARDCHANNELS [<pattern>]",
+                &["Return the currently active shard level channels matching \
+                                         a <pattern> (default: '*')."],
+            ),
+            (
+                "SHARDNUMSUB [<shardchannel> ...]",
+                &["Return the number of subscribers for the specified \
+                                                shard level channel(s)"],
+            ),
+        ],
+    ))
 }
