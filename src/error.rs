@@ -61,6 +61,19 @@ errors! {
     OnlyOneFieldRule = "ERR Only one of FXX or FNX arguments can be specified",
     OnlyOneFieldExpiry =
         "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified",
+    // Bitmaps and HyperLogLog.
+    BitOffset = "ERR bit offset is not an integer or out of range",
+    BitValue = "ERR bit is not an integer or out of range",
+    BitArgument = "ERR The bit argument must be 1 or 0.",
+    BitopNot = "ERR BITOP NOT must be called with a single source key.",
+    BitfieldType =
+        "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
+    BitfieldOverflow = "ERR Invalid OVERFLOW type specified",
+    BitfieldReadOnly = "ERR BITFIELD_RO only supports the GET subcommand",
+    NoHyperLogLog = "WRONGTYPE Key is not a valid HyperLogLog string value.",
+    CorruptedHyperLogLog = "INVALIDOBJ Corrupted HLL object detected",
+    NotSparse = "ERR HLL encoding is not sparse",
+    NoSpecifiedKey = "ERR The specified key does not exist",
     // Keys.
     DbIndexOutOfRange = "ERR DB index is out of range",
     InvalidCursor = "ERR invalid cursor",

@@ -8,9 +8,11 @@ use std::sync::LazyLock;
 mod client;
 mod client_help;
 mod client_info;
+mod bitmaps;
 mod connection;
 mod field_deadlines;
 mod hashes;
+mod hyperloglog;
 mod keys;
 mod lcs;
 mod lists;
@@ -30,6 +32,8 @@ pub const FAMILIES: &[&Family] = &[
     &keys::FAMILY,
     &lists::FAMILY,
     &hashes::FAMILY,
+    &hyperloglog::FAMILY,
+    &bitmaps::FAMILY,
     &sets::FAMILY,
     &sort::FAMILY,
     &streams::FAMILY,

@@ -483,6 +483,27 @@ impl Db {
         }))
     }
 
+    /// Gives back what [`Db::take_string`] took, unchanged.
+    pub fn return_string(&mut self, key: &[u8], bytes: Vec<u8>) {
+        let hash = self.hash(key);
+        let space = &mut self.spaces[self.current];
+        let Some(entry) = space.find_mut(hash, key).filter(|entry| entry.is_taken()) else {
+            return;
+        };
+        let before_bytes = entry.heap_bytes();
+        if entry.put_back(Value::Str(bytes)).is_ok() {
+            let after_bytes = entry.heap_bytes();
+            space.resized(before_bytes, after_bytes);
+        }
+    }
+
+    /// Stores a string, which keeps its deadline, as one change without an event.
+    pub fn put_quietly(&mut self, key: &[u8], bytes: Vec<u8>) {
+        self.store(key, NewValue::Owned(Value::Str(bytes)), Ttl::Keep);
+        self.effects.dirty += 1;
+        self.effects.modified(self.current, key);
+    }
+
     /// Raises an event that no other method does.
     pub fn raise(&mut self, key: &[u8], class: Class, event: &'static str) {
         self.effects.event(self.current, key, class, event);
