@@ -5,10 +5,10 @@ use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 use std::sync::LazyLock;
 
+mod bitmaps;
 mod client;
 mod client_help;
 mod client_info;
-mod bitmaps;
 mod connection;
 mod field_deadlines;
 mod hashes;
