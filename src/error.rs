@@ -142,6 +142,28 @@ errors! {
     DiscardWithoutMulti = "ERR DISCARD without MULTI",
     WatchInsideMulti = "ERR WATCH inside MULTI is not allowed",
     MaxClients = "ERR max number of clients reached",
+    // Sorted sets.
+    ScoreNotANumber = "ERR resulting score is not a number (NaN)",
+    AddNewAndPresent = "ERR XX and NX options at the same time are not compatible",
+    AddGreaterAndLess =
+        "ERR GT, LT, and/or NX options at the same time are not compatible",
+    IncrementSinglePair = "ERR INCR option supports a single increment-element pair",
+    BoundNotFloat = "ERR min or max is not a float",
+    BoundNotLex = "ERR min or max not valid string range item",
+    LimitNeedsBy = "ERR syntax error, LIMIT is only supported in combination with either \
+                    BYSCORE or BYLEX",
+    LexWithScores = "ERR syntax error, WITHSCORES not supported in combination with BYLEX",
+    WeightNotFloat = "ERR weight value is not a float",
+    // Positions.
+    GeoUnit = "ERR unsupported unit provided. please use M, KM, FT, MI",
+    GeoMember = "ERR could not decode requested zset member",
+    GeoRadiusNotNumber = "ERR need numeric radius",
+    GeoRadiusNegative = "ERR radius cannot be negative",
+    GeoWidthNotNumber = "ERR need numeric width",
+    GeoHeightNotNumber = "ERR need numeric height",
+    GeoBoxNegative = "ERR height or width cannot be negative",
+    GeoCount = "ERR COUNT must be > 0",
+    GeoAnyWithoutCount = "ERR the ANY argument requires COUNT argument",
     // Server.
     OutOfMemory = "OOM command not allowed when used memory > 'maxmemory'.",
     ReadOnlyReplica = "READONLY You can't write against a read only replica.",

@@ -11,6 +11,7 @@ mod client_help;
 mod client_info;
 mod connection;
 mod field_deadlines;
+mod geo;
 mod hashes;
 mod hyperloglog;
 mod keys;
@@ -22,6 +23,7 @@ mod server;
 mod set_algebra;
 mod sets;
 mod sort;
+mod sorted_sets;
 mod streams;
 mod strings;
 mod transactions;
@@ -36,6 +38,8 @@ pub const FAMILIES: &[&Family] = &[
     &bitmaps::FAMILY,
     &sets::FAMILY,
     &sort::FAMILY,
+    &sorted_sets::FAMILY,
+    &geo::FAMILY,
     &streams::FAMILY,
     &transactions::FAMILY,
     &connection::FAMILY,
