@@ -428,7 +428,9 @@ impl Caller for Dispatcher<'_> {
             Ok(spec) => {
                 let client = self.state.clients.at(self.me);
                 let resp3 = std::mem::replace(&mut client.resp3, rules.resp3);
+                let outer = std::mem::replace(&mut self.state.db.inside_script, true);
                 self.run_nested(spec, argv, reply);
+                self.state.db.inside_script = outer;
                 self.state.clients.at(self.me).resp3 = resp3;
             }
             Err(error) => {

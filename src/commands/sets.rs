@@ -309,3 +309,6 @@ fn sscan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     found.iter().for_each(|member| push_member(&mut items, member));
     Ok(items.end())
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,8 +161,9 @@ fn reply(db: &Db, elements: &[Text], options: &Options<'_>, out: Out<'_>) -> Don
 fn arranged(db: &Db, key: &[u8], options: &Options<'_>) -> Result<Vec<Text>> {
     let Some(entry) = db.read(key) else { return Ok(Vec::new()) };
     let kind = entry.kind();
-    // Redis: what is stored must not depend on the order in which a set happens to lie.
-    let by_value = options.unsorted && kind == Kind::Set && options.store.is_some();
+    // Redis: what is stored, or what a script sees, must not depend on how a set happens to lie.
+    let is_exact = options.store.is_some() || db.inside_script;
+    let by_value = options.unsorted && kind == Kind::Set && is_exact;
     if options.unsorted && !by_value {
         return if let Some(list) = entry.collection::<List>() {
             let (start, end) = options.window(list.len());

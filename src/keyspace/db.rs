@@ -68,6 +68,8 @@ pub struct Db {
     pub no_touch: bool,
     /// Cleared inside EXEC and scripts, where no command waits for a key.
     pub may_wait: bool,
+    /// A script runs the command: its replies must not depend on how the data happens to lie.
+    pub inside_script: bool,
     /// A replica, or PAUSE: keys whose time has come are hidden but not removed.
     pub keeps_expired: bool,
     /// `proto-max-bulk-len`: the longest string.
@@ -95,6 +97,7 @@ impl Db {
             reader_rng: RefCell::new(SmallRng::seed_from_u64(!seed)),
             counters: Counters::default(),
             no_touch: false,
+            inside_script: false,
             may_wait: true,
             keeps_expired: false,
             string_bytes_max: 512 << 20,
