@@ -196,3 +196,116 @@ impl Blocking {
         self.deadlines.first().map(|(until_ms, ..)| *until_ms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::out::Out;
+
+    fn client(serial: u64) -> ClientId {
+        ClientId { serial, slot: serial as u32 }
+    }
+
+    fn blocked(ticket: u64, keys: &[&str], kind: Kind, until_ms: Option<i64>) -> Blocked {
+        Blocked {
+            argv: Vec::new(),
+            keys: keys.iter().map(|key| (0, key.as_bytes().into())).collect(),
+            until_ms,
+            on_timeout: |out: Out<'_>| out.null_array(),
+            wakes_on_loss: false,
+            kind,
+            command: 0,
+            since_ms: 0,
+            ticket,
+        }
+    }
+
+    fn place(key: &str) -> Place {
+        (0, key.as_bytes().into())
+    }
+
+    #[test]
+    fn the_oldest_of_the_right_type_is_next() {
+        let mut room = Blocking::default();
+        let waits = [
+            blocked(1, &["k", "l"], Kind::List, None),
+            blocked(2, &["k"], Kind::SortedSet, None),
+            blocked(3, &["k"], Kind::List, None),
+        ];
+        for (serial, wait) in waits.iter().enumerate() {
+            room.add(client(serial as u64), wait);
+        }
+        assert_eq!((room.len(), room.keys()), (3, 2));
+        room.changed(0, b"k");
+        room.changed(0, b"k");
+        room.changed(0, b"none");
+        room.changed(1, b"k");
+        assert_eq!(room.take_ready(), [place("k")]);
+        let last = room.open(&place("k")).unwrap();
+        let next = |room: &Blocking, after, kind| room.next_waiter(&place("k"), after, last, kind);
+        assert_eq!(next(&room, 0, Some(Kind::SortedSet)), Some((2, client(1))));
+        assert_eq!(next(&room, 0, Some(Kind::List)), Some((1, client(0))));
+        room.remove(client(0), &waits[0]);
+        assert_eq!(next(&room, 1, Some(Kind::List)), Some((3, client(2))));
+        assert_eq!(next(&room, 3, Some(Kind::List)), None);
+        assert_eq!(next(&room, 0, None), None);
+        assert_eq!(next(&room, 0, Some(Kind::Hash)), None);
+        assert_eq!((room.len(), room.keys()), (2, 1));
+    }
+
+    #[test]
+    fn those_who_come_while_a_key_is_served_wait_for_the_next_change() {
+        let mut room = Blocking::default();
+        let first = blocked(1, &["k"], Kind::List, None);
+        room.add(client(1), &first);
+        room.changed(0, b"k");
+        room.take_ready();
+        let last = room.open(&place("k")).unwrap();
+        room.add(client(2), &blocked(2, &["k"], Kind::List, None));
+        assert_eq!(room.next_waiter(&place("k"), 1, last, Some(Kind::List)), None);
+        room.changed(0, b"k");
+        assert!(room.has_ready(), "a change after `open` is noted anew");
+    }
+
+    #[test]
+    fn loss_concerns_only_those_who_asked_for_it() {
+        let mut room = Blocking::default();
+        let mut group = blocked(2, &["s"], Kind::Stream, None);
+        group.wakes_on_loss = true;
+        room.add(client(1), &blocked(1, &["s"], Kind::Stream, None));
+        room.add(client(2), &group);
+        assert_eq!(room.keys_with_loss(), 1);
+        assert_eq!(room.next_waiter(&place("s"), 0, 9, None), Some((2, client(2))));
+        assert_eq!(room.next_waiter(&place("s"), 0, 9, Some(Kind::Hash)), Some((2, client(2))));
+        room.remove(client(2), &group);
+        assert_eq!(room.keys_with_loss(), 0);
+        assert_eq!(room.next_waiter(&place("s"), 0, 9, None), None);
+    }
+
+    #[test]
+    fn flushing_serves_those_who_wait_longest_first() {
+        let mut room = Blocking::default();
+        for (ticket, key) in [(1, "c"), (2, "a"), (3, "b")] {
+            room.add(client(ticket), &blocked(ticket, &[key], Kind::List, None));
+        }
+        room.changed(0, b"b");
+        room.changed_all(|db| db == 0);
+        assert_eq!(room.take_ready(), [place("b"), place("c"), place("a")]);
+    }
+
+    #[test]
+    fn deadlines_come_in_order_and_go_with_their_clients() {
+        let mut room = Blocking::default();
+        let late = blocked(1, &["k"], Kind::List, Some(200));
+        let soon = blocked(2, &["k"], Kind::List, Some(100));
+        room.add(client(1), &late);
+        room.add(client(2), &soon);
+        assert_eq!((room.next_deadline_ms(), room.deadlines()), (Some(100), 2));
+        assert_eq!(room.next_timed_out(99), None);
+        assert_eq!(room.next_timed_out(100), Some(client(2)));
+        room.remove(client(2), &soon);
+        assert_eq!((room.next_timed_out(150), room.next_deadline_ms()), (None, Some(200)));
+        room.remove(client(1), &late);
+        assert!(room.is_empty() && room.next_deadline_ms().is_none() && room.keys() == 0);
+    }
+}

@@ -1,7 +1,7 @@
 //! The argument cursor that a handler reads from.
 
 use crate::error::{Error, Result};
-use crate::types::number::{parse_f64, parse_i64};
+use crate::types::number::{parse_f64, parse_i64, Extended};
 
 /// Arguments of one command, its name first, and how far the handler has read.
 #[derive(Clone, Debug)]
@@ -133,9 +133,14 @@ impl<'a> Args<'a> {
     /// The next word as a timeout of a blocking command, in seconds with a fraction; gives the Unix
     /// time in milliseconds at which it ends, `None` for 0.
     pub fn timeout(&mut self, now_ms: i64) -> Result<Option<i64>> {
-        let seconds = parse_f64(self.required()?)
-            .filter(|seconds| !seconds.is_nan())
-            .ok_or(Error::TimeoutNotFloat)?;
+        let text = self.required()?;
+        // Redis reads a long double, so what is too large for a double still has a sign.
+        let huge = || {
+            let infinite = if text.starts_with(b"-") { f64::NEG_INFINITY } else { f64::INFINITY };
+            Extended::parse(text).map(|_| infinite)
+        };
+        let seconds = parse_f64(text).or_else(huge).filter(|seconds| !seconds.is_nan());
+        let seconds = seconds.ok_or(Error::TimeoutNotFloat)?;
         if seconds < 0.0 {
             return Err(Error::TimeoutNegative);
         }

@@ -211,3 +211,29 @@ impl Effects {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_held_as_often_as_they_were_added() {
+        let mut places = Places::default();
+        let keys: Vec<String> = (0..3000).map(|n| format!("key:{n}")).collect();
+        for key in &keys {
+            places.add(1, key.as_bytes());
+            places.add(1, key.as_bytes());
+        }
+        for key in &keys {
+            places.remove(1, key.as_bytes());
+            assert!(places.may_hold(1, key.as_bytes()));
+        }
+        let strangers = (0..3000).filter(|n| places.may_hold(1, format!("other:{n}").as_bytes()));
+        assert_eq!(strangers.count(), 0);
+        assert!(!places.may_hold(0, b"key:1"));
+        for key in &keys {
+            places.remove(1, key.as_bytes());
+            assert!(!places.may_hold(1, key.as_bytes()));
+        }
+    }
+}

@@ -23,5 +23,6 @@ mod session;
 mod sessions;
 mod show;
 mod tidy;
+mod waiters;
 mod wire;
 mod words;

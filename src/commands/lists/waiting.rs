@@ -46,22 +46,17 @@ pub(super) fn blmpop(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<W
 }
 
 pub(super) fn blmove(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Wait> {
-    let (source, destination) = (args.key(), args.key());
-    let (from, to) = (end(args)?, end(args)?);
-    let words = [b"LMOVE", source, destination, name(from), name(to)];
+    let mut words = [b"LMOVE", args.key(), args.key(), b"", b""];
+    words[3] = args.peek().unwrap_or_default();
+    let from = end(args)?;
+    words[4] = args.peek().unwrap_or_default();
+    let to = end(args)?;
     move_or_wait(db, args, out, (from, to), &words)
 }
 
 pub(super) fn brpoplpush(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Wait> {
     let words = [b"RPOPLPUSH", args.key(), args.key()];
     move_or_wait(db, args, out, (End::Right, End::Left), &words)
-}
-
-fn name(end: End) -> &'static [u8] {
-    match end {
-        End::Left => b"LEFT",
-        End::Right => b"RIGHT",
-    }
 }
 
 /// Moves an element as `words` say, which are the form for the log, or waits for it.
