@@ -293,6 +293,30 @@ impl Client {
         }
     }
 
+    /// Whether it is on this machine.
+    pub fn is_local(&self) -> bool {
+        !matches!(self.transport, Transport::Tcp { local: false })
+    }
+
+    /// Bytes of replies and messages that it has not taken yet.
+    pub fn output_bytes(&self) -> usize {
+        self.outbox.len() + self.unwritten_bytes
+    }
+
+    /// Bytes that it takes, its buffers included.
+    pub fn memory_bytes(&self) -> usize {
+        let watched: usize = self.watched.iter().map(|(_, key)| key.len() + 24).sum();
+        std::mem::size_of::<Client>()
+            + self.name.capacity()
+            + self.addr.capacity()
+            + self.laddr.capacity()
+            + self.output_bytes()
+            + self.query_bytes
+            + self.argv_bytes
+            + self.multi.as_ref().map_or(0, |multi| multi.bytes)
+            + watched
+    }
+
     /// Subscribed to anything.
     pub fn is_subscriber(&self) -> bool {
         self.subscriptions + self.shard_subscriptions > 0

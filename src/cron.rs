@@ -5,6 +5,7 @@
 
 use crate::clock::Stopwatch;
 use crate::dispatch::Dispatcher;
+use crate::memory;
 use crate::settle;
 use crate::state::State;
 
@@ -19,13 +20,17 @@ pub fn tick(state: &mut State) -> bool {
     state.db.set_now_ms(state.clock.now_ms());
     release_waiters(state);
     release_held_back(state);
-    check_clients(state);
-    let mut more = !state.db.keeps_expired && !is_expiry_paused(state);
-    while more && slice.elapsed_ns() < SLICE_NS {
-        more = state.db.expire_due(LOOKS);
+    if state.debug.cron_paused {
+        return false;
     }
+    sample(state);
+    check_clients(state);
+    let more = expire(state, &slice);
     settle::command_over(state);
     settle::unit_over(state);
+    if memory::is_short(state) {
+        memory::make_room(state);
+    }
     let mut left = true;
     while left && slice.elapsed_ns() < SLICE_NS {
         left = state.db.free_chunk();
@@ -33,7 +38,37 @@ pub fn tick(state: &mut State) -> bool {
     if state.blocking.has_ready() {
         serve(state);
     }
+    state.stats.work.cron_ns += slice.elapsed_ns();
     more || left
+}
+
+/// Removes keys whose time has come; true when some are left.
+fn expire(state: &mut State, slice: &Stopwatch) -> bool {
+    let began_ns = slice.elapsed_ns();
+    let mut more = !state.db.keeps_expired && !is_expiry_paused(state);
+    while more && slice.elapsed_ns() < SLICE_NS {
+        more = state.db.expire_due(LOOKS);
+    }
+    let took_ns = slice.elapsed_ns() - began_ns;
+    state.stats.work.expiry_ns += took_ns;
+    state.stats.work.expiry_cut_short += u64::from(more);
+    settle::slow_moment(state, "expire-cycle", took_ns);
+    more
+}
+
+/// Figures that are looked at ten times a second.
+fn sample(state: &mut State) {
+    let now_ms = state.db.now_ms();
+    if now_ms - state.debug.sampled_ms < 100 && now_ms >= state.debug.sampled_ms {
+        return;
+    }
+    state.debug.sampled_ms = now_ms;
+    state.stats.sample(now_ms);
+    state.stats.work.batch(0, 0);
+    if state.config.settings().maxmemory > 0 {
+        memory::measure_clients(state);
+    }
+    state.stats.peak_bytes = state.stats.peak_bytes.max(memory::used_bytes(state));
 }
 
 /// Milliseconds until the next slice is due, at most `most_ms`.

@@ -13,9 +13,23 @@ use crate::command::{Args, Spec, Table};
 use crate::error::{Error, Result};
 use crate::keyspace::effects::Record;
 use crate::keyspace::value::Kind;
+use crate::memory;
 use crate::resp::out::{push_error, Out};
 use crate::settle;
 use crate::state::State;
+
+/// Whether a command, or one of the commands that EXEC would run, needs memory.
+fn grows(table: &Table, state: &State, spec: &Spec, me: ClientId) -> bool {
+    let multi = state.clients.find(me).and_then(|client| client.multi.as_ref());
+    let queue = multi.filter(|_| matches!(spec.row.run, Run::Nested(_)));
+    spec.has(flag::DENYOOM)
+        || queue.is_some_and(|multi| {
+            multi.queue.iter().any(|argv| {
+                let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+                table.find(&argv).is_ok_and(|spec| spec.has(flag::DENYOOM))
+            })
+        })
+}
 
 /// What a session does after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +157,8 @@ impl<'a> Dispatcher<'a> {
             )));
         }
         if self.state.config.settings().maxmemory > 0 {
-            crate::settle::gate_memory(self.state, spec.has(flag::DENYOOM), self.me)?;
+            let (table, me) = (self.table, self.me);
+            memory::gate(self.state, |state| grows(table, state, spec, me))?;
         }
         if self.state.pause.is_some() && self.is_held_back(spec) {
             return Ok(Gate::HoldBack);
@@ -372,7 +387,7 @@ impl<'a> Dispatcher<'a> {
         let mut reply = Vec::new();
         self.watch.lap_ns();
         self.again = true;
-        let waiting = match settle::gate_memory(self.state, spec.has(flag::DENYOOM), id) {
+        let waiting = match memory::gate(self.state, |_| spec.has(flag::DENYOOM)) {
             Ok(()) => self.call(spec, &argv, &mut reply),
             Err(error) => {
                 self.refuse(Some(spec), error, &mut reply);
@@ -466,7 +481,7 @@ impl Dispatcher<'_> {
             let text = "ERR Write commands are not allowed from read-only scripts.";
             return Err(Error::of(text));
         }
-        if !rules.allow_oom && spec.has(flag::DENYOOM) && settle::is_out_of_memory(self.state) {
+        if !rules.allow_oom && spec.has(flag::DENYOOM) && memory::is_short(self.state) {
             return Err(Error::OutOfMemory);
         }
         Ok(spec)

@@ -11,7 +11,9 @@ pub mod cron;
 pub mod dispatch;
 pub mod error;
 pub mod keyspace;
+pub mod listeners;
 pub mod log;
+pub mod memory;
 pub mod process;
 pub mod pubsub;
 pub mod resp;
@@ -25,4 +27,5 @@ pub mod stats;
 pub mod tracking;
 pub mod types;
 
-pub use server::{Builder, Server, StartError};
+pub use listeners::StartError;
+pub use server::{Builder, Server};

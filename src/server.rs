@@ -9,6 +9,7 @@ use crate::config::{title, Config, Settings};
 use crate::cron;
 use crate::dispatch::{Dispatcher, Flow};
 use crate::keyspace::db::Db;
+use crate::listeners::{open_tcp, open_unix, StartError};
 use crate::process::Title;
 use crate::resp::decode::Bounds;
 use crate::resp::reader::{self, Value};
@@ -23,7 +24,6 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use std::cell::RefCell;
 use std::future::Future;
-use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -76,35 +76,6 @@ enum Incoming {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
     Memory(DuplexStream),
-}
-
-/// Why a server did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// A directive was refused; the text names it.
-    Config(String),
-    /// A listener could not be opened; the text is Redis's.
-    Listen(String, io::Error),
-    /// The system refused something else.
-    Io(io::Error),
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StartError::Config(text) => write!(f, "{text}"),
-            StartError::Listen(what, error) => write!(f, "{what}: {error}"),
-            StartError::Io(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<io::Error> for StartError {
-    fn from(error: io::Error) -> Self {
-        StartError::Io(error)
-    }
 }
 
 /// Says how a server starts.
@@ -253,7 +224,11 @@ impl Server {
     /// Resolves when a client or a signal has asked for the end.
     pub async fn shutdown_asked(&self) -> Shutdown {
         loop {
-            if let Some(shutdown) = self.0.shared.lock().shutdown {
+            let asked = {
+                let state = self.0.shared.lock();
+                state.shutdown.filter(|_| !state.debug.cron_paused)
+            };
+            if let Some(shutdown) = asked {
                 return shutdown;
             }
             self.0.shared.control.notified().await;
@@ -359,6 +334,7 @@ impl Builder {
         db.set_now_ms(now_ms);
         let facts = Facts {
             run_id: random_hex_id(&mut rng),
+            replication_id: random_hex_id(&mut rng),
             started_ms: now_ms,
             tcp_port: addresses.first().map_or(0, SocketAddr::port),
             config_file: self.config_file,
@@ -430,6 +406,7 @@ fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
         monitors: Vec::new(),
         pause: None,
         held_back: Vec::new(),
+        evictable: Default::default(),
         shutdown: None,
         facts,
         clock,
@@ -458,7 +435,7 @@ impl Outside for Surroundings {
         shared.logger.set_level(settings.loglevel);
         shared.cron.notify_one();
         if let (Some((facts, title)), true) = (&shared.title, settings.set_proc_title) {
-            let facts = title_facts(facts, settings);
+            let facts = facts.with(settings);
             if let Some(text) = title::expand(&settings.proc_title_template, &facts) {
                 title.show(&text);
             }
@@ -492,105 +469,9 @@ impl Outside for Surroundings {
     }
 
     fn stop(&self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.control.notify_one();
-        }
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.control.notify_one();
     }
-}
-
-fn title_facts(facts: &title::Facts, settings: &Settings) -> title::Facts {
-    let socket = settings.unixsocket.as_ref().map(|path| path.display().to_string());
-    let socket = socket.unwrap_or_default();
-    let address = settings.bind.first().map_or("*", String::as_str);
-    title::Facts {
-        title: facts.title.clone(),
-        listen_addr: match settings.port {
-            0 => format!("unixsocket:{socket}"),
-            port => format!("{address}:{port}"),
-        },
-        server_mode: String::new(),
-        port: settings.port,
-        tls_port: 0,
-        unixsocket: socket,
-        config_file: facts.config_file.clone(),
-    }
-}
-
-fn open_tcp(
-    bind: &[String],
-    port: u16,
-    any_port: bool,
-    backlog: i32,
-) -> Result<Vec<StdTcpListener>, StartError> {
-    if port == 0 && !any_port {
-        return Ok(Vec::new());
-    }
-    let port = if any_port { 0 } else { port };
-    let bind: Vec<&str> =
-        if any_port { vec!["127.0.0.1"] } else { bind.iter().map(String::as_str).collect() };
-    let mut listeners = Vec::new();
-    for address in bind {
-        // A leading minus: not being able to listen there is no failure.
-        let (address, optional) = match address.strip_prefix('-') {
-            Some(address) => (address, true),
-            None => (address, false),
-        };
-        match listen_tcp(address, port, backlog) {
-            Ok(listener) => listeners.push(listener),
-            Err(_) if optional => {}
-            Err(error) => {
-                let what =
-                    format!("Could not create server TCP listening socket {address}:{port}: bind");
-                return Err(StartError::Listen(what, error));
-            }
-        }
-    }
-    Ok(listeners)
-}
-
-fn listen_tcp(address: &str, port: u16, backlog: i32) -> io::Result<StdTcpListener> {
-    let ip = match address {
-        "*" => "0.0.0.0",
-        "::*" => "::",
-        address => address,
-    };
-    let ip: std::net::IpAddr = match ip.parse() {
-        Ok(ip) => ip,
-        Err(_) => std::net::ToSocketAddrs::to_socket_addrs(&(ip, port))?
-            .next()
-            .map(|address| address.ip())
-            .ok_or(io::ErrorKind::AddrNotAvailable)?,
-    };
-    let domain = socket2::Domain::for_address(SocketAddr::new(ip, port));
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-    if ip.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::new(ip, port).into())?;
-    socket.listen(backlog.max(16))?;
-    Ok(socket.into())
-}
-
-fn open_unix(
-    settings: &crate::config::Settings,
-) -> Result<Option<std::os::unix::net::UnixListener>, StartError> {
-    use std::os::unix::fs::PermissionsExt;
-    let Some(path) = settings.unixsocket.as_ref().filter(|path| !path.as_os_str().is_empty())
-    else {
-        return Ok(None);
-    };
-    let _ = std::fs::remove_file(path);
-    let listener = std::os::unix::net::UnixListener::bind(path).map_err(|error| {
-        StartError::Listen("Failed opening Unix socket: bind".to_string(), error)
-    })?;
-    listener.set_nonblocking(true)?;
-    if settings.unixsocketperm != 0 {
-        let mode = std::fs::Permissions::from_mode(settings.unixsocketperm);
-        std::fs::set_permissions(path, mode)?;
-    }
-    Ok(Some(listener))
 }
 
 type Listeners = (Vec<StdTcpListener>, Option<std::os::unix::net::UnixListener>);

@@ -351,6 +351,8 @@ impl Session {
         }
         let mut flow = Flow::Next;
         let _ = hashes;
+        let (first, out_before) = (done, out.len());
+        let command_ns_before = state.stats.work.command_ns;
         let mut dispatcher = Dispatcher::new(&mut state, self.me);
         while done < batch.requests.len() && out.len() < BATCH_REPLY_BYTES_MAX {
             batch.argv(&batch.requests[done], input, &mut argv);
@@ -363,6 +365,19 @@ impl Session {
                 break;
             }
         }
+        let end_of = |number: usize| number.checked_sub(1).map_or(0, |at| batch.requests[at].end);
+        let in_bytes = (end_of(done) - end_of(first)) as u64;
+        let out_bytes = (out.len() - out_before) as u64;
+        let stats = &mut state.stats;
+        let busy_ns = stats.work.command_ns.saturating_sub(command_ns_before);
+        stats.work.batch(busy_ns, (done - first) as u64);
+        stats.reads += 1;
+        stats.writes += u64::from(out_bytes > 0);
+        stats.net_in_bytes += in_bytes;
+        stats.net_out_bytes += out_bytes;
+        let client = state.clients.at(self.me);
+        client.net_in_bytes += in_bytes;
+        client.net_out_bytes += out_bytes;
         drop(state);
         if flow == Flow::Blocked {
             // Its timeout may end before cron would look.

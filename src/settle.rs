@@ -4,9 +4,10 @@
 //! events are published. After `unit_over` the log has its records.
 
 use crate::client::{Blocked, ClientId, Clients, ReplyMode, Transport};
+use crate::command::row::flag;
 use crate::command::Spec;
 use crate::config::events;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::keyspace::effects::{listener, Class, Effect};
 use crate::resp::out::{Done, Out};
 use crate::state::State;
@@ -178,27 +179,93 @@ pub fn count(
     elapsed_ns: u64,
     failed: bool,
 ) {
+    let settings = state.config.settings();
     let stats = &mut state.stats;
     stats.commands_processed += 1;
+    stats.work.command_ns += elapsed_ns;
     let command = &mut stats.commands[spec.id];
     command.calls += 1;
     command.total_ns += elapsed_ns;
     command.failed += failed as u64;
-    let _ = (argv, me);
-}
-
-/// Refuses commands that need memory when there is none.
-pub fn gate_memory(state: &mut State, grows: bool, _me: ClientId) -> Result<()> {
-    if grows && is_out_of_memory(state) {
-        return Err(Error::OutOfMemory);
+    if settings.latency_tracking {
+        command.times.get_or_insert_default().add(elapsed_ns);
     }
-    Ok(())
+    let slow_us = settings.slowlog_log_slower_than_us;
+    let is_slow = slow_us >= 0 && elapsed_ns >= slow_us as u64 * 1000;
+    let threshold_ms = settings.latency_monitor_threshold_ms;
+    if is_slow || (threshold_ms > 0 && elapsed_ns >= threshold_ms * 1_000_000) {
+        remember(state, spec, argv, me, elapsed_ns, is_slow);
+    }
 }
 
-/// Whether memory is above `maxmemory`.
-pub fn is_out_of_memory(state: &State) -> bool {
-    let limit = state.config.settings().maxmemory;
-    limit > 0 && state.db.heap_bytes() as u64 > limit
+#[cold]
+fn remember(
+    state: &mut State,
+    spec: &Spec,
+    argv: &[&[u8]],
+    me: ClientId,
+    elapsed_ns: u64,
+    is_slow: bool,
+) {
+    let now_s = state.clock.now_ms().div_euclid(1000);
+    let event = if spec.has(flag::FAST) { "fast-command" } else { "command" };
+    slow_moment(state, event, elapsed_ns);
+    if !is_slow || spec.has(flag::SKIP_SLOWLOG) {
+        return;
+    }
+    let client = state.clients.find(me);
+    let (addr, name) = client.map_or(("", &[][..]), |client| (&*client.addr, &client.name[..]));
+    let max = state.config.settings().slowlog_max_len;
+    let words = redacted(spec, argv);
+    state.stats.slowlog.add(max, now_s, elapsed_ns / 1000, &words, (addr, name));
+}
+
+/// Tells LATENCY of an event that may have taken long.
+pub fn slow_moment(state: &mut State, event: &'static str, elapsed_ns: u64) {
+    let threshold_ms = state.config.settings().latency_monitor_threshold_ms;
+    let took_ms = elapsed_ns / 1_000_000;
+    if threshold_ms > 0 && took_ms >= threshold_ms {
+        let now_s = state.clock.now_ms().div_euclid(1000);
+        state.stats.latency.add(event, now_s, took_ms);
+    }
+}
+
+/// The words of a command as logs may show them: passwords replaced.
+fn redacted<'a>(spec: &Spec, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    const HIDDEN: &[u8] = b"(redacted)";
+    let mut words = argv.to_vec();
+    let mut hide = |at: usize| {
+        if let Some(word) = words.get_mut(at) {
+            *word = HIDDEN;
+        }
+    };
+    let is =
+        |at: usize, word: &[u8]| argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word));
+    match spec.name.as_str() {
+        "auth" => (1..argv.len()).for_each(hide),
+        "acl|setuser" => (2..argv.len()).for_each(hide),
+        "hello" => {
+            if let Some(at) = (2..argv.len()).find(|at| is(*at, b"auth")) {
+                hide(at + 1);
+                hide(at + 2);
+            }
+        }
+        "config|set" => {
+            let secret = |at: &usize| crate::config::Config::is_secret(argv[*at]);
+            (2..argv.len()).step_by(2).filter(secret).for_each(|at| hide(at + 1));
+        }
+        "migrate" => {
+            if let Some(at) = (6..argv.len()).find(|at| is(*at, b"auth")) {
+                hide(at + 1);
+            }
+            if let Some(at) = (6..argv.len()).find(|at| is(*at, b"auth2")) {
+                hide(at + 1);
+                hide(at + 2);
+            }
+        }
+        _ => {}
+    }
+    words
 }
 
 /// Shows a command to those who asked for MONITOR.

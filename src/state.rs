@@ -5,6 +5,7 @@ use crate::client::{ClientId, Clients};
 use crate::clock::Clock;
 use crate::config::{Config, Settings};
 use crate::keyspace::db::Db;
+use crate::keyspace::evict::Pool;
 use crate::log::Log;
 use crate::pubsub::PubSub;
 use crate::server_log::Logger;
@@ -43,6 +44,8 @@ pub struct Shutdown {
 pub struct Facts {
     /// 40 hex digits, new at every start.
     pub run_id: String,
+    /// 40 hex digits that name its history of writes.
+    pub replication_id: String,
     /// When it started (Unix ms).
     pub started_ms: i64,
     /// The port that TCP listeners have; 0 without one.
@@ -62,6 +65,12 @@ pub struct Facts {
 pub struct Switches {
     /// DEBUG SET-ACTIVE-EXPIRE 0.
     pub expiry_off: bool,
+    /// DEBUG PAUSE-CRON 1.
+    pub cron_paused: bool,
+    /// DEBUG SET-DISABLE-DENY-SCRIPTS 1.
+    pub scripts_may_all: bool,
+    /// When figures were last sampled (Unix ms).
+    pub sampled_ms: i64,
     /// The second in which clients were last looked at.
     pub checked_s: i64,
 }
@@ -106,6 +115,8 @@ pub struct State {
     pub pause: Option<Pause>,
     /// Clients whose command is held back by CLIENT PAUSE.
     pub held_back: Vec<ClientId>,
+    /// Keys that may be evicted.
+    pub evictable: Pool,
     /// The server must stop.
     pub shutdown: Option<Shutdown>,
     /// What does not change.

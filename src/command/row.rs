@@ -133,6 +133,10 @@ pub mod flag {
     pub const DURING_PAUSE: u32 = 1 << 24;
     /// Only the name of its subcommands.
     pub const CONTAINER: u32 = 1 << 25;
+    /// Only a category: `@keyspace`.
+    pub const KEYSPACE: u32 = 1 << 26;
+    /// Only categories: `@admin` and `@dangerous`.
+    pub const ADMIN_CATEGORY: u32 = 1 << 27;
 }
 
 /// One command.

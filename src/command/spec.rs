@@ -290,7 +290,8 @@ const KEY_HOLES: [&str; 12] = [
     "key-or-string",
 ];
 
-fn is_key(name: &str) -> bool {
+/// Whether a place of this name takes a key.
+pub fn is_key(name: &str) -> bool {
     KEY_HOLES.contains(&name)
 }
 

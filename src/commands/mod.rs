@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 use std::sync::LazyLock;
 
+mod admin;
 mod bitmaps;
 mod client;
 mod client_help;
@@ -19,7 +20,6 @@ mod lcs;
 mod lists;
 mod pubsub;
 mod scan;
-mod server;
 mod set_algebra;
 mod sets;
 mod sort;
@@ -44,7 +44,14 @@ pub const FAMILIES: &[&Family] = &[
     &transactions::FAMILY,
     &connection::FAMILY,
     &pubsub::FAMILY,
-    &server::FAMILY,
+    &admin::FAMILIES[0],
+    &admin::FAMILIES[1],
+    &admin::FAMILIES[2],
+    &admin::FAMILIES[3],
+    &admin::FAMILIES[4],
+    &admin::FAMILIES[5],
+    &admin::FAMILIES[6],
+    &admin::FAMILIES[7],
 ];
 
 /// The table of all commands; read once in a process, it never changes.

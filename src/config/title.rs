@@ -16,6 +16,24 @@ pub struct Facts {
     pub config_file: String,
 }
 
+impl Facts {
+    /// The same program with what `settings` say.
+    pub fn with(&self, settings: &super::Settings) -> Facts {
+        let socket = settings.unixsocket.as_ref().map(|path| path.display().to_string());
+        let socket = socket.unwrap_or_default();
+        let address = settings.bind.first().map_or("*", String::as_str);
+        Facts {
+            listen_addr: match settings.port {
+                0 => format!("unixsocket:{socket}"),
+                port => format!("{address}:{port}"),
+            },
+            port: settings.port,
+            unixsocket: socket,
+            ..self.clone()
+        }
+    }
+}
+
 /// `template` with its `{variables}` replaced; `None` where it names an unknown one or where a
 /// brace is not closed.
 pub fn expand(template: &str, facts: &Facts) -> Option<String> {

@@ -50,7 +50,7 @@ pub struct Counters {
 /// All databases, one of them selected.
 #[derive(Debug)]
 pub struct Db {
-    spaces: Vec<Space>,
+    pub(super) spaces: Vec<Space>,
     current: usize,
     now_ms: i64,
     /// Encoding thresholds.

@@ -135,6 +135,28 @@ impl Wheel {
         }
     }
 
+    /// The slot with this number, in an order that only an unchanged wheel keeps: for sampling.
+    pub fn nth(&self, mut number: usize) -> Option<u64> {
+        for chunk in &self.due {
+            match chunk.get(number) {
+                Some(hash) => return Some(*hash),
+                None => number -= chunk.len(),
+            }
+        }
+        for bucket in self.levels.iter().flatten().flat_map(|level| level.iter()) {
+            let full = bucket.full.len() * CHUNK;
+            if number < full {
+                return Some(bucket.full[number / CHUNK][number % CHUNK]);
+            }
+            number -= full;
+            match bucket.open.get(number) {
+                Some(hash) => return Some(*hash),
+                None => number -= bucket.open.len(),
+            }
+        }
+        None
+    }
+
     /// Whether hashes have come due.
     pub fn has_due(&self) -> bool {
         !self.due.is_empty()

@@ -8,6 +8,7 @@ pub mod db;
 pub mod edit;
 pub mod effects;
 pub mod entry;
+pub mod evict;
 pub mod expire;
 pub mod fields;
 pub mod space;

@@ -198,6 +198,13 @@ impl Space {
         }
     }
 
+    /// The key with this hash, if it has a deadline itself.
+    pub(crate) fn entry_with_deadline(&self, hash: u64) -> Option<&Entry> {
+        let hash_key = self.hash_key;
+        self.table
+            .find(hash, |entry| entry.deadline_ms().is_some() && hash_key.hash(entry.key()) == hash)
+    }
+
     /// Frees one bounded piece of an abandoned database; false when nothing is left.
     pub(crate) fn pop_chunk(&mut self) -> bool {
         self.table.pop_segment().is_some()

@@ -1,5 +1,14 @@
-//! Counters of the whole server and of each command.
+//! Counters of the whole server and of each command, and what remembers slow moments.
 
+pub mod histogram;
+pub mod latency;
+pub mod rate;
+pub mod slowlog;
+
+use histogram::Histogram;
+use latency::Latency;
+use rate::Rate;
+use slowlog::Slowlog;
 use std::collections::BTreeMap;
 
 /// What is counted of one command.
@@ -13,18 +22,89 @@ pub struct CommandStats {
     pub rejected: u64,
     /// Answered with an error.
     pub failed: u64,
+    /// How long runs took; made by the first one, with `latency-tracking`.
+    pub times: Option<Box<Histogram>>,
 }
 
-/// Error codes counted at most; more are an attack or a bug, and are no longer told apart.
-pub const ERROR_CODES_MAX: usize = 128;
+/// Error codes told apart. Scripts can make up any number of codes: beyond this one, those that
+/// do not look like a server's own are counted together.
+const ERROR_CODES_MAX: usize = 128;
+/// Error codes told apart in any case.
+const ERROR_CODES_LIMIT: usize = 1024;
+/// What the others are counted as.
+const OTHER_ERRORS: &str = "ERRORSTATS_OVERFLOW";
+
+/// How busy the threads are, in nanoseconds where nothing else is said.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    /// Stays under the lock: batches of commands, and slices of cron.
+    pub batches: u64,
+    /// Time of all of them.
+    pub batch_ns: u64,
+    /// Time of commands alone.
+    pub command_ns: u64,
+    /// Time of cron alone.
+    pub cron_ns: u64,
+    /// The longest batch.
+    pub longest_batch_ns: u64,
+    /// The most commands in a batch.
+    pub most_in_batch: u64,
+    /// Time of expiring keys.
+    pub expiry_ns: u64,
+    /// Slices that ended before all that was due had expired.
+    pub expiry_cut_short: u64,
+    /// Since when memory has been above its limit (Unix ms).
+    pub above_limit_since_ms: Option<i64>,
+    /// How long it was before that (ms).
+    pub above_limit_ms: u64,
+}
+
+impl Work {
+    /// Counts a batch of commands.
+    #[inline]
+    pub fn batch(&mut self, ns: u64, commands: u64) {
+        self.batches += 1;
+        self.batch_ns += ns;
+        self.longest_batch_ns = self.longest_batch_ns.max(ns);
+        self.most_in_batch = self.most_in_batch.max(commands);
+    }
+
+    /// How long memory has been above its limit now (ms).
+    pub fn above_limit_now_ms(&self, now_ms: i64) -> u64 {
+        self.above_limit_since_ms
+            .map_or(0, |since_ms| u64::try_from(now_ms - since_ms).unwrap_or(0))
+    }
+
+    /// Tells whether memory is above its limit.
+    pub fn above_limit(&mut self, above: bool, now_ms: i64) {
+        match (above, self.above_limit_since_ms) {
+            (true, None) => self.above_limit_since_ms = Some(now_ms),
+            (false, Some(_)) => {
+                self.above_limit_ms += self.above_limit_now_ms(now_ms);
+                self.above_limit_since_ms = None;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How fast counters grow.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Rates {
+    pub commands: Rate,
+    pub net_in: Rate,
+    pub net_out: Rate,
+    pub batches: Rate,
+    pub batch_us: Rate,
+}
 
 /// Counters that INFO shows.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// By number of the command.
     pub commands: Vec<CommandStats>,
-    /// Error replies by their code word.
-    pub errors: BTreeMap<String, u64>,
+    errors: BTreeMap<String, u64>,
     /// `total_error_replies`
     pub error_replies: u64,
     /// `total_commands_processed`
@@ -41,10 +121,28 @@ pub struct Stats {
     pub reads: u64,
     /// `total_writes_processed`
     pub writes: u64,
-    /// `unexpected_error_replies` and friends grow here.
+    /// `client_output_buffer_limit_disconnections`
     pub output_limit_disconnections: u64,
     /// `client_query_buffer_limit_disconnections`
     pub query_limit_disconnections: u64,
+    /// `acl_access_denied_auth`
+    pub denied_logins: u64,
+    /// How busy the threads are.
+    pub work: Work,
+    /// How fast counters grow.
+    pub rates: Rates,
+    /// Commands that took long.
+    pub slowlog: Slowlog,
+    /// Slow moments.
+    pub latency: Latency,
+    /// Bytes of connections and their buffers at the last count.
+    pub client_bytes: u64,
+    /// The most memory in use so far.
+    pub peak_bytes: u64,
+    /// Memory in use after the start.
+    pub startup_bytes: u64,
+    /// Changes to the data at the last save.
+    pub dirty_at_save: u64,
 }
 
 impl Stats {
@@ -58,8 +156,74 @@ impl Stats {
         self.error_replies += 1;
         if let Some(count) = self.errors.get_mut(code) {
             *count += 1;
-        } else if self.errors.len() < ERROR_CODES_MAX {
-            self.errors.insert(code.to_string(), 1);
+            return;
         }
+        let own = code.bytes().all(|byte| byte.is_ascii_uppercase());
+        let room = if own { ERROR_CODES_LIMIT } else { ERROR_CODES_MAX };
+        let code = if self.errors.len() < room { code } else { OTHER_ERRORS };
+        *self.errors.entry(code.to_string()).or_default() += 1;
+    }
+
+    /// Error codes, and how often each was answered.
+    pub fn errors(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.errors.iter().map(|(code, count)| (code.as_str(), *count))
+    }
+
+    /// Sets the counters back to 0, as CONFIG RESETSTAT does; what tells of the present, the slow
+    /// log and the latency events stay.
+    pub fn reset(&mut self) {
+        let fresh = Stats::new(self.commands.len());
+        let old = std::mem::replace(self, fresh);
+        self.slowlog = old.slowlog;
+        self.latency = old.latency;
+        self.client_bytes = old.client_bytes;
+        self.startup_bytes = old.startup_bytes;
+        self.dirty_at_save = old.dirty_at_save;
+        self.work.above_limit_since_ms = old.work.above_limit_since_ms;
+    }
+
+    /// Takes samples of what grows; called about ten times a second.
+    pub fn sample(&mut self, now_ms: i64) {
+        self.rates.commands.sample(now_ms, self.commands_processed);
+        self.rates.net_in.sample(now_ms, self.net_in_bytes);
+        self.rates.net_out.sample(now_ms, self.net_out_bytes);
+        self.rates.batches.sample(now_ms, self.work.batches);
+        self.rates.batch_us.sample(now_ms, self.work.batch_ns / 1000);
+    }
+
+    /// Microseconds that a stay under the lock takes of late.
+    pub fn batch_us(&self) -> u64 {
+        let batches = self.rates.batches.per_second();
+        self.rates.batch_us.per_second().checked_div(batches).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_codes_are_counted_together_in_the_end() {
+        let mut stats = Stats::new(0);
+        for number in 0..200 {
+            stats.error(&number.to_string());
+        }
+        stats.error("ERR");
+        stats.error("1");
+        let count = |code: &str| stats.errors().find(|(known, _)| *known == code).map(|one| one.1);
+        assert_eq!((count("ERR"), count("1"), count("150")), (Some(1), Some(2), None));
+        assert_eq!(count(OTHER_ERRORS), Some(200 - ERROR_CODES_MAX as u64));
+        assert_eq!(stats.error_replies, 202);
+    }
+
+    #[test]
+    fn a_reset_keeps_what_is_no_counter() {
+        let mut stats = Stats::new(3);
+        stats.error("ERR");
+        stats.slowlog.add(9, 1, 1, &["PING"], ("", b""));
+        stats.startup_bytes = 7;
+        stats.reset();
+        assert_eq!((stats.errors().count(), stats.commands.len()), (0, 3));
+        assert_eq!((stats.slowlog.len(), stats.startup_bytes), (1, 7));
     }
 }

@@ -44,10 +44,11 @@ const LAYERS: &[&[&str]] = &[
     &["server_log", "cli"],
     &["state"],
     &["command"],
+    &["settle", "memory"],
     &["commands", "scripting", "rdb", "snapshot"],
     &["dispatch"],
-    &["session", "replication"],
-    &["server"],
+    &["cron"],
+    &["session", "server", "listeners", "replication"],
     &["lib", "main", "signals"],
 ];
 

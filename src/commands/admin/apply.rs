@@ -1,0 +1,69 @@
+//! What follows outside of the configuration when directives change.
+
+use crate::config::SetError;
+use crate::settle;
+use crate::state::State;
+
+/// Makes the rooms follow directives that have changed. On failure the caller puts the old
+/// configuration back and calls [`all`].
+pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), SetError> {
+    let refused = |argument: &str, reason: String| {
+        Err(SetError::Refused { argument: argument.as_bytes().to_vec(), reason })
+    };
+    let has = |name: &str| names.contains(&name);
+    let settings = state.config.settings().clone();
+    if has("maxclients") && !state.facts.embedded {
+        let spare = 32;
+        let granted = crate::process::raise_open_files(settings.maxclients as u64 + spare);
+        if granted < settings.maxclients as u64 + spare {
+            let reason = format!(
+                "The operating system is not able to handle the specified number of clients, try \
+                 with {}",
+                granted.saturating_sub(spare)
+            );
+            return refused("maxclients", reason);
+        }
+    }
+    if has("port") || has("bind") {
+        let listened = match &state.outside {
+            Some(outside) => outside.clone().listen(&settings),
+            None => Ok(settings.port),
+        };
+        match listened {
+            Ok(port) => state.facts.tcp_port = port,
+            Err(error) => {
+                state.logger.warning(error);
+                return if has("port") {
+                    refused("port", "Unable to listen on this port. Check server logs.".to_string())
+                } else {
+                    refused("bind", "Failed to bind to specified addresses.".to_string())
+                };
+            }
+        }
+    }
+    if has("slowlog-max-len") {
+        state.stats.slowlog.shorten(settings.slowlog_max_len);
+    }
+    if has("latency-tracking") && !settings.latency_tracking {
+        for command in &mut state.stats.commands {
+            command.times = None;
+        }
+    }
+    all(state);
+    if has("maxmemory") && settings.maxmemory > 0 {
+        let used = crate::memory::used_bytes(state);
+        if used > settings.maxmemory {
+            state.logger.warning(format!(
+                "WARNING: the new maxmemory value set via CONFIG SET ({}) is smaller than the \
+                 current memory usage ({used}).",
+                settings.maxmemory
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the rooms follow the configuration as a whole.
+pub(super) fn all(state: &mut State) {
+    settle::configured(state);
+}

@@ -1,0 +1,192 @@
+//! COMMAND: what commands there are, derived from their rows.
+
+mod docs;
+mod info;
+
+use crate::command::{client, flag, Args, Call, Row, Spec};
+use crate::commands::help;
+use crate::commands::table;
+use crate::error::{Error, Result};
+use crate::resp::out::{Done, Out};
+use crate::types::glob::glob_match;
+
+/// The rows of COMMAND.
+pub const ROWS: &[Row] = &[
+    client("COMMAND", command)
+        .arity(-1)
+        .loading()
+        .stale()
+        .since("2.8.13")
+        .cost("O(N) where N is the number of commands")
+        .about("Describes all commands."),
+    client("COMMAND|COUNT", count)
+        .loading()
+        .stale()
+        .since("2.8.13")
+        .cost("O(1)")
+        .about("Counts the commands."),
+    client("COMMAND|DOCS [command-name [command-name ...]]", docs::docs)
+        .loading()
+        .stale()
+        .since("7.0.0")
+        .cost("O(N) where N is the number of commands asked for")
+        .about("Documents commands."),
+    client("COMMAND|GETKEYS command [arg [arg ...]]", getkeys)
+        .loading()
+        .stale()
+        .since("2.8.13")
+        .cost("O(N) where N is the number of words")
+        .about("Finds the keys in a command."),
+    client("COMMAND|GETKEYSANDFLAGS command [arg [arg ...]]", getkeysandflags)
+        .loading()
+        .stale()
+        .since("7.0.0")
+        .cost("O(N) where N is the number of words")
+        .about("Finds the keys in a command, and what it does to them."),
+    client("COMMAND|HELP", command_help)
+        .loading()
+        .stale()
+        .since("5.0.0")
+        .cost("O(1)")
+        .about("Lists the subcommands."),
+    client("COMMAND|INFO [command-name [command-name ...]]", command_info)
+        .loading()
+        .stale()
+        .since("2.8.13")
+        .cost("O(N) where N is the number of commands asked for")
+        .about("Describes commands."),
+    client(
+        "COMMAND|LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
+        list,
+    )
+    .loading()
+    .stale()
+    .since("7.0.0")
+    .cost("O(N) where N is the number of commands")
+    .about("Lists the names of commands."),
+];
+
+fn command(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let specs: Vec<&Spec> = table().top_level().collect();
+    let mut items = out.array(specs.len());
+    for spec in specs {
+        info::describe(&mut items, spec);
+    }
+    Ok(items.end())
+}
+
+fn count(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    Ok(out.int(table().top_level().count() as i64))
+}
+
+fn command_info(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    if args.is_done() {
+        return command(call, args, out);
+    }
+    let mut items = out.array(args.left());
+    for name in args.rest() {
+        match table().named(name) {
+            Some(spec) => info::describe(&mut items, spec),
+            None => items.null_array(),
+        }
+    }
+    Ok(items.end())
+}
+
+fn list(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let specs = table().specs.iter();
+    let names: Vec<&str> = if args.is_done() {
+        specs.map(|spec| spec.name.as_str()).collect()
+    } else {
+        if args.left() != 3 || !args.accept("FILTERBY") {
+            return Err(Error::Syntax);
+        }
+        let kind = args.option();
+        let value = args.bytes();
+        let fits: Box<dyn Fn(&&Spec) -> bool> = match kind.as_deref() {
+            Some("MODULE") => Box::new(|_| false),
+            Some("ACLCAT") => Box::new(|spec| {
+                info::categories(spec).any(|name| value.eq_ignore_ascii_case(name.as_bytes()))
+            }),
+            Some("PATTERN") => Box::new(|spec| glob_match(value, spec.name.as_bytes(), true)),
+            _ => return Err(Error::Syntax),
+        };
+        specs.filter(|spec| fits(spec)).map(|spec| spec.name.as_str()).collect()
+    };
+    let mut items = out.array(names.len());
+    for name in names {
+        items.text(name);
+    }
+    Ok(items.end())
+}
+
+/// The command that `words` spell and the positions of its keys; `None` where it needs none and
+/// has none.
+fn keys_of(words: &[&[u8]]) -> Result<(&'static Spec, Option<Vec<(usize, usize)>>)> {
+    let spec = table().find(words).map_err(|_| Error::of("ERR Invalid command specified"))?;
+    if spec.keys.is_empty() {
+        return Err(Error::of("ERR The command has no key arguments"));
+    }
+    if !spec.accepts(words.len()) {
+        return Err(Error::of("ERR Invalid number of arguments specified for command"));
+    }
+    let mut found = Vec::new();
+    for (rule, key) in spec.keys.iter().enumerate() {
+        let mut positions = Vec::new();
+        if key.positions(words, &mut positions).is_none() {
+            found.clear();
+            break;
+        }
+        found.extend(positions.into_iter().map(|at| (at, rule)));
+    }
+    if !found.is_empty() {
+        return Ok((spec, Some(found)));
+    }
+    if spec.has(flag::NO_MANDATORY_KEYS) {
+        return Ok((spec, None));
+    }
+    Err(Error::of("ERR Invalid arguments specified for command"))
+}
+
+fn getkeys(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let words = args.rest();
+    let (_, found) = keys_of(words)?;
+    let found = found.unwrap_or_default();
+    let mut items = out.array(found.len());
+    for (at, _) in found {
+        items.bulk(words[at]);
+    }
+    Ok(items.end())
+}
+
+fn getkeysandflags(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let words = args.rest();
+    let (spec, found) = keys_of(words)?;
+    let found = found.unwrap_or_default();
+    let mut items = out.array(found.len());
+    for (at, rule) in found {
+        items.array(2);
+        items.bulk(words[at]);
+        info::access(&mut items, spec, &spec.keys[rule]);
+    }
+    Ok(items.end())
+}
+
+fn command_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    Ok(help(
+        out,
+        "COMMAND",
+        &[
+            ("(no subcommand)", &["Describe all commands."]),
+            ("COUNT", &["Count the commands."]),
+            ("LIST [FILTERBY ...]", &["List the names of commands."]),
+            ("INFO [<command-name> ...]", &["Describe these commands, or all."]),
+            ("DOCS [<command-name> ...]", &["Document these commands, or all."]),
+            ("GETKEYS <full-command>", &["Find the keys in a command."]),
+            (
+                "GETKEYSANDFLAGS <full-command>",
+                &["Find the keys, and what the command does to them."],
+            ),
+        ],
+    ))
+}

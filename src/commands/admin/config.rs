@@ -1,0 +1,160 @@
+//! CONFIG: reading and changing directives, and writing them back to the file.
+
+use super::apply;
+use crate::command::{client, container, Args, Call, Row};
+use crate::commands::help;
+use crate::config::{error_text, Access, SetError};
+use crate::error::{Error, Result};
+use crate::resp::out::{Done, Out};
+use crate::state::State;
+use std::io::Write;
+use std::path::Path;
+
+/// The rows of CONFIG.
+pub const ROWS: &[Row] = &[
+    container("CONFIG")
+        .since("2.0.0")
+        .about("Directives of the server.")
+        .cost("Depends on the subcommand."),
+    client("CONFIG|GET parameter [parameter ...]", config_get)
+        .admin()
+        .noscript()
+        .loading()
+        .stale()
+        .since("2.0.0")
+        .cost("O(N) where N is the number of directives")
+        .about("Replies with directives that match patterns."),
+    client("CONFIG|SET parameter value [parameter value ...]", config_set)
+        .admin()
+        .noscript()
+        .loading()
+        .stale()
+        .since("2.0.0")
+        .cost("O(N) where N is the number of directives")
+        .about("Changes directives, all of them or none."),
+    client("CONFIG|RESETSTAT", resetstat)
+        .admin()
+        .noscript()
+        .loading()
+        .stale()
+        .since("2.0.0")
+        .cost("O(1)")
+        .about("Sets counters of INFO back to 0."),
+    client("CONFIG|REWRITE", rewrite)
+        .admin()
+        .noscript()
+        .loading()
+        .stale()
+        .since("2.8.0")
+        .cost("O(1)")
+        .about("Writes the present directives to the configuration file."),
+    client("CONFIG|HELP", config_help)
+        .loading()
+        .stale()
+        .since("5.0.0")
+        .cost("O(1)")
+        .about("Lists the subcommands."),
+];
+
+fn config_get(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let found = call.state.config.get(args.rest());
+    let mut items = out.map(found.len());
+    for (name, value) in found {
+        items.bulk(&name);
+        items.bulk(&value);
+    }
+    Ok(items.end())
+}
+
+fn config_set(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let words = args.rest();
+    if words.len() % 2 != 0 {
+        return Err(Error::Syntax);
+    }
+    let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+    let access = Access { loading: false, local: call.client().is_local() };
+    let state = &mut *call.state;
+    let before = state.config.clone();
+    let outcome = match state.config.set(&pairs, access) {
+        Ok(changed) => apply::changed(state, &changed).inspect_err(|_| {
+            // What was applied already follows the old values again.
+            state.config = before;
+            apply::all(state);
+        }),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => Ok(out.ok()),
+        Err(error) => Err(refusal(&error)),
+    }
+}
+
+fn refusal(error: &SetError) -> Error {
+    match error.text() {
+        Some(text) => Error::of(format!("ERR {}", String::from_utf8_lossy(&text))),
+        None => Error::of("LOADING Redis is loading the dataset in memory"),
+    }
+}
+
+fn resetstat(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    reset_statistics(call.state);
+    Ok(out.ok())
+}
+
+/// Sets counters back to 0. Slow log, latency events and the peak of memory stay.
+pub fn reset_statistics(state: &mut State) {
+    state.stats.reset();
+    state.db.counters = Default::default();
+}
+
+fn rewrite(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let file = call.state.facts.config_file.clone();
+    if file.is_empty() {
+        return Err(Error::of("ERR The server is running without a config file"));
+    }
+    let path = Path::new(&file);
+    let written = match std::fs::read(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        existing => {
+            let text = call.state.config.rewrite(&existing.unwrap_or_default(), None, false);
+            replace(path, &text)
+        }
+    };
+    match written {
+        Ok(()) => Ok(out.ok()),
+        Err(error) => Err(Error::of(format!("ERR Rewriting config file: {}", error_text(&error)))),
+    }
+}
+
+/// Puts `text` in the place of a file in one step: readers see the old or the new one, whole.
+fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}", std::process::id()));
+    let draft = path.with_file_name(name);
+    let write = || {
+        let mut file = std::fs::File::create(&draft)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        std::fs::rename(&draft, path)?;
+        match path.parent() {
+            Some(folder) => std::fs::File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().inspect_err(|_| {
+        let _ = std::fs::remove_file(&draft);
+    })
+}
+
+fn config_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    Ok(help(
+        out,
+        "CONFIG",
+        &[
+            ("GET <pattern> [<pattern> ...]", &["Show directives that match, and their values."]),
+            ("SET <directive> <value> [...]", &["Change directives, all of them or none."]),
+            ("RESETSTAT", &["Set the counters of INFO back to 0."]),
+            ("REWRITE", &["Write the present directives to the configuration file."]),
+        ],
+    ))
+}

@@ -1,0 +1,167 @@
+//! DEBUG: what test suites and people who look for faults need.
+
+mod digest;
+mod object;
+mod protocol;
+
+use crate::command::{client, Args, Call, Row};
+use crate::error::{shown, Error, Result};
+use crate::keyspace::db::Ttl;
+use crate::resp::out::{Done, Out};
+use crate::types::number::{parse_f64, parse_i64};
+use std::time::Duration;
+
+/// The row. DEBUG has no subcommands in the table: their names are only looked at here.
+pub const ROWS: &[Row] = &[client("DEBUG subcommand [arg [arg ...]]", debug)
+    .admin()
+    .noscript()
+    .loading()
+    .stale()
+    .since("1.0.0")
+    .cost("Depends on the subcommand")
+    .about("For tests and for finding faults.")];
+
+fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let local = call.client().is_local();
+    if !call.state.config.settings().debug_command.admits(local) {
+        return Err(Error::of(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
+             \"local\", you can run it from a local connection, otherwise you need to set this \
+             option in the configuration file, and then restart the server.",
+        ));
+    }
+    let name = args.bytes();
+    let word = crate::command::args::Word::of(name);
+    let state = &mut *call.state;
+    match (&*word, args.left()) {
+        ("HELP", 0) => return Ok(help(out)),
+        ("SLEEP", 1) => {
+            // Everybody waits: that is what it is for.
+            let seconds = parse_f64(args.bytes()).unwrap_or(0.0).clamp(0.0, 1e6);
+            std::thread::sleep(Duration::from_secs_f64(seconds));
+        }
+        ("SET-ACTIVE-EXPIRE", 1) => state.debug.expiry_off = args.bytes() == b"0",
+        ("PAUSE-CRON", 1) => {
+            state.debug.cron_paused = args.bytes() != b"0";
+            if let (Some(outside), Some(_)) = (&state.outside, state.shutdown) {
+                outside.stop();
+            }
+        }
+        ("QUICKLIST-PACKED-THRESHOLD", 1) => {
+            let bytes = crate::config::read_bytes(args.bytes())
+                .ok_or(Error::of("ERR argument must be a memory value"))?;
+            if bytes > 1 << 30 {
+                return Err(Error::of(
+                    "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+                ));
+            }
+            state.db.limits.list_packed_threshold = bytes as usize;
+        }
+        ("ERROR", 1) => {
+            let text = shown(args.bytes());
+            return Err(Error::of(text));
+        }
+        ("LOG", 1) => state.logger.warning(format!("DEBUG LOG: {}", shown(args.bytes()))),
+        ("CHANGE-REPL-ID", 0) => {
+            state.facts.replication_id = crate::clock::random_hex_id(&mut state.db.rng);
+        }
+        ("STRINGMATCH-LEN", 2) => {
+            let len = parse_i64(args.bytes()).and_then(|len| usize::try_from(len).ok());
+            let text = vec![b'A'; len.unwrap_or(0).min(1 << 24)];
+            crate::types::glob::glob_match(args.bytes(), &text, true);
+        }
+        ("JMAP", 0) => {}
+        ("SET-DISABLE-DENY-SCRIPTS", 1) => state.debug.scripts_may_all = args.bytes() != b"0",
+        ("POPULATE", 1..=3) => populate(call, args)?,
+        ("DIGEST", 0) => return Ok(out.simple(&digest::hex(&digest::of_all(&mut state.db)))),
+        ("DIGEST-VALUE", _) => {
+            let mut items = out.array(args.left());
+            for key in args.rest() {
+                items.simple(&digest::hex(&digest::of_value(&state.db, key)));
+            }
+            return Ok(items.end());
+        }
+        ("OBJECT", 1..=2) => return object::object(&state.db, args.bytes(), out),
+        ("LISTPACK", 1) | ("ZIPLIST", 1) => return object::listpack(&state.db, args.bytes(), out),
+        ("PROTOCOL", 1) => return protocol::protocol(args.bytes(), out),
+        ("HTSTATS", 1) => return htstats(call, args, out),
+        ("PANIC" | "SEGFAULT" | "ASSERT", 0) if !state.facts.embedded => {
+            state.logger.warning("Ended by DEBUG.");
+            std::process::abort();
+        }
+        _ => {
+            return Err(Error::of(format!(
+                "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
+                shown(&name[..name.len().min(128)])
+            )))
+        }
+    }
+    Ok(out.ok())
+}
+
+/// DEBUG POPULATE count [prefix] [size]: strings that are not there yet.
+fn populate(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<()> {
+    let count = args.int()?;
+    let count = u64::try_from(count).map_err(|_| Error::NotPositive)?;
+    let prefix = if args.is_done() { b"key" } else { args.bytes() };
+    let size = if args.is_done() { 0 } else { args.int()? };
+    let size = usize::try_from(size).map_err(|_| Error::NotPositive)?;
+    let db = &mut call.state.db;
+    for number in 0..count {
+        let key = [prefix, format!(":{number}").as_bytes()].concat();
+        if db.contains(&key) {
+            continue;
+        }
+        let mut value = format!("value:{number}").into_bytes();
+        if size > 0 {
+            value.resize(size, 0);
+        }
+        db.put_string(&key, &value, Ttl::Clear, "set");
+    }
+    db.replay_nothing();
+    Ok(())
+}
+
+/// How full the table of a database is. There is one figure where Redis prints a page about its
+/// chains: tables here have none.
+fn htstats(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let index = usize::try_from(args.int()?).ok();
+    let index = index.filter(|index| *index < call.state.db.databases());
+    let space = call.state.db.space(index.ok_or(Error::of("ERR Out of range database"))?);
+    let text = format!(
+        "[Dictionary HT]\nHash table 0 stats (main hash table):\n number of elements: {}\n table \
+         bytes: {}\n[Expires HT]\n number of elements: {}\n",
+        space.len(),
+        space.overhead_bytes(),
+        space.with_deadline()
+    );
+    Ok(out.verbatim("txt", text.as_bytes()))
+}
+
+fn help(out: Out<'_>) -> Done {
+    crate::commands::help(
+        out,
+        "DEBUG",
+        &[
+            ("CHANGE-REPL-ID", &["Take a new replication id."]),
+            ("DIGEST", &["Show a digest of all data."]),
+            ("DIGEST-VALUE <key> [<key> ...]", &["Show digests of values."]),
+            ("ERROR <text>", &["Answer with an error."]),
+            ("HTSTATS <db>", &["Show how full the table of a database is."]),
+            ("LISTPACK <key>", &["Show the encoding of a packed value."]),
+            ("LOG <text>", &["Write to the log."]),
+            ("OBJECT <key>", &["Show the insides of a value."]),
+            ("PANIC", &["End the process at once."]),
+            ("PAUSE-CRON <0|1>", &["Stop what happens as time passes, or let it go on."]),
+            ("POPULATE <count> [<prefix>] [<size>]", &["Create strings."]),
+            ("PROTOCOL <type>", &["Answer with a value of a type of the protocol."]),
+            (
+                "QUICKLIST-PACKED-THRESHOLD <size>",
+                &["Size from which a list element has a node of its own."],
+            ),
+            ("SET-ACTIVE-EXPIRE <0|1>", &["Expire keys only when they are met, or on time."]),
+            ("SLEEP <seconds>", &["Let everybody wait."]),
+            ("STRINGMATCH-LEN <len> <pattern>", &["Match a pattern with a long text."]),
+        ],
+    )
+}

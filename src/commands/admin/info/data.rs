@@ -1,0 +1,176 @@
+//! INFO memory, persistence, replication, cluster and keyspace: the data and its copies.
+
+use super::{human_bytes, Report};
+use crate::config::Policy;
+use crate::memory::Use;
+use crate::process::{resident_bytes, total_memory_bytes};
+use crate::state::State;
+
+pub(super) fn memory(report: &mut Report, state: &mut State) {
+    let used = Use::of(state);
+    let settings = state.config.settings();
+    let resident = if state.facts.embedded { used.total } else { resident_bytes() };
+    report.title("Memory");
+    report.bytes("used_memory", used.total);
+    report.bytes("used_memory_rss", resident);
+    report.bytes("used_memory_peak", used.peak);
+    report.field("used_memory_peak_perc", percent(used.total, used.peak));
+    report.numbers(&[
+        ("used_memory_overhead", used.overhead()),
+        ("used_memory_startup", used.startup),
+        ("used_memory_dataset", used.dataset()),
+    ]);
+    report.field("used_memory_dataset_perc", percent(used.dataset(), used.total - used.startup));
+    report.numbers(&[
+        ("allocator_allocated", used.total),
+        ("allocator_active", used.total),
+        ("allocator_resident", resident),
+        ("allocator_muzzy", 0),
+    ]);
+    report.bytes("total_system_memory", total_memory_bytes());
+    report.numbers(&[("used_memory_lua", 0), ("used_memory_vm_eval", 0)]);
+    report.field("used_memory_lua_human", human_bytes(0));
+    report.numbers(&[
+        ("used_memory_scripts_eval", 0),
+        ("number_of_cached_scripts", 0),
+        ("number_of_functions", 0),
+        ("number_of_libraries", 0),
+        ("used_memory_vm_functions", 0),
+    ]);
+    report.bytes("used_memory_vm_total", 0);
+    report.field("used_memory_functions", 0);
+    report.bytes("used_memory_scripts", 0);
+    report.bytes("maxmemory", settings.maxmemory);
+    report.field("maxmemory_policy", policy_name(settings.maxmemory_policy));
+    let fragmentation = resident as f64 / used.total.max(1) as f64;
+    report.ratio("allocator_frag_ratio", 1.0);
+    report.field("allocator_frag_bytes", 0);
+    report.ratio("allocator_rss_ratio", fragmentation);
+    report.field("allocator_rss_bytes", resident as i64 - used.total as i64);
+    report.ratio("rss_overhead_ratio", 1.0);
+    report.field("rss_overhead_bytes", 0);
+    report.ratio("mem_fragmentation_ratio", fragmentation);
+    report.field("mem_fragmentation_bytes", resident as i64 - used.total as i64);
+    report.numbers(&[
+        ("mem_not_counted_for_evict", 0),
+        ("mem_replication_backlog", 0),
+        ("mem_total_replication_buffers", 0),
+        ("mem_replica_full_sync_buffer", 0),
+        ("mem_clients_slaves", 0),
+        ("mem_clients_normal", used.clients),
+        ("mem_cluster_links", 0),
+        ("mem_aof_buffer", 0),
+    ]);
+    let allocator = if state.facts.embedded { "embedded" } else { crate::cli::allocator() };
+    report.field("mem_allocator", allocator);
+    report.numbers(&[
+        ("mem_overhead_db_hashtable_rehashing", 0),
+        ("active_defrag_running", 0),
+        ("lazyfree_pending_objects", state.db.waiting_to_be_freed() as u64),
+        ("lazyfreed_objects", state.db.counters.lazyfreed),
+    ]);
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    format!("{:.2}%", part as f64 * 100.0 / whole.max(1) as f64)
+}
+
+/// The word of `maxmemory-policy`.
+pub fn policy_name(policy: Policy) -> &'static str {
+    match policy {
+        Policy::VolatileLru => "volatile-lru",
+        Policy::VolatileLfu => "volatile-lfu",
+        Policy::VolatileRandom => "volatile-random",
+        Policy::VolatileTtl => "volatile-ttl",
+        Policy::AllkeysLru => "allkeys-lru",
+        Policy::AllkeysLfu => "allkeys-lfu",
+        Policy::AllkeysRandom => "allkeys-random",
+        Policy::NoEviction => "noeviction",
+    }
+}
+
+pub(super) fn persistence(report: &mut Report, state: &mut State) {
+    let changes = state.db.effects.dirty.saturating_sub(state.stats.dirty_at_save);
+    report.title("Persistence");
+    report.numbers(&[
+        ("loading", 0),
+        ("async_loading", 0),
+        ("current_cow_peak", 0),
+        ("current_cow_size", 0),
+        ("current_cow_size_age", 0),
+    ]);
+    report.ratio("current_fork_perc", 0.0);
+    report.numbers(&[
+        ("current_save_keys_processed", 0),
+        ("current_save_keys_total", 0),
+        ("rdb_changes_since_last_save", changes),
+        ("rdb_bgsave_in_progress", 0),
+    ]);
+    report.field("rdb_last_save_time", state.facts.started_ms.div_euclid(1000));
+    report.field("rdb_last_bgsave_status", "ok");
+    report.field("rdb_last_bgsave_time_sec", -1);
+    report.field("rdb_current_bgsave_time_sec", -1);
+    report.numbers(&[
+        ("rdb_saves", 0),
+        ("rdb_last_cow_size", 0),
+        ("rdb_last_load_keys_expired", 0),
+        ("rdb_last_load_keys_loaded", 0),
+        ("aof_enabled", 0),
+        ("aof_rewrite_in_progress", 0),
+        ("aof_rewrite_scheduled", 0),
+    ]);
+    report.field("aof_last_rewrite_time_sec", -1);
+    report.field("aof_current_rewrite_time_sec", -1);
+    report.field("aof_last_bgrewrite_status", "ok");
+    report.numbers(&[("aof_rewrites", 0), ("aof_rewrites_consecutive_failures", 0)]);
+    report.field("aof_last_write_status", "ok");
+    report.numbers(&[
+        ("aof_last_cow_size", 0),
+        ("module_fork_in_progress", 0),
+        ("module_fork_last_cow_size", 0),
+    ]);
+}
+
+pub(super) fn replication(report: &mut Report, state: &mut State) {
+    report.title("Replication");
+    report.field("role", "master");
+    report.field("connected_slaves", 0);
+    report.field("master_failover_state", "no-failover");
+    report.field("master_replid", &state.facts.replication_id);
+    report.field("master_replid2", "0".repeat(40));
+    report.field("master_repl_offset", state.log.offset);
+    report.field("second_repl_offset", -1);
+    report.field("repl_backlog_active", 0);
+    report.field("repl_backlog_size", backlog_bytes(state));
+    report.field("repl_backlog_first_byte_offset", 0);
+    report.field("repl_backlog_histlen", 0);
+}
+
+fn backlog_bytes(state: &State) -> String {
+    let bytes = state.config.value("repl-backlog-size").unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+pub(super) fn cluster(report: &mut Report, _: &mut State) {
+    report.title("Cluster");
+    report.field("cluster_enabled", 0);
+}
+
+pub(super) fn keyspace(report: &mut Report, state: &mut State) {
+    report.title("Keyspace");
+    for index in 0..state.db.databases() {
+        let space = state.db.space(index);
+        if space.is_empty() {
+            continue;
+        }
+        let (keys, expires) = (space.len(), space.with_deadline());
+        let subexpiry = space.with_field_deadlines();
+        let average_ms = state.db.average_ttl_ms(index);
+        report.field(
+            format_args!("db{index}"),
+            format_args!(
+                "keys={keys},expires={expires},avg_ttl={average_ms},subexpiry={subexpiry}"
+            ),
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! The text of INFO while it is written.
+
+use std::fmt::{Display, Write};
+
+/// Headings and fields, with Redis's line ends.
+#[derive(Default)]
+pub struct Report {
+    text: String,
+}
+
+impl Report {
+    /// Opens a section.
+    pub fn title(&mut self, title: &str) {
+        if !self.text.is_empty() {
+            self.text.push_str("\r\n");
+        }
+        let _ = write!(self.text, "# {title}\r\n");
+    }
+
+    /// One line.
+    pub fn field(&mut self, name: impl Display, value: impl Display) {
+        let _ = write!(self.text, "{name}:{value}\r\n");
+    }
+
+    /// Several lines of figures.
+    pub fn numbers(&mut self, fields: &[(&str, u64)]) {
+        for (name, value) in fields {
+            self.field(name, value);
+        }
+    }
+
+    /// A size twice: in bytes, and for people under `<name>_human`.
+    pub fn bytes(&mut self, name: &str, bytes: u64) {
+        self.field(name, bytes);
+        self.field(format_args!("{name}_human"), human_bytes(bytes));
+    }
+
+    /// A number with two digits behind the point.
+    pub fn ratio(&mut self, name: &str, value: f64) {
+        self.field(name, format_args!("{value:.2}"));
+    }
+
+    /// What was written.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+}
+
+/// Bytes with a unit of 1024 and two digits: `816.36K`.
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["K", "M", "G", "T", "P", "E"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.2}{}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_for_people() {
+        let shown = [0, 1023, 835_952, 1 << 30, 25_276_510_208].map(human_bytes);
+        assert_eq!(shown, ["0B", "1023B", "816.36K", "1.00G", "23.54G"]);
+    }
+
+    #[test]
+    fn sections_are_apart() {
+        let mut report = Report::default();
+        report.title("A");
+        report.bytes("x", 2048);
+        report.title("B");
+        assert_eq!(report.into_text(), "# A\r\nx:2048\r\nx_human:2.00K\r\n\r\n# B\r\n");
+    }
+}

@@ -1,0 +1,30 @@
+//! Commands about the server: its data as a whole, its configuration, figures and insides.
+
+mod apply;
+mod command;
+mod config;
+mod data;
+mod debug;
+mod info;
+mod latency;
+mod memory;
+mod process;
+mod slowlog;
+
+use crate::command::Family;
+
+/// The families, all of one group; a file each.
+pub const FAMILIES: [Family; 8] = [
+    server(data::ROWS),
+    server(process::ROWS),
+    server(config::ROWS),
+    server(command::ROWS),
+    server(slowlog::ROWS),
+    server(latency::ROWS),
+    server(memory::ROWS),
+    server(debug::ROWS),
+];
+
+const fn server(rows: &'static [crate::command::Row]) -> Family {
+    Family { group: "server", rows }
+}

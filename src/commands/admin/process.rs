@@ -1,0 +1,171 @@
+//! Commands about the process: time, role, its end.
+
+use crate::command::{client, flag, Args, Call, Row};
+use crate::error::{Error, Result};
+use crate::resp::out::{Done, Out};
+use crate::state::Shutdown;
+use rand::Rng;
+
+/// The rows.
+pub const ROWS: &[Row] = &[
+    client("INFO [section [section ...]]", super::info::info)
+        .loading()
+        .stale()
+        .dangerous()
+        .since("1.0.0")
+        .cost("O(1)")
+        .about("Replies with figures about the server."),
+    client("LASTSAVE", lastsave)
+        .fast()
+        .loading()
+        .stale()
+        .flags(flag::ADMIN_CATEGORY)
+        .since("1.0.0")
+        .cost("O(1)")
+        .about("Replies with the time of the last snapshot."),
+    client("LOLWUT [VERSION version]", lolwut)
+        .fast()
+        .since("5.0.0")
+        .cost("O(1)")
+        .about("Draws something, and names the version."),
+    client("MONITOR", monitor)
+        .admin()
+        .noscript()
+        .loading()
+        .stale()
+        .since("1.0.0")
+        .cost("O(1), and something for each command of others")
+        .about("Shows what other clients ask for."),
+    client("ROLE", role)
+        .fast()
+        .noscript()
+        .loading()
+        .stale()
+        .flags(flag::ADMIN_CATEGORY)
+        .since("2.8.12")
+        .cost("O(1)")
+        .about("Replies with the role in replication."),
+    client("SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", shutdown)
+        .admin()
+        .noscript()
+        .loading()
+        .stale()
+        .no_multi()
+        .flags(flag::ALLOW_BUSY)
+        .since("1.0.0")
+        .cost("O(1) without saving")
+        .about("Ends the server."),
+    client("TIME", time)
+        .fast()
+        .loading()
+        .stale()
+        .since("2.6.0")
+        .cost("O(1)")
+        .about("Replies with the server's time."),
+];
+
+fn time(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    // Time stands still within a transaction or script.
+    let now_us = match call.state.inside_unit {
+        true => call.state.db.now_ms() * 1000,
+        false => call.state.clock.now_us(),
+    };
+    let mut items = out.array(2);
+    items.bulk_int(now_us.div_euclid(1_000_000));
+    items.bulk_int(now_us.rem_euclid(1_000_000));
+    Ok(items.end())
+}
+
+fn role(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let mut items = out.array(3);
+    items.text("master");
+    items.int(0);
+    items.array(0);
+    Ok(items.end())
+}
+
+fn lastsave(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    // What was there at the start counts as saved then.
+    Ok(out.int(call.state.facts.started_ms.div_euclid(1000)))
+}
+
+fn monitor(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    if call.state.inside_unit {
+        return Err(Error::of("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
+    let me = call.me;
+    call.client().is_monitor = true;
+    if !call.state.monitors.contains(&me) {
+        call.state.monitors.push(me);
+    }
+    Ok(out.ok())
+}
+
+fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let mut asked = Shutdown::default();
+    let mut abort = false;
+    while let Some(option) = args.option() {
+        match &*option {
+            "NOSAVE" => asked.nosave = true,
+            "SAVE" => asked.save = true,
+            "NOW" => asked.now = true,
+            "FORCE" => asked.force = true,
+            "ABORT" => abort = true,
+            _ => return Err(Error::Syntax),
+        }
+    }
+    if (abort && asked != Shutdown::default()) || (asked.nosave && asked.save) {
+        return Err(Error::Syntax);
+    }
+    if abort {
+        return match call.state.shutdown.take() {
+            Some(_) => {
+                call.state.logger.notice("Shutdown manually aborted.");
+                Ok(out.ok())
+            }
+            None => Err(Error::of("ERR No shutdown in progress.")),
+        };
+    }
+    call.state.shutdown = Some(asked);
+    if let Some(outside) = &call.state.outside {
+        outside.stop();
+    }
+    // Nothing is answered: the connection ends.
+    call.client().close_after_reply = true;
+    Ok(out.several().end())
+}
+
+/// Squares that come apart from row to row, after Georg Nees' Schotter of 1968, in characters.
+fn lolwut(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    if args.accept("VERSION") {
+        args.int()?;
+    }
+    const ROWS: usize = 6;
+    const COLUMNS: usize = 12;
+    let mut grid = vec![vec![b' '; COLUMNS * 6 + 8]; ROWS * 3 + 4];
+    for row in 0..ROWS {
+        for column in 0..COLUMNS {
+            let slack = row * 4 / ROWS;
+            let mut stray = || call.state.db.rng.random_range(0..=slack);
+            let (left, top) = (column * 6 + stray(), row * 3 + stray() / 2);
+            for at in 0..4 {
+                grid[top][left + at] = b'-';
+                grid[top + 2][left + at] = b'-';
+            }
+            for side in [left, left + 3] {
+                grid[top][side] = b'+';
+                grid[top + 1][side] = b'|';
+                grid[top + 2][side] = b'+';
+            }
+        }
+    }
+    let mut text = String::new();
+    for line in grid {
+        text.push_str(String::from_utf8_lossy(&line).trim_end());
+        text.push('\n');
+    }
+    text.push_str("\nAfter Georg Nees, Schotter, 1968.\n");
+    let version = &call.state.config.settings().redis_version;
+    text.push_str(&format!("Redis ver. {version}\n"));
+    Ok(out.verbatim("txt", text.as_bytes()))
+}

@@ -1,0 +1,164 @@
+//! Eviction: which key goes when memory is short.
+//!
+//! Exact least-recently-used order would cost a list through all keys. Redis's approximation costs
+//! nothing per key: look at a few keys at random, remember the best candidates of all rounds in a
+//! small pool, and evict the best of the pool. Because the pool keeps good candidates over many
+//! rounds, five samples a round come close to the exact order.
+//!
+//! Keys with a deadline (the `volatile-*` policies) are sampled through the wheel of deadlines,
+//! whose slots are their hashes: a slot whose key is gone, or lies ahead twice, only costs a look.
+//!
+//! Invariant: the pool holds names, not references; a name whose key has gone meanwhile is
+//! skipped. Scores in one pool come from one policy: a change of policy empties it.
+
+use super::db::Db;
+use super::effects::Class;
+use super::entry::Entry;
+use super::space::Space;
+use crate::config::Policy;
+use rand::Rng;
+
+/// Candidates remembered.
+const POOL_MAX: usize = 16;
+/// Looks at the wheel for each key with a deadline that is wanted.
+const LOOKS: usize = 8;
+
+/// A key that may go.
+#[derive(Debug)]
+struct Candidate {
+    /// The higher, the sooner it goes.
+    score: u64,
+    db: usize,
+    key: Box<[u8]>,
+}
+
+/// The best candidates seen so far, the best last.
+#[derive(Debug, Default)]
+pub struct Pool {
+    policy: Policy,
+    candidates: Vec<Candidate>,
+    /// Where random policies go on, so that databases take turns.
+    next_db: usize,
+}
+
+impl Pool {
+    fn offer(&mut self, score: u64, db: usize, key: &[u8]) {
+        let full = self.candidates.len() >= POOL_MAX;
+        if full && self.candidates.first().is_some_and(|worst| worst.score >= score) {
+            return;
+        }
+        if self.candidates.iter().any(|known| known.db == db && *known.key == *key) {
+            return;
+        }
+        if full {
+            self.candidates.remove(0);
+        }
+        let at = self.candidates.partition_point(|known| known.score < score);
+        self.candidates.insert(at, Candidate { score, db, key: key.into() });
+    }
+}
+
+impl Db {
+    /// Removes the key that `policy` likes least, as far as `samples` keys of each database tell.
+    /// False when there is none that it may remove.
+    pub fn evict_one(&mut self, policy: Policy, samples: usize, pool: &mut Pool) -> bool {
+        if pool.policy != policy {
+            *pool = Pool { policy, ..Pool::default() };
+        }
+        let victim = match policy {
+            Policy::NoEviction => None,
+            Policy::AllkeysRandom | Policy::VolatileRandom => self.random_victim(pool),
+            _ => self.best_victim(samples, pool),
+        };
+        let Some((db, key)) = victim else { return false };
+        self.within(db, |here| {
+            let removed = here.remove_as(&key, Class::Evicted, "evicted");
+            // Otherwise its time had come, and that has removed it.
+            if removed {
+                here.counters.evicted += 1;
+                here.effects.dirty -= 1;
+                here.effects.record(db, &[&b"DEL"[..], &key]);
+            }
+        });
+        true
+    }
+
+    /// About how long the keys of a database that have a deadline still have (milliseconds).
+    pub fn average_ttl_ms(&mut self, index: usize) -> u64 {
+        const SAMPLES: i64 = 20;
+        let now_ms = self.now_ms();
+        let mut sum = 0;
+        for _ in 0..SAMPLES {
+            let found = sample(&self.spaces[index], false, &mut self.rng);
+            let Some(deadline_ms) = found.and_then(Entry::deadline_ms) else { return 0 };
+            sum += (deadline_ms - now_ms).max(0) / SAMPLES;
+        }
+        sum.unsigned_abs()
+    }
+
+    fn random_victim(&mut self, pool: &mut Pool) -> Option<(usize, Box<[u8]>)> {
+        let databases = self.databases();
+        for step in 0..databases {
+            let db = (pool.next_db + step) % databases;
+            let found = sample(&self.spaces[db], pool.policy.is_allkeys(), &mut self.rng);
+            if let Some(entry) = found {
+                pool.next_db = (db + 1) % databases;
+                return Some((db, entry.key().into()));
+            }
+        }
+        None
+    }
+
+    fn best_victim(&mut self, samples: usize, pool: &mut Pool) -> Option<(usize, Box<[u8]>)> {
+        // Each round either finds a candidate that is still there or empties the pool a little.
+        for _ in 0..=POOL_MAX {
+            self.fill(samples, pool);
+            let candidate = pool.candidates.pop()?;
+            let hash = self.limits.hash_key.hash(&candidate.key);
+            let entry = self.spaces[candidate.db].find(hash, &candidate.key);
+            let allowed = |entry: &Entry| pool.policy.is_allkeys() || entry.deadline_ms().is_some();
+            if entry.is_some_and(allowed) {
+                return Some((candidate.db, candidate.key));
+            }
+        }
+        None
+    }
+
+    fn fill(&mut self, samples: usize, pool: &mut Pool) {
+        let (policy, now_ms) = (pool.policy, self.now_ms());
+        for db in 0..self.spaces.len() {
+            for _ in 0..samples {
+                let found = sample(&self.spaces[db], policy.is_allkeys(), &mut self.rng);
+                let Some(entry) = found else { break };
+                let bits = entry.ageing();
+                let score = match policy {
+                    Policy::VolatileTtl => {
+                        u64::MAX - entry.deadline_ms().unwrap_or(i64::MAX).unsigned_abs()
+                    }
+                    _ if policy.is_lfu() => 255 - u64::from(self.ageing.count(bits, now_ms)),
+                    _ => u64::from(self.ageing.idle_seconds(bits, now_ms)),
+                };
+                pool.offer(score, db, entry.key());
+            }
+        }
+    }
+}
+
+/// A key of a database at random; where not `any` will do, one with a deadline.
+fn sample<'a>(space: &'a Space, any: bool, rng: &mut impl Rng) -> Option<&'a Entry> {
+    if any {
+        return space.table.random(rng);
+    }
+    if space.with_deadline() == 0 {
+        return None;
+    }
+    // Few slots are stale; should all looks meet stale ones, a walk finds a key that is there.
+    for _ in 0..LOOKS {
+        let at = rng.random_range(0..space.wheel.len().max(1));
+        let hash = space.wheel.nth(at)?;
+        if let Some(entry) = space.entry_with_deadline(hash) {
+            return Some(entry);
+        }
+    }
+    space.table.iter().find(|entry| entry.deadline_ms().is_some())
+}

@@ -1,0 +1,112 @@
+//! Listening sockets, and why a server did not start.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A directive was refused; the text names it.
+    Config(String),
+    /// A listener could not be opened; the text is Redis's.
+    Listen(String, io::Error),
+    /// The system refused something else.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Config(text) => write!(f, "{text}"),
+            StartError::Listen(what, error) => write!(f, "{what}: {error}"),
+            StartError::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        StartError::Io(error)
+    }
+}
+
+/// Opens a listener for each address; with `any_port`, one of the loopback interface.
+pub(crate) fn open_tcp(
+    bind: &[String],
+    port: u16,
+    any_port: bool,
+    backlog: i32,
+) -> Result<Vec<StdTcpListener>, StartError> {
+    if port == 0 && !any_port {
+        return Ok(Vec::new());
+    }
+    let port = if any_port { 0 } else { port };
+    let bind: Vec<&str> =
+        if any_port { vec!["127.0.0.1"] } else { bind.iter().map(String::as_str).collect() };
+    let mut listeners = Vec::new();
+    for address in bind {
+        // A leading minus: not being able to listen there is no failure.
+        let (address, optional) = match address.strip_prefix('-') {
+            Some(address) => (address, true),
+            None => (address, false),
+        };
+        match listen_tcp(address, port, backlog) {
+            Ok(listener) => listeners.push(listener),
+            Err(_) if optional => {}
+            Err(error) => {
+                let what =
+                    format!("Could not create server TCP listening socket {address}:{port}: bind");
+                return Err(StartError::Listen(what, error));
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn listen_tcp(address: &str, port: u16, backlog: i32) -> io::Result<StdTcpListener> {
+    let ip = match address {
+        "*" => "0.0.0.0",
+        "::*" => "::",
+        address => address,
+    };
+    let ip: std::net::IpAddr = match ip.parse() {
+        Ok(ip) => ip,
+        Err(_) => std::net::ToSocketAddrs::to_socket_addrs(&(ip, port))?
+            .next()
+            .map(|address| address.ip())
+            .ok_or(io::ErrorKind::AddrNotAvailable)?,
+    };
+    let domain = socket2::Domain::for_address(SocketAddr::new(ip, port));
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    if ip.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(ip, port).into())?;
+    socket.listen(backlog.max(16))?;
+    Ok(socket.into())
+}
+
+/// Opens the unix socket, if there shall be one.
+pub(crate) fn open_unix(
+    settings: &crate::config::Settings,
+) -> Result<Option<std::os::unix::net::UnixListener>, StartError> {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(path) = settings.unixsocket.as_ref().filter(|path| !path.as_os_str().is_empty())
+    else {
+        return Ok(None);
+    };
+    let _ = std::fs::remove_file(path);
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(|error| {
+        StartError::Listen("Failed opening Unix socket: bind".to_string(), error)
+    })?;
+    listener.set_nonblocking(true)?;
+    if settings.unixsocketperm != 0 {
+        let mode = std::fs::Permissions::from_mode(settings.unixsocketperm);
+        std::fs::set_permissions(path, mode)?;
+    }
+    Ok(Some(listener))
+}

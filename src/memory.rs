@@ -1,0 +1,124 @@
+//! How much memory is in use, and what makes room when it is too much.
+//!
+//! The types count their own bytes, so `used_memory` is the same in the binary and in a process
+//! that embeds the server. Eviction runs before a command, never in the middle of one, for a
+//! bounded time; cron goes on where it stopped.
+
+use crate::clock::Stopwatch;
+use crate::config::Policy;
+use crate::error::{Error, Result};
+use crate::settle;
+use crate::state::State;
+
+/// Keys evicted between two readings of the stopwatch.
+const KEYS_A_LOOK: usize = 16;
+
+/// Bytes of everything, by what they are for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Use {
+    /// What INFO calls `used_memory`.
+    pub total: u64,
+    /// The most that `total` has been.
+    pub peak: u64,
+    /// `total` of a server that has just started.
+    pub startup: u64,
+    /// Connections and what waits in their buffers.
+    pub clients: u64,
+    /// Tables of databases, and their wheels of deadlines.
+    pub tables: u64,
+}
+
+impl Use {
+    /// Counts, and remembers the peak.
+    pub fn of(state: &mut State) -> Use {
+        measure_clients(state);
+        let total = used_bytes(state);
+        state.stats.peak_bytes = state.stats.peak_bytes.max(total);
+        let tables = (0..state.db.databases()).map(|db| state.db.space(db).overhead_bytes() as u64);
+        Use {
+            total,
+            peak: state.stats.peak_bytes,
+            startup: state.stats.startup_bytes.min(total),
+            clients: state.stats.client_bytes,
+            tables: tables.sum(),
+        }
+    }
+
+    /// What is not data.
+    pub fn overhead(&self) -> u64 {
+        (self.startup + self.clients + self.tables).min(self.total)
+    }
+
+    /// What is data.
+    pub fn dataset(&self) -> u64 {
+        self.total - self.overhead()
+    }
+}
+
+/// Counts the bytes of connections and their buffers. There may be many, so hot paths use the
+/// figure of the last count.
+pub fn measure_clients(state: &mut State) {
+    let bytes = state.clients.iter().map(|client| client.memory_bytes() as u64).sum();
+    state.stats.client_bytes = bytes;
+}
+
+/// `used_memory`: data, and connections as they were counted last.
+pub fn used_bytes(state: &State) -> u64 {
+    state.db.heap_bytes() as u64 + state.stats.client_bytes
+}
+
+/// Whether memory is above `maxmemory`.
+pub fn is_short(state: &State) -> bool {
+    let limit = state.config.settings().maxmemory;
+    limit > 0 && used_bytes(state) > limit
+}
+
+/// Makes room before a command, and refuses it when `grows` says that it needs memory and there
+/// is none.
+pub fn gate(state: &mut State, grows: impl FnOnce(&mut State) -> bool) -> Result<()> {
+    if !is_short(state) || make_room(state) || !grows(state) {
+        return Ok(());
+    }
+    Err(Error::OutOfMemory)
+}
+
+/// Evicts until memory is below its limit or the time is up. False when nothing can be evicted
+/// and memory is still short.
+pub fn make_room(state: &mut State) -> bool {
+    let settings = state.config.settings();
+    let (policy, samples) = (settings.maxmemory_policy, settings.maxmemory_samples);
+    let limit_ns = time_limit_ns(settings.maxmemory_eviction_tenacity);
+    let now_ms = state.db.now_ms();
+    let watch = Stopwatch::start();
+    let mut possible = policy != Policy::NoEviction;
+    'time: while possible && watch.elapsed_ns() < limit_ns {
+        for _ in 0..KEYS_A_LOOK {
+            if !is_short(state) {
+                break 'time;
+            }
+            // What was removed before may still be on its way to the allocator.
+            possible =
+                state.db.evict_one(policy, samples, &mut state.evictable) || state.db.free_chunk();
+            while state.db.free_chunk() && is_short(state) {}
+            if !possible {
+                break;
+            }
+        }
+    }
+    settle::command_over(state);
+    settle::unit_over(state);
+    let short = is_short(state);
+    state.stats.work.above_limit(short, now_ms);
+    settle::slow_moment(state, "eviction-cycle", watch.elapsed_ns());
+    possible || !short
+}
+
+/// How long a round may take, from `maxmemory-eviction-tenacity`: 0.5 ms at the default of 10,
+/// growing by 15 % a step above it, without end at 100.
+fn time_limit_ns(tenacity: u32) -> u64 {
+    match tenacity {
+        0..=10 => 50_000 * u64::from(tenacity),
+        11..100 => (500_000.0 * 1.15f64.powi(tenacity as i32 - 10)) as u64,
+        _ => u64::MAX,
+    }
+}
