@@ -117,7 +117,6 @@ errors! {
         "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.",
     XreadGreater = "ERR The > ID can be specified only when calling XREADGROUP using the GROUP \
         <group> <consumer> option.",
-    XreadPlusZero = "ERR the stream last element ID is 0-0",
     XreadgroupNoGroup = "ERR Missing GROUP option for XREADGROUP",
     XreadgroupDollar = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to \
         read the history of this consumer by specifying a proper ID, or use the > ID to get new \

@@ -168,6 +168,8 @@ struct Options {
     limit: u64,
     limit_words: Option<std::ops::Range<usize>>,
     no_mkstream: bool,
+    /// XADD's id, which is the next word.
+    wish: IdWish,
 }
 
 impl Options {
@@ -197,6 +199,8 @@ impl Options {
                 args.skip(1);
                 options.no_mkstream = true;
             } else if is_xadd {
+                // Redis: a bad id is refused before a LIMIT that makes no sense.
+                options.wish = IdWish::parse(word).ok_or(Error::InvalidStreamId)?;
                 break;
             } else {
                 return Err(Error::Syntax);
@@ -289,10 +293,7 @@ fn xadd(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let key = args.key();
     let options = Options::parse(db, args, true)?;
     let id_at = args.all().len() - args.left();
-    let wish = match args.peek() {
-        Some(text) => IdWish::parse(text).ok_or(Error::InvalidStreamId)?,
-        None => IdWish::Auto,
-    };
+    let wish = options.wish;
     args.skip(1);
     let pairs = args.rest();
     if pairs.is_empty() || pairs.len() % 2 == 1 {

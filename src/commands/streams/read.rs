@@ -182,8 +182,11 @@ impl<'a> Request<'a> {
             b"$" if self.group.is_some() => Err(Error::XreadgroupDollar),
             b"$" => Ok(From::After(last_id)),
             b"+" if self.group.is_some() => Err(Error::XreadgroupPlus),
-            b"+" if stream.is_none() => Ok(From::After(StreamId::MIN)),
-            b"+" => last_id.prev().map(From::After).ok_or(Error::XreadPlusZero),
+            // The last entry, if there is one.
+            b"+" => {
+                let last = stream.and_then(|stream| stream.last_live_id());
+                Ok(From::After(last.and_then(StreamId::prev).unwrap_or(last_id)))
+            }
             b">" if self.group.is_none() => Err(Error::XreadGreater),
             b">" => Ok(From::Undelivered),
             // Redis: the largest id is what `>` stands for inside.

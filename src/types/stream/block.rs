@@ -9,8 +9,8 @@
 //! entry with the fields of the master states its values only. The last element counts the others
 //! of its entry, so that the block can be read backwards; the master's 0 ends that walk.
 //!
-//! Invariant: live and deleted are the entries without and with the deleted flag, live is never 0
-//! (the block would be gone), and every entry has the number of elements that it states.
+//! Invariant: live and deleted are the entries without and with the deleted flag, and every entry
+//! has the number of elements that it states.
 
 use super::id::StreamId;
 use crate::types::compact::{Item, Listpack};
@@ -226,7 +226,7 @@ impl Block {
             }
             at = end;
         }
-        (zero == 0 && (live, deleted) == (live_seen, deleted_seen) && live > 0).then_some(())
+        (zero == 0 && (live, deleted) == (live_seen, deleted_seen)).then_some(())
     }
 
     /// Panics when the invariant is broken; gives the number of live entries.

@@ -179,7 +179,11 @@ impl Entries {
         let Some((block_id, _)) = self.blocks.floor(&id).and_then(|at| self.blocks.at(at)) else {
             return false;
         };
-        self.mark_deleted(block_id, &[position]);
+        if self.blocks.find(&block_id).is_some_and(|block| block.live() <= 1) {
+            self.remove_block(block_id);
+        } else {
+            self.mark_deleted(block_id, &[position]);
+        }
         self.len -= 1;
         self.max_deleted_id = self.max_deleted_id.max(id);
         if id == self.first_id || self.len == 0 {
@@ -225,7 +229,8 @@ impl Entries {
         removed
     }
 
-    /// The live entries of one block that an exact trim takes: some, never all.
+    /// The live entries of one block that an exact trim takes. Redis: all of them, when only
+    /// deleted ones are above the goal, and then the block stays without any.
     fn positions_to_trim(&self, block_id: StreamId, goal: Trim) -> Vec<usize> {
         let mut positions = Vec::new();
         let Some(block) = self.blocks.find(&block_id) else { return positions };
@@ -294,9 +299,12 @@ impl Entries {
         Range { entries: self, start, end, backwards: true, place, walk: None }
     }
 
-    /// Whether an entry with an id from `start` on was deleted by name, as far as that is known.
-    pub fn has_tombstone_from(&self, start: StreamId) -> bool {
-        self.len > 0 && !self.max_deleted_id.is_zero() && start <= self.max_deleted_id
+    /// Whether a reader that has read up to `id` can count on from there: nothing after it was
+    /// trimmed away, and nothing deleted by name, as far as that is known.
+    pub(super) fn can_count_from(&self, id: StreamId) -> bool {
+        let has_tombstone =
+            self.len > 0 && !self.max_deleted_id.is_zero() && id <= self.max_deleted_id;
+        id >= self.first_id && !has_tombstone
     }
 
     /// How many entries had ever been added up to and including `id`; `None` when gaps make that
@@ -338,7 +346,7 @@ impl Entries {
             return Some(self.len as i64);
         }
         let read = match group.entries_read {
-            Some(read) if !self.has_tombstone_from(group.last_id) => read,
+            Some(read) if self.can_count_from(group.last_id) => read,
             _ => self.entries_read_at(group.last_id)?,
         };
         Some((self.entries_added as i64).wrapping_sub(read))
@@ -421,13 +429,9 @@ impl Entries {
         self.trie_nodes -= self.trie_change(id);
     }
 
-    /// Flags entries of one block, or drops the block when none would be left.
+    /// Flags entries of one block as deleted.
     fn mark_deleted(&mut self, block_id: StreamId, positions: &[usize]) {
         let Some(block) = self.blocks.find_mut(&block_id) else { return };
-        if block.live() <= positions.len() as u64 {
-            self.remove_block(block_id);
-            return;
-        }
         let before = block.heap_bytes();
         let mut end = block.pack().end();
         let mut grown = 0;

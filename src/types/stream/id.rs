@@ -11,9 +11,10 @@ pub struct StreamId {
 }
 
 /// What XADD was told about the id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IdWish {
     /// `*`: the time, or the successor of the last id when the clock is not ahead of it.
+    #[default]
     Auto,
     /// `<ms>-*`: the next free sequence within that millisecond.
     Ms(u64),

@@ -203,7 +203,7 @@ impl GroupEdit<'_> {
     pub fn advance_to(&mut self, id: StreamId) {
         let entries = self.entries;
         match self.group.entries_read {
-            Some(read) if !entries.has_tombstone_from(self.group.last_id) => {
+            Some(read) if entries.can_count_from(self.group.last_id) => {
                 self.group.entries_read = Some(read.wrapping_add(1));
             }
             _ if entries.entries_added() > 0 => {
