@@ -30,6 +30,7 @@ impl Oracle {
             .args(words)
             .args(["--port", &port.to_string(), "--save", "", "--enable-debug-command", "yes"])
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .ok()?;
         for _ in 0..200 {
@@ -62,6 +63,38 @@ impl Oracle {
             }
         }
         replies
+    }
+
+    /// Sends one command and returns its reply byte for byte.
+    pub(crate) fn exact(&mut self, words: &[&[u8]]) -> Vec<u8> {
+        let mut out = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            out.extend(format!("${}\r\n", word.len()).bytes());
+            out.extend_from_slice(word);
+            out.extend_from_slice(b"\r\n");
+        }
+        self.stream.get_mut().write_all(&out).expect("the oracle takes commands");
+        let mut reply = Vec::new();
+        self.copy(&mut reply);
+        reply
+    }
+
+    fn copy(&mut self, reply: &mut Vec<u8>) {
+        let start = reply.len();
+        self.stream.read_until(b'\n', reply).expect("the oracle answers");
+        let line = String::from_utf8_lossy(&reply[start..]).into_owned();
+        let size = || line.get(1..).and_then(|n| n.trim_end().parse::<i64>().ok()).unwrap_or(-1);
+        match line.as_bytes().first() {
+            Some(b'$' | b'=') if size() >= 0 => {
+                let mut bytes = vec![0; size() as usize + 2];
+                self.stream.read_exact(&mut bytes).expect("the oracle answers");
+                reply.extend_from_slice(&bytes);
+            }
+            Some(b'*' | b'~') => (0..size()).for_each(|_| self.copy(reply)),
+            Some(b'%') => (0..size() * 2).for_each(|_| self.copy(reply)),
+            Some(_) => {}
+            None => panic!("the oracle hung up"),
+        }
     }
 
     /// One command of text words.

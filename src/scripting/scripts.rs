@@ -1,0 +1,189 @@
+//! The cache of scripts: bodies and compiled functions by SHA1.
+//!
+//! Scripts that EVAL brought are bounded to the 500 used last; those of SCRIPT LOAD stay.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sha1_smol::Sha1;
+
+use super::engine::{Engine, Function};
+use super::flags::{self, Flags};
+
+/// Most scripts kept for EVAL alone.
+const EVAL_SCRIPTS: usize = 500;
+
+/// A SHA1 as 40 lower-case digits.
+pub type Digest = [u8; 40];
+
+/// One script.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// SHA1 of the body.
+    pub digest: Digest,
+    /// The text, first line included.
+    pub body: Arc<[u8]>,
+    /// What its first line declares.
+    pub flags: Flags,
+    /// The compiled code.
+    pub function: Function,
+    /// Use counter, 0 for scripts that SCRIPT LOAD brought.
+    used: u64,
+}
+
+impl Script {
+    /// The digest as text.
+    pub fn name(&self) -> &str {
+        std::str::from_utf8(&self.digest).unwrap_or_default()
+    }
+}
+
+/// See the module.
+#[derive(Default, Debug)]
+pub struct Scripts {
+    by_digest: HashMap<Digest, Script>,
+    /// Bodies that EVAL sent lately, so that it need not hash them again.
+    by_body: HashMap<Arc<[u8]>, Digest>,
+    uses: u64,
+    evicted: u64,
+    for_eval: usize,
+    body_bytes: usize,
+}
+
+impl Scripts {
+    /// Number of scripts.
+    pub fn len(&self) -> usize {
+        self.by_digest.len()
+    }
+
+    /// Whether there is no script.
+    pub fn is_empty(&self) -> bool {
+        self.by_digest.is_empty()
+    }
+
+    /// How many scripts were dropped to keep the bound.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Bytes of all bodies.
+    pub fn body_bytes(&self) -> usize {
+        self.body_bytes
+    }
+
+    /// Whether a script of this digest (either case) is known.
+    pub fn contains(&self, digest: &[u8]) -> bool {
+        lower(digest).is_some_and(|digest| self.by_digest.contains_key(&digest))
+    }
+
+    /// Finds a script by its digest, in either case, and marks it used.
+    pub fn find(&mut self, digest: &[u8]) -> Option<&Script> {
+        self.touch(&lower(digest)?)
+    }
+
+    /// The flags of a script that EVAL would run, without compiling it; None when its first line
+    /// is wrong.
+    pub fn flags_of_body(&self, body: &[u8]) -> Option<Flags> {
+        match self.by_body.get(body).and_then(|digest| self.by_digest.get(digest)) {
+            Some(script) => Some(script.flags),
+            None => flags::shebang(body).ok().map(|(flags, _)| flags),
+        }
+    }
+
+    /// The flags of a known script.
+    pub fn flags_of_digest(&self, digest: &[u8]) -> Option<Flags> {
+        self.by_digest.get(&lower(digest)?).map(|script| script.flags)
+    }
+
+    /// The script of this body, compiled if it is new. The error is without `ERR`.
+    pub fn eval(&mut self, engine: &mut Engine, body: &[u8]) -> Result<&Script, Vec<u8>> {
+        let digest = match self.by_body.get(body) {
+            Some(&digest) => digest,
+            None => digest_of(body),
+        };
+        if !self.by_digest.contains_key(&digest) {
+            self.make_room(engine);
+            self.add(engine, digest, body)?;
+            self.for_eval += 1;
+        }
+        self.touch(&digest).ok_or_else(Vec::new)
+    }
+
+    /// Keeps a script for good (SCRIPT LOAD). The error is without `ERR`.
+    pub fn load(&mut self, engine: &mut Engine, body: &[u8]) -> Result<Digest, Vec<u8>> {
+        let digest = digest_of(body);
+        match self.by_digest.get(&digest) {
+            None => self.add(engine, digest, body)?,
+            Some(script) if script.used != 0 => self.for_eval -= 1,
+            Some(_) => {}
+        }
+        if let Some(script) = self.by_digest.get_mut(&digest) {
+            script.used = 0;
+        }
+        Ok(digest)
+    }
+
+    /// Forgets everything; the engine goes too.
+    pub fn clear(&mut self) {
+        let evicted = self.evicted;
+        *self = Scripts { evicted, ..Scripts::default() };
+    }
+
+    fn touch(&mut self, digest: &Digest) -> Option<&Script> {
+        let script = self.by_digest.get_mut(digest)?;
+        if script.used != 0 {
+            self.uses += 1;
+            script.used = self.uses;
+        }
+        Some(script)
+    }
+
+    fn add(&mut self, engine: &mut Engine, digest: Digest, body: &[u8]) -> Result<(), Vec<u8>> {
+        let (flags, header_bytes) = flags::shebang(body)?;
+        let function =
+            engine.compile(&body[header_bytes..], c"@user_script").map_err(|message| {
+                [b"Error compiling script (new function): ", message.as_slice()].concat()
+            })?;
+        let body: Arc<[u8]> = body.into();
+        self.uses += 1;
+        self.body_bytes += body.len();
+        self.by_body.insert(body.clone(), digest);
+        let script = Script { digest, body, flags, function, used: self.uses };
+        self.by_digest.insert(digest, script);
+        Ok(())
+    }
+
+    fn make_room(&mut self, engine: &mut Engine) {
+        while self.for_eval >= EVAL_SCRIPTS {
+            let oldest = self
+                .by_digest
+                .values()
+                .filter(|script| script.used != 0)
+                .min_by_key(|script| script.used)
+                .map(|script| script.digest);
+            let Some(script) = oldest.and_then(|digest| self.by_digest.remove(&digest)) else {
+                return;
+            };
+            self.by_body.remove(&script.body);
+            self.body_bytes -= script.body.len();
+            engine.release(script.function);
+            self.for_eval -= 1;
+            self.evicted += 1;
+        }
+    }
+}
+
+fn digest_of(body: &[u8]) -> Digest {
+    let text = Sha1::from(body).digest().to_string();
+    let mut digest = [0; 40];
+    for (to, from) in digest.iter_mut().zip(text.bytes()) {
+        *to = from;
+    }
+    digest
+}
+
+fn lower(digest: &[u8]) -> Option<Digest> {
+    let mut digest: Digest = digest.try_into().ok()?;
+    digest.make_ascii_lowercase();
+    Some(digest)
+}
