@@ -21,9 +21,7 @@ pub fn push_table(lua: Lua, shared: &Shared, purpose: Purpose, version: &Version
     add(lua, shared, b"status_reply", status_reply);
     add(lua, shared, b"set_repl", set_repl);
     add(lua, shared, b"acl_check_cmd", acl_check_cmd);
-    for (name, bits) in
-        [("NONE", 0), ("AOF", 1), ("SLAVE", 2), ("REPLICA", 2), ("ALL", 3)]
-    {
+    for (name, bits) in [("NONE", 0), ("AOF", 1), ("SLAVE", 2), ("REPLICA", 2), ("ALL", 3)] {
         lua.push_number(f64::from(bits));
         lua.set_field(-2, format!("REPL_{name}").as_bytes());
     }
@@ -128,9 +126,9 @@ fn with_command<R>(lua: Lua, run: impl FnOnce(&[&[u8]]) -> R) -> Result<R, Fault
             _ => None,
         }
     };
-    lua.shared().with_arguments(count as usize, fill, run).ok_or_else(|| {
-        Fault::reply("Lua redis lib command arguments must be strings or integers")
-    })
+    lua.shared()
+        .with_arguments(count as usize, fill, run)
+        .ok_or_else(|| Fault::reply("Lua redis lib command arguments must be strings or integers"))
 }
 
 /// A number as commands get it: integers in full, others in the shortest form that reads back.
@@ -210,8 +208,7 @@ fn set_repl(lua: Lua) -> Results {
 
 fn acl_check_cmd(lua: Lua) -> Results {
     let shared = lua.shared();
-    let allowed =
-        with_command(lua, |args| shared.host().and_then(|host| host.is_allowed(args)))?;
+    let allowed = with_command(lua, |args| shared.host().and_then(|host| host.is_allowed(args)))?;
     match allowed {
         Some(allowed) => lua.push_boolean(allowed),
         None => return Err(Fault::reply("Invalid command passed to redis.acl_check_cmd()")),

@@ -265,12 +265,7 @@ fn header_text(mark: u8, count: usize) -> Vec<u8> {
 }
 
 /// Writes the scalar on top and pops it, or opens the table on top.
-fn write_value(
-    lua: Lua,
-    protocols: Protocols,
-    out: &mut Vec<u8>,
-    open: &mut Vec<Open>,
-) -> Outcome {
+fn write_value(lua: Lua, protocols: Protocols, out: &mut Vec<u8>, open: &mut Vec<Open>) -> Outcome {
     if !lua.has_room(4) {
         out.extend_from_slice(b"-ERR reached lua stack limit\r\n");
         lua.pop(1);
@@ -337,12 +332,7 @@ pub fn write_error(out: &mut Vec<u8>, text: &[u8]) {
     write_line(out, b'-', &text[start..end]);
 }
 
-fn write_table(
-    lua: Lua,
-    protocols: Protocols,
-    out: &mut Vec<u8>,
-    open: &mut Vec<Open>,
-) -> Outcome {
+fn write_table(lua: Lua, protocols: Protocols, out: &mut Vec<u8>, open: &mut Vec<Open>) -> Outcome {
     if let Some(outcome) = write_marked(lua, protocols, out, open) {
         return outcome;
     }

@@ -45,8 +45,7 @@ pub fn shebang(code: &[u8]) -> Result<(Flags, usize), Vec<u8>> {
         return Ok((Flags::COMPATIBLE, 0));
     }
     let end = memchr::memchr(b'\n', code).ok_or_else(|| b"Invalid script shebang".to_vec())?;
-    let words =
-        words(&code[..end]).ok_or_else(|| b"Invalid engine in script shebang".to_vec())?;
+    let words = words(&code[..end]).ok_or_else(|| b"Invalid engine in script shebang".to_vec())?;
     let Some((engine, options)) = words.split_first() else {
         return Err(b"Invalid engine in script shebang".to_vec());
     };

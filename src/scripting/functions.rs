@@ -136,8 +136,7 @@ impl Libraries {
             return Err(quoted("Library '", &metadata.name, "' already exists"));
         }
         let functions = engine.load(&code[metadata.header_bytes..], host)?;
-        let library =
-            Library { name: metadata.name.clone(), code: code.to_vec(), functions };
+        let library = Library { name: metadata.name.clone(), code: code.to_vec(), functions };
         let replaced = self.take(&metadata.name);
         if let Err(text) = self.admit(&library) {
             release(engine, &library);
@@ -285,9 +284,9 @@ pub fn register_function(lua: Lua) -> Results {
     };
     let refusal = {
         let loading = shared.loading.borrow();
-        let known = loading.as_ref().is_some_and(|functions| {
-            functions.iter().any(|other| other.name == function.name)
-        });
+        let known = loading
+            .as_ref()
+            .is_some_and(|functions| functions.iter().any(|other| other.name == function.name));
         if !is_name(&function.name) {
             Some(NAME_RULE)
         } else if known {
@@ -312,14 +311,10 @@ fn reference(function: &Registered) -> i32 {
 
 fn positional(lua: Lua) -> Result<Registered, Fault> {
     let Some(name) = lua.bytes(1) else {
-        return Err(Fault::reply(
-            "first argument to redis.register_function must be a string",
-        ));
+        return Err(Fault::reply("first argument to redis.register_function must be a string"));
     };
     if lua.kind(2) != Kind::Function {
-        return Err(Fault::reply(
-            "second argument to redis.register_function must be a function",
-        ));
+        return Err(Fault::reply("second argument to redis.register_function must be a function"));
     }
     let name = name.to_vec();
     let function = Function::from_reference(lua.keep());
@@ -343,9 +338,7 @@ fn named(lua: Lua) -> Result<Registered, Fault> {
                 ));
             };
             let Some(callback) = parts.callback else {
-                return Err(Fault::reply(
-                    "redis.register_function must get a callback argument",
-                ));
+                return Err(Fault::reply("redis.register_function must get a callback argument"));
             };
             Ok(Registered {
                 name,
@@ -443,8 +436,7 @@ mod tests {
     #[test]
     fn first_lines() {
         let good = metadata(b"#!lua name=lib\ncode").expect("valid");
-        let wanted =
-            Metadata { engine: b"lua".to_vec(), name: b"lib".to_vec(), header_bytes: 14 };
+        let wanted = Metadata { engine: b"lua".to_vec(), name: b"lib".to_vec(), header_bytes: 14 };
         assert_eq!(good, wanted);
         for (code, text) in [
             ("return 1", "Missing library metadata"),

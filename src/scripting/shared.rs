@@ -238,10 +238,7 @@ pub(super) unsafe extern "C" fn allocate(
             shared.used_bytes.set(after);
             return std::ptr::null_mut();
         }
-        if new_bytes > old_bytes
-            && after > shared.limit_bytes.get()
-            && !shared.native.get()
-        {
+        if new_bytes > old_bytes && after > shared.limit_bytes.get() && !shared.native.get() {
             return std::ptr::null_mut();
         }
         let Ok(layout) = Layout::from_size_align(new_bytes, ALIGN) else {

@@ -120,8 +120,11 @@ const SCRIPTS: &str = include_str!("samples.lua");
 #[test]
 fn samples_answer_as_the_genuine_server() {
     let Some(mut oracle) = Oracle::start() else { return };
-    let scripts: Vec<String> =
-        SCRIPTS.lines().filter(|line| !line.is_empty()).map(|line| line.replace("\\n", "\n")).collect();
+    let scripts: Vec<String> = SCRIPTS
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| line.replace("\\n", "\n"))
+        .collect();
     oracle.call(&["SET", "str", "x"]);
     for protocol in [2, 3] {
         oracle.exact(&[b"HELLO", protocol.to_string().as_bytes()]);
@@ -201,7 +204,8 @@ fn packed_values_are_the_genuine_servers() {
 fn damaged_input_is_refused_as_by_the_genuine_server() {
     let Some(mut oracle) = Oracle::start() else { return };
     let mut random = SmallRng::seed_from_u64(5);
-    let show = "local function show(...) local t={} for i=1,select('#',...) do local v=select(i,...) \
+    let show =
+        "local function show(...) local t={} for i=1,select('#',...) do local v=select(i,...) \
                 if v~=v then t[i]='nan' elseif type(v)=='table' then t[i]='t'..#v \
                 else t[i]=tostring(v) end end return t end ";
     let json = br#"{"a":[1,2.5e3,-0,true,null,"x\u00e9\ud83d\ude00\n"],"b":{}}  "#;
@@ -222,7 +226,8 @@ fn damaged_input_is_refused_as_by_the_genuine_server() {
                 }
             }
         }
-        let call = ["cjson.decode", "cmsgpack.unpack", "cmsgpack.unpack_one"][random.random_range(0..3)];
+        let call =
+            ["cjson.decode", "cmsgpack.unpack", "cmsgpack.unpack_one"][random.random_range(0..3)];
         let script = format!("{show} return show({call}(ARGV[1]))");
         compare(&mut oracle, &mut bench, &[script], &[&input]);
     }
@@ -239,7 +244,8 @@ fn structs_and_bits_are_the_genuine_servers() {
                 let mut format = String::new();
                 let mut values = Vec::new();
                 for _ in 0..random.random_range(0..6) {
-                    let option = "bBhHlLTiIfdxcs<>! q".as_bytes()[random.random_range(0..19)] as char;
+                    let option =
+                        "bBhHlLTiIfdxcs<>! q".as_bytes()[random.random_range(0..19)] as char;
                     format.push(option);
                     if "iIc!".contains(option) && random.random() {
                         format.push_str(&random.random_range(0..40).to_string());
@@ -262,14 +268,17 @@ fn structs_and_bits_are_the_genuine_servers() {
                 }
             }
             2 => {
-                let names =
-                    ["tobit", "bnot", "band", "bor", "bxor", "lshift", "rshift", "arshift", "rol",
-                     "ror", "bswap"];
+                let names = [
+                    "tobit", "bnot", "band", "bor", "bxor", "lshift", "rshift", "arshift", "rol",
+                    "ror", "bswap",
+                ];
                 let name = names[random.random_range(0..names.len())];
                 let (a, b) = (number(&mut random), number(&mut random));
                 format!("return tostring(bit.{name}({a},{b}))")
             }
-            _ => format!("return bit.tohex({},{})", number(&mut random), random.random_range(-9..10)),
+            _ => {
+                format!("return bit.tohex({},{})", number(&mut random), random.random_range(-9..10))
+            }
         };
         scripts.push(script);
     }
@@ -285,7 +294,10 @@ fn wrong_scripts_end_in_errors() {
         ("local t={} while true do t[#t+1]=('x'):rep(1000)..#t end", "not enough memory"),
         ("local function f() return 1+f() end return f()", "stack overflow"),
         ("return loadstring(string.dump(function() return 1 end))()", "attempt to call"),
-        ("local s='\\27Lua' local f=load(function() local r=s s=nil return r end) return f()", "call"),
+        (
+            "local s='\\27Lua' local f=load(function() local r=s s=nil return r end) return f()",
+            "call",
+        ),
         ("return string.find(('a'):rep(9000), ('a?'):rep(9000))", "pattern too complex"),
         ("local t={} for i=1,60 do t={t,t} end return cjson.encode(t)", "not enough memory"),
         ("error(setmetatable({}, {__index=function() error('x') end}))", "unknown error"),
@@ -340,7 +352,8 @@ fn nothing_leaves_the_sandbox() {
         "getmetatable(getmetatable('').__index).x=1",
     ] {
         let reply = bench.text(script);
-        let refused = reply.contains("readonly table") || reply.contains("a nil value")
+        let refused = reply.contains("readonly table")
+            || reply.contains("a nil value")
             || reply.contains("error in error handling");
         assert!(reply.starts_with('-') && refused, "{script}: {reply}");
     }
@@ -371,7 +384,8 @@ fn libraries_load_whole_or_not_at_all() {
             .load(&mut engine, code.as_bytes(), replace, &mut stub)
             .map_err(|text| String::from_utf8_lossy(&text).into_owned())
     };
-    let one = "#!lua name=one\nredis.register_function('f', function(keys, args) return args[1] end)";
+    let one =
+        "#!lua name=one\nredis.register_function('f', function(keys, args) return args[1] end)";
     assert_eq!(load(&mut libraries, one, false), Ok(b"one".to_vec()));
     assert_eq!(load(&mut libraries, one, false), Err("Library 'one' already exists".into()));
     assert_eq!(load(&mut libraries, one, true), Ok(b"one".to_vec()));

@@ -196,12 +196,7 @@ fn refuse(lua: Lua, index: i32, reason: &str) -> Fault {
 }
 
 /// Writes the value on top of the stack and leaves it there.
-fn append_value(
-    lua: Lua,
-    settings: &Settings,
-    depth: i32,
-    out: &mut Vec<u8>,
-) -> Result<(), Fault> {
+fn append_value(lua: Lua, settings: &Settings, depth: i32, out: &mut Vec<u8>) -> Result<(), Fault> {
     match lua.kind(-1) {
         Kind::String => append_string(lua.bytes(-1).unwrap_or_default(), out),
         Kind::Number => append_number(lua, settings, -1, out)?,
@@ -219,12 +214,7 @@ fn append_value(
     Ok(())
 }
 
-fn append_table(
-    lua: Lua,
-    settings: &Settings,
-    depth: i32,
-    out: &mut Vec<u8>,
-) -> Result<(), Fault> {
+fn append_table(lua: Lua, settings: &Settings, depth: i32, out: &mut Vec<u8>) -> Result<(), Fault> {
     let is_deep = depth > settings.encode_max_depth.get();
     if is_deep || !lua.has_room(3) || !lua.shared().has_stack() {
         return Err(Fault::here(format!("Cannot serialise, excessive nesting ({depth})")));
@@ -410,8 +400,7 @@ fn decode(lua: Lua) -> Results {
     }
     let mut string = lua.shared().scratch.take();
     string.clear();
-    let mut parser =
-        Parser { text, at: 0, index: 0, string, depth: 0, settings: lua.settings() };
+    let mut parser = Parser { text, at: 0, index: 0, string, depth: 0, settings: lua.settings() };
     let parsed = parser.document(lua);
     lua.shared().keep_scratch(parser.string);
     parsed.map(|()| 1)
@@ -567,7 +556,9 @@ impl Parser<'_> {
         let Some(mut code) = self.hex(self.at + 2) else { return false };
         let mut len = 6;
         if code & 0xf800 == 0xd800 {
-            if code & 0x400 != 0 || self.byte(self.at + 6) != b'\\' || self.byte(self.at + 7) != b'u'
+            if code & 0x400 != 0
+                || self.byte(self.at + 6) != b'\\'
+                || self.byte(self.at + 7) != b'u'
             {
                 return false;
             }

@@ -95,9 +95,7 @@ impl<'a> Format<'a> {
             b'!' => {
                 let alignment = self.number(MAX_ALIGNMENT)?;
                 if !alignment.is_power_of_two() {
-                    return Err(Fault::here(format!(
-                        "alignment {alignment} is not a power of 2"
-                    )));
+                    return Err(Fault::here(format!("alignment {alignment} is not a power of 2")));
                 }
                 self.alignment = alignment;
             }
