@@ -73,6 +73,12 @@ impl<'a> Dispatcher<'a> {
         let mark = out.len();
         let flow = match self.table.find(argv) {
             Ok(spec) => self.gated(spec, argv, out),
+            Err(_) if is_http(argv[0]) => {
+                // A browser that was tricked into speaking to us must not get a second line in.
+                out.clear();
+                self.state.clients.at(self.me).close_now = true;
+                return Flow::Close;
+            }
             Err(container) => {
                 let error = match container {
                     Some(spec) => Error::unknown_subcommand(&spec.name, argv[1]),
@@ -135,6 +141,7 @@ impl<'a> Dispatcher<'a> {
             return Err(Error::wrong_arity(&spec.name));
         }
         let client = self.state.clients.at(self.me);
+        client.last_command = Some(spec.id);
         if !client.authenticated && !spec.has(flag::NO_AUTH) {
             return Err(Error::NoAuth);
         }
@@ -412,6 +419,11 @@ fn waited_kind(spec: &Spec) -> Kind {
         "stream" => Kind::Stream,
         _ => Kind::List,
     }
+}
+
+/// The first word of an HTTP request, or of one of its headers.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 enum Gate {

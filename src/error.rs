@@ -196,15 +196,16 @@ impl Error {
 
     /// The refusal of a name that no row carries; shows up to 128 bytes of each of the arguments.
     pub fn unknown_command(argv: &[&[u8]]) -> Error {
+        let until_nul = |word: &[u8]| shown(word.split(|&byte| byte == 0).next().unwrap_or(word));
         let mut args = String::new();
         for arg in &argv[1..] {
             if args.len() >= 128 {
                 break;
             }
             let room = 128 - args.len();
-            args.push_str(&format!("'{}' ", shown(&arg[..arg.len().min(room)])));
+            args.push_str(&format!("'{}' ", until_nul(&arg[..arg.len().min(room)])));
         }
-        let name = shown(&argv[0][..argv[0].len().min(128)]);
+        let name = until_nul(&argv[0][..argv[0].len().min(128)]);
         Error::of(format!("ERR unknown command '{name}', with args beginning with: {args}"))
     }
 

@@ -26,12 +26,38 @@ type Members = BTreeSet<ClientId>;
 #[derive(Debug, Default)]
 struct Room {
     members: BTreeMap<Box<[u8]>, Members>,
-    of_client: HashMap<ClientId, BTreeSet<Box<[u8]>>>,
+    of_client: HashMap<ClientId, Names>,
+}
+
+/// The names of one client, in the order in which they came.
+#[derive(Debug, Default)]
+struct Names {
+    numbers: HashMap<Box<[u8]>, u64>,
+    ordered: BTreeMap<u64, Box<[u8]>>,
+    last: u64,
+}
+
+impl Names {
+    fn insert(&mut self, name: &[u8]) -> bool {
+        if self.numbers.contains_key(name) {
+            return false;
+        }
+        self.last += 1;
+        self.numbers.insert(name.into(), self.last);
+        self.ordered.insert(self.last, name.into());
+        true
+    }
+
+    fn remove(&mut self, name: &[u8]) -> bool {
+        let Some(number) = self.numbers.remove(name) else { return false };
+        self.ordered.remove(&number);
+        true
+    }
 }
 
 impl Room {
     fn join(&mut self, id: ClientId, name: &[u8]) -> bool {
-        let joined = self.of_client.entry(id).or_default().insert(name.into());
+        let joined = self.of_client.entry(id).or_default().insert(name);
         if joined {
             self.members.entry(name.into()).or_default().insert(id);
         }
@@ -43,7 +69,7 @@ impl Room {
         if !own.remove(name) {
             return false;
         }
-        if own.is_empty() {
+        if own.numbers.is_empty() {
             self.of_client.remove(&id);
         }
         if let Some(members) = self.members.get_mut(name) {
@@ -94,12 +120,12 @@ impl PubSub {
     /// What a client is subscribed to.
     pub fn names_of(&self, scope: Scope, id: ClientId) -> Vec<Box<[u8]>> {
         let own = self.room(scope).of_client.get(&id);
-        own.map(|names| names.iter().cloned().collect()).unwrap_or_default()
+        own.map(|names| names.ordered.values().cloned().collect()).unwrap_or_default()
     }
 
     /// How many channels, patterns or shard channels a client is subscribed to.
     pub fn count_of(&self, scope: Scope, id: ClientId) -> usize {
-        self.room(scope).of_client.get(&id).map_or(0, BTreeSet::len)
+        self.room(scope).of_client.get(&id).map_or(0, |names| names.numbers.len())
     }
 
     /// Names with subscribers, and how many.

@@ -163,8 +163,8 @@ impl Tracking {
                     options.prefixes.push(prefix);
                 }
             }
-            options.prefixes.sort();
         }
+        options.prefixes.sort();
         self.of_client.insert(id, options);
     }
 
@@ -319,7 +319,7 @@ impl Tracking {
             }
             match keys {
                 None if resp3 => out.extend_from_slice(b"_\r\n"),
-                None => out.extend_from_slice(b"*-1\r\n"),
+                None => out.extend_from_slice(b"$-1\r\n"),
                 Some(keys) => {
                     push_number(out, b'*', keys.len() as i64);
                     keys.iter().for_each(|key| push_bulk(out, key));

@@ -1,9 +1,12 @@
 //! Commands on keys of any type.
 
-use crate::command::{client, container, read, write, Args, Call, Family, Row};
+use crate::command::{
+    client, container, read, wait, write, Args, Call, Family, Row, Wait, Waiting,
+};
 use crate::error::{Error, Result};
 use crate::keyspace::db::{Db, Ttl};
 use crate::keyspace::effects::Class;
+use crate::keyspace::value::Value;
 use crate::resp::out::{Done, Out};
 use crate::types::glob::glob_match;
 use crate::types::number::parse_i64;
@@ -12,6 +15,11 @@ use crate::types::number::parse_i64;
 pub const FAMILY: Family = Family { group: "generic", rows: ROWS };
 
 const ROWS: &[Row] = &[
+    write("COPY source destination [DB destination-db] [REPLACE]", copy)
+        .grows()
+        .since("6.2.0")
+        .cost("O(N) where N is the size of the value")
+        .about("Copies the value at a key to another key."),
     write("DEL key [key ...]", del)
         .since("1.0.0")
         .cost("O(N) where N is the number of keys")
@@ -135,7 +143,96 @@ const ROWS: &[Row] = &[
         .since("4.0.0")
         .cost("O(1) for each key; memory is freed later")
         .about("Deletes keys, freeing later."),
+    wait("WAIT numreplicas timeout", wait_)
+        .reads()
+        .since("3.0.0")
+        .cost("O(1)")
+        .about("Waits until replicas have received the writes of this connection."),
+    wait("WAITAOF numlocal numreplicas timeout", waitaof)
+        .reads()
+        .noscript()
+        .since("7.2.0")
+        .cost("O(1)")
+        .about("Waits until writes of this connection are on disk, here and on replicas."),
 ];
+
+fn copy(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let (from, to) = (args.key(), args.key());
+    let (mut target, mut replace) = (db.current(), false);
+    while let Some(word) = args.option() {
+        match &*word {
+            "REPLACE" => replace = true,
+            "DB" => {
+                let index = args.int()?;
+                target = usize::try_from(index)
+                    .ok()
+                    .filter(|&index| index < db.databases())
+                    .ok_or(Error::DbIndexOutOfRange)?;
+            }
+            _ => return Err(Error::Syntax),
+        }
+    }
+    if from == to && target == db.current() {
+        return Err(Error::SameObject);
+    }
+    let Some(entry) = db.read(from) else { return Ok(out.int(0)) };
+    let deadline_ms = entry.deadline_ms();
+    let Some(value) = Value::copy_of(entry) else { return Ok(out.int(0)) };
+    let there = db.within(target, |db| db.contains(to));
+    if there && !replace {
+        return Ok(out.int(0));
+    }
+    let ttl = deadline_ms.map_or(Ttl::Clear, Ttl::At);
+    db.within(target, |db| db.put_as(to, value, ttl, Class::Generic, "copy_to"));
+    Ok(out.int(1))
+}
+
+fn timeout_ms(db: &Db, word: &[u8]) -> Result<Option<i64>> {
+    let timeout_ms = parse_i64(word).ok_or(Error::TimeoutNotInteger)?;
+    if timeout_ms < 0 {
+        return Err(Error::TimeoutNegative);
+    }
+    let at = db.now_ms().checked_add(timeout_ms).ok_or(Error::TimeoutOutOfRange)?;
+    Ok((timeout_ms > 0).then_some(at))
+}
+
+/// Nothing that it waits for can come while there are no replicas: only the timeout ends it.
+fn until(until_ms: Option<i64>, on_timeout: fn(Out<'_>) -> Done) -> Wait {
+    let keys = Vec::new();
+    Wait::For(Waiting { keys, until_ms, on_timeout, argv: None, wakes_on_loss: false })
+}
+
+fn wait_(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Wait> {
+    let replicas = args.int()?;
+    let until_ms = timeout_ms(db, args.bytes())?;
+    if replicas <= 0 {
+        return Ok(Wait::Done(out.int(0)));
+    }
+    Ok(until(until_ms, |out| out.int(0)))
+}
+
+fn waitaof(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Wait> {
+    let local = args.int()?;
+    if !(0..=1).contains(&local) {
+        return Err(Error::of("ERR value is out of range, value must between 0 and 1"));
+    }
+    let replicas = parse_i64(args.bytes()).filter(|count| *count >= 0).ok_or(Error::NotPositive)?;
+    let until_ms = timeout_ms(db, args.bytes())?;
+    if local > 0 {
+        let text = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+        return Err(Error::of(text));
+    }
+    let nobody = |out: Out<'_>| {
+        let mut items = out.array(2);
+        items.int(0);
+        items.int(0);
+        items.end()
+    };
+    if replicas == 0 {
+        return Ok(Wait::Done(nobody(out)));
+    }
+    Ok(until(until_ms, nobody))
+}
 
 fn del(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let removed = args.rest().iter().filter(|key| db.remove(key, "del")).count();
@@ -324,34 +421,37 @@ fn object_freq(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn object_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    Ok(super::help(
-        out,
-        "OBJECT",
-        &[
-            (
-                "ENCODING <key>",
-                &["Return the kind of internal representation used in order to store \
-                              the value associated with a <key>."],
-            ),
-            (
-                "FREQ <key>",
-                &[
-                    "Return the access frequency index of the <key>. The returned integer is \
-                          proportional to the logarithm of the recent access frequency of the key.",
-                ],
-            ),
-            (
-                "IDLETIME <key>",
-                &["Return the idle time of the <key>, that is the approximated number \
-                              of seconds elapsed since the last access to the key."],
-            ),
-            (
-                "REFCOUNT <key>",
-                &["Return the number of references of the value associated with the \
-                              specified <key>."],
-            ),
-        ],
-    ))
+    const LINES: &[(&str, &[&str])] = &[
+        (
+            "ENCODING <key>",
+            &[
+                "Return the kind of internal representation used in order to store the value",
+                "associated with a <key>.",
+            ],
+        ),
+        (
+            "FREQ <key>",
+            &[
+                "Return the access frequency index of the <key>. The returned integer is",
+                "proportional to the logarithm of the recent access frequency of the key.",
+            ],
+        ),
+        (
+            "IDLETIME <key>",
+            &[
+                "Return the idle time of the <key>, that is the approximated number of",
+                "seconds elapsed since the last access to the key.",
+            ],
+        ),
+        (
+            "REFCOUNT <key>",
+            &[
+                "Return the number of references of the value associated with the specified",
+                "<key>.",
+            ],
+        ),
+    ];
+    Ok(super::help(out, "OBJECT", LINES))
 }
 
 fn object_idletime(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -434,6 +534,7 @@ fn scan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
                 }
             }
             "MATCH" => pattern = Some(args.required()?),
+            "NOVALUES" => return Err(Error::NovaluesOutsideHscan),
             "TYPE" => kind = Some(args.required()?.to_ascii_lowercase()),
             _ => return Err(Error::Syntax),
         }

@@ -98,6 +98,19 @@ macro_rules! collections {
                 }
             }
 
+            /// A copy of the value that an entry holds; `None` for one that an edit has taken.
+            pub fn copy_of(entry: &crate::keyspace::entry::Entry) -> Option<Value> {
+                match entry.kind() {
+                    Kind::Int | Kind::Inline | Kind::Raw => match entry.string()? {
+                        StrRef::Int(number) => Some(Value::Int(number)),
+                        StrRef::Bytes(bytes) => Some(Value::Str(bytes.to_vec())),
+                    },
+                    $(Kind::$name => {
+                        entry.collection::<$name>().map(|one| Value::$name(Box::new(one.clone())))
+                    })*
+                }
+            }
+
             /// Heap bytes, by allocator classes.
             pub fn heap_bytes(&self) -> usize {
                 match self {
