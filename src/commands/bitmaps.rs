@@ -6,7 +6,7 @@ use crate::command::{read, write, Args, Family, Row};
 use crate::error::{Error, Result};
 use crate::keyspace::db::{Db, Ttl};
 use crate::keyspace::entry::NewValue;
-use crate::keyspace::value::Value;
+use crate::keyspace::value::{Kind, StrRef, Value};
 use crate::resp::out::{Done, Items, Out};
 use crate::types::bits::{
     bit_at, combine, count_ones_between, find_between, BitOp, Field, Overflow,
@@ -278,7 +278,7 @@ fn bitop(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let owned: Vec<Vec<u8>> = texts
         .iter()
         .map(|text| match text {
-            Some(text @ crate::keyspace::value::StrRef::Int(_)) => text.to_vec(),
+            Some(text @ StrRef::Int(_)) => text.to_vec(),
             _ => Vec::new(),
         })
         .collect();
@@ -286,7 +286,7 @@ fn bitop(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         .iter()
         .zip(&owned)
         .map(|(text, owned)| match text {
-            Some(crate::keyspace::value::StrRef::Bytes(bytes)) => bytes,
+            Some(StrRef::Bytes(bytes)) => bytes,
             _ => &owned[..],
         })
         .collect();
@@ -350,6 +350,10 @@ fn setbit(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         None => None,
     };
     if old == Some(bit) {
+        if db.kind(key) != Some(Kind::Raw) {
+            let bytes = db.take_string(key)?.unwrap_or_default();
+            db.return_string(key, bytes);
+        }
         return Ok(out.yes_no(bit));
     }
     super::strings::edit_bytes(db, key, "setbit", |bytes| {

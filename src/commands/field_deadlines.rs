@@ -334,6 +334,9 @@ impl<'a> SetEx<'a> {
                 },
             }
         }
+        if args.left() < 3 {
+            return Err(Error::wrong_arity(args.name()));
+        }
         let count = parse_i64(args.bytes())
             .filter(|count| (1..=i64::from(i32::MAX)).contains(count))
             .ok_or(Error::InvalidFieldCount)?;
@@ -355,27 +358,26 @@ pub(super) fn hsetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
         }
     }
     edit.drop_gone(fields());
+    let at_once = matches!(deadline, Deadline::At(at) if at <= now_ms);
     let (hash, limits, _) = edit.parts();
     let longest = pairs.iter().map(|text| text.len()).max().unwrap_or(0);
     hash.prepare(pairs.len() / 2, longest, limits);
     for pair in pairs.chunks_exact(2) {
+        let deadline = if at_once { Deadline::Clear } else { deadline };
         hash.set(pair[0], pair[1], deadline, now_ms, limits);
     }
     edit.changed_times(pairs.len() / 2, "hset");
-    if !matches!(deadline, Deadline::At(at) if at <= now_ms) {
-        if matches!(deadline, Deadline::At(_)) {
-            edit.changed_times(0, "hexpire");
-        }
-        replay_pairs(&mut edit, pairs);
+    if at_once {
+        edit.keep_deadlines();
+        let mut changes = Changes::default();
+        changes.removed.extend(fields().filter(|field| edit.remove(field, now_ms)));
+        changes.settle(&mut edit);
         return Ok(out.int(1));
     }
-    let mut changes = Changes::default();
-    for field in fields() {
-        if edit.remove_gone(field, now_ms) {
-            changes.removed.push(field);
-        }
+    if matches!(deadline, Deadline::At(_)) {
+        edit.changed_times(0, "hexpire");
     }
-    changes.settle(&mut edit);
+    replay_pairs(&mut edit, pairs);
     Ok(out.int(1))
 }
 

@@ -486,18 +486,10 @@ impl Db {
         }))
     }
 
-    /// Gives back what [`Db::take_string`] took, unchanged.
+    /// Gives back what [`Db::take_string`] took, unchanged. Redis: the string has a buffer of its
+    /// own from then on, which OBJECT ENCODING shows.
     pub fn return_string(&mut self, key: &[u8], bytes: Vec<u8>) {
-        let hash = self.hash(key);
-        let space = &mut self.spaces[self.current];
-        let Some(entry) = space.find_mut(hash, key).filter(|entry| entry.is_taken()) else {
-            return;
-        };
-        let before_bytes = entry.heap_bytes();
-        if entry.put_back(Value::Str(bytes)).is_ok() {
-            let after_bytes = entry.heap_bytes();
-            space.resized(before_bytes, after_bytes);
-        }
+        self.store(key, NewValue::Owned(Value::Str(bytes)), Ttl::Keep);
     }
 
     /// Stores a string, which keeps its deadline, as one change without an event.
