@@ -84,8 +84,8 @@ pub(super) fn sinterstore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Res
 }
 
 pub(super) fn sintercard(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let count = args.int().ok().filter(|count| (1..=i64::from(i32::MAX)).contains(count));
-    let count = count.ok_or(Error::NumkeysNotPositive)? as usize;
+    let count = args.int().ok().filter(|count| *count > 0).and_then(|n| usize::try_from(n).ok());
+    let count = count.ok_or(Error::NumkeysNotPositive)?;
     let Some(keys) = args.rest().get(..count) else { return Err(Error::NumkeysTooMany) };
     args.skip(count);
     let mut limit = 0;

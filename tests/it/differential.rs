@@ -292,7 +292,10 @@ fn difference(commands: &[Command], ours: &Outcome, theirs: &Outcome) -> Option<
 fn comparable(command: &Command, reply: &Reply) -> Vec<String> {
     let name = String::from_utf8_lossy(&command[0]).to_uppercase();
     let mut lines = show::lines(reply);
-    let free = ["KEYS", "SMEMBERS", "SUNION", "SINTER", "SDIFF", "HKEYS", "HVALS", "HGETALL"];
+    let free = [
+        "KEYS", "SMEMBERS", "SUNION", "SINTER", "SDIFF", "HKEYS", "HVALS", "HGETALL", "SORT",
+        "SORT_RO",
+    ];
     match name.as_str() {
         // An EXEC holds replies of every kind; the dataset shows what its commands did.
         "EXEC" => lines = vec![matches!(reply, Reply::Array(_)).to_string()],
@@ -305,7 +308,6 @@ fn comparable(command: &Command, reply: &Reply) -> Vec<String> {
                 lines.sort();
             }
         }
-        "SORT" | "SORT_RO" => lines.sort(),
         _ => {}
     }
     lines
