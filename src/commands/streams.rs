@@ -8,6 +8,8 @@ mod groups;
 mod info;
 mod pending;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use crate::command::spec::{Begin, Find, KeySpec};
 use crate::command::{client, container, read, wait, write, Args, Family, Row};
