@@ -142,6 +142,7 @@ errors! {
     WatchInsideMulti = "ERR WATCH inside MULTI is not allowed",
     MaxClients = "ERR max number of clients reached",
     // Sorted sets.
+    PopCountNotPositive = "ERR count should be greater than 0",
     ScoreNotANumber = "ERR resulting score is not a number (NaN)",
     AddNewAndPresent = "ERR XX and NX options at the same time are not compatible",
     AddGreaterAndLess =

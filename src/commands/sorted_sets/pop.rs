@@ -115,7 +115,7 @@ impl<'a> Sources<'a> {
             if &*option != "COUNT" || count.is_some() || args.is_done() {
                 return Err(Error::Syntax);
             }
-            count = Some(positive(args.bytes()).ok_or(Error::CountNotPositive)?);
+            count = Some(positive(args.bytes()).ok_or(Error::PopCountNotPositive)?);
         }
         Ok(Sources { keys, end, count: count.unwrap_or(1) as usize })
     }
