@@ -247,6 +247,11 @@ impl Row {
         self.flags = self.flags & !flag::WRITE | flag::READONLY;
         self
     }
+    /// Touches no data, although its shape reaches it (WAIT).
+    pub const fn touches_nothing(mut self) -> Row {
+        self.flags &= !(flag::WRITE | flag::READONLY);
+        self
+    }
     /// Changes the data, although it has the client shape (FLUSHALL, SWAPDB).
     pub const fn writes(self) -> Row {
         self.with(flag::WRITE | flag::CHANGES_DATA)

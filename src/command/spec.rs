@@ -275,7 +275,7 @@ impl Table {
     }
 }
 
-const KEY_HOLES: [&str; 12] = [
+const KEY_HOLES: [&str; 14] = [
     "key",
     "key1",
     "key2",
@@ -288,6 +288,8 @@ const KEY_HOLES: [&str; 12] = [
     "srckey",
     "dstkey",
     "key-or-string",
+    "dst",
+    "src",
 ];
 
 /// Whether a place of this name takes a key.

@@ -20,6 +20,7 @@ const ROWS: &[Row] = &[
         .loading()
         .stale()
         .no_auth()
+        .flags(flag::ALLOW_BUSY)
         .since("1.0.0")
         .cost("O(N) where N is the number of passwords")
         .about("Logs in."),
@@ -193,13 +194,12 @@ const ROWS: &[Row] = &[
         .loading()
         .stale()
         .no_auth()
+        .flags(flag::ALLOW_BUSY)
         .since("6.0.0")
         .cost("O(1)")
         .about("Chooses the protocol, logs in and names the connection."),
     row("PING [message]", ping)
         .fast()
-        .loading()
-        .stale()
         .flags(flag::WHILE_SUBSCRIBED)
         .since("1.0.0")
         .cost("O(1)")
@@ -211,7 +211,7 @@ const ROWS: &[Row] = &[
         .stale()
         .no_auth()
         .arity(-1)
-        .flags(flag::IMMEDIATE | flag::WHILE_SUBSCRIBED)
+        .flags(flag::IMMEDIATE | flag::WHILE_SUBSCRIBED | flag::ALLOW_BUSY)
         .since("1.0.0")
         .cost("O(1)")
         .about("Closes the connection."),
@@ -221,7 +221,7 @@ const ROWS: &[Row] = &[
         .loading()
         .stale()
         .no_auth()
-        .flags(flag::IMMEDIATE | flag::WHILE_SUBSCRIBED)
+        .flags(flag::IMMEDIATE | flag::WHILE_SUBSCRIBED | flag::ALLOW_BUSY)
         .since("6.2.0")
         .cost("O(1)")
         .about("Makes the connection as new."),

@@ -38,6 +38,7 @@ const ROWS: &[Row] = &[
         .keys(&[DESTINATION, SOURCES])
         .about("Merges HyperLogLogs into one."),
     read("PFSELFTEST", pfselftest)
+        .touches_nothing()
         .admin()
         .since("2.8.9")
         .cost("O(1)")

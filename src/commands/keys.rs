@@ -144,13 +144,12 @@ const ROWS: &[Row] = &[
         .cost("O(1) for each key; memory is freed later")
         .about("Deletes keys, freeing later."),
     wait("WAIT numreplicas timeout", wait_)
-        .reads()
+        .touches_nothing()
         .since("3.0.0")
         .cost("O(1)")
         .about("Waits until replicas have received the writes of this connection."),
     wait("WAITAOF numlocal numreplicas timeout", waitaof)
-        .reads()
-        .noscript()
+        .touches_nothing()
         .since("7.2.0")
         .cost("O(1)")
         .about("Waits until writes of this connection are on disk, here and on replicas."),

@@ -15,7 +15,7 @@ const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
-        .flags(flag::IMMEDIATE)
+        .flags(flag::IMMEDIATE | flag::ALLOW_BUSY)
         .since("2.0.0")
         .cost("O(N) where N is the number of queued commands")
         .about("Forgets a transaction."),
@@ -32,12 +32,13 @@ const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
-        .flags(flag::IMMEDIATE)
+        .flags(flag::IMMEDIATE | flag::ALLOW_BUSY)
         .since("1.2.0")
         .cost("O(1)")
         .about("Begins a transaction."),
     client("UNWATCH", unwatch)
         .fast()
+        .flags(flag::ALLOW_BUSY)
         .noscript()
         .loading()
         .stale()
@@ -49,7 +50,7 @@ const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
-        .flags(flag::IMMEDIATE)
+        .flags(flag::IMMEDIATE | flag::ALLOW_BUSY)
         .since("2.2.0")
         .cost("O(1) for every key")
         .about("Makes EXEC depend on keys that do not change."),

@@ -10,6 +10,7 @@ use crate::types::number::parse_i64;
 pub const ROWS: &[Row] = &[
     read("DBSIZE", dbsize)
         .fast()
+        .flags(flag::KEYSPACE)
         .since("1.0.0")
         .cost("O(1)")
         .about("Replies with the number of keys of the selected database."),

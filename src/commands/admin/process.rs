@@ -25,6 +25,7 @@ pub const ROWS: &[Row] = &[
         .about("Replies with the time of the last snapshot."),
     client("LOLWUT [VERSION version]", lolwut)
         .fast()
+        .flags(flag::READONLY)
         .since("5.0.0")
         .cost("O(1)")
         .about("Draws something, and names the version."),

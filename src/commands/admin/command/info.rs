@@ -101,7 +101,26 @@ pub fn categories(spec: &Spec) -> impl Iterator<Item = &'static str> + '_ {
         "transaction",
         "scripting",
     ];
-    let group = GROUPS.iter().find(|(group, _)| *group == spec.group).map(|(_, name)| *name);
+    // Where the group of the documentation is not the category.
+    const OTHERWISE: &[(&str, &[&str])] = &[
+        ("object", &[]),
+        ("wait", &["connection"]),
+        ("waitaof", &["connection"]),
+        ("sort", &["set", "sortedset", "list"]),
+        ("sort_ro", &["set", "sortedset", "list"]),
+        ("xgroup", &[]),
+        ("xinfo", &[]),
+        ("client", &[]),
+        ("pubsub", &[]),
+        ("pubsub|help", &[]),
+    ];
+    let of_group = GROUPS.iter().find(|(group, _)| *group == spec.group).map(|(_, name)| *name);
+    let otherwise = OTHERWISE.iter().find(|(name, _)| *name == spec.name).map(|(_, names)| *names);
+    let is_command = spec.name.split('|').next() == Some("command");
+    let is_of = move |name: &str| match otherwise {
+        Some(names) => names.contains(&name),
+        None => of_group == Some(name) || (is_command && name == "connection"),
+    };
     let applies = move |name: &&&'static str| match **name {
         "read" => spec.has(flag::READONLY) && spec.group != "scripting",
         "write" => spec.has(flag::WRITE),
@@ -110,9 +129,9 @@ pub fn categories(spec: &Spec) -> impl Iterator<Item = &'static str> + '_ {
         "slow" => !spec.has(flag::FAST),
         "blocking" => spec.has(flag::BLOCKING),
         "dangerous" => spec.has(flag::DANGEROUS | flag::ADMIN_CATEGORY),
-        "keyspace" => spec.has(flag::KEYSPACE) || group == Some("keyspace"),
-        "pubsub" => spec.has(flag::PUBSUB) || group == Some("pubsub"),
-        name => group == Some(name),
+        "keyspace" => spec.has(flag::KEYSPACE) || is_of("keyspace"),
+        "pubsub" => spec.has(flag::PUBSUB) || is_of("pubsub"),
+        name => is_of(name),
     };
     ORDER.iter().filter(applies).copied()
 }

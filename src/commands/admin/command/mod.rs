@@ -124,7 +124,8 @@ fn list(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 /// has none.
 fn keys_of(words: &[&[u8]]) -> Result<(&'static Spec, Option<Vec<(usize, usize)>>)> {
     let spec = table().find(words).map_err(|_| Error::of("ERR Invalid command specified"))?;
-    if spec.keys.is_empty() {
+    let is_key = |key: &&crate::command::spec::KeySpec| !key.access.contains(&"not_key");
+    if spec.keys.iter().filter(is_key).count() == 0 {
         return Err(Error::of("ERR The command has no key arguments"));
     }
     if !spec.accepts(words.len()) {
