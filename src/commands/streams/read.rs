@@ -230,11 +230,12 @@ fn timeout(text: &[u8], now_ms: i64) -> Result<Option<i64>> {
     }
 }
 
+/// Redis: 8.0 also names `+` here; 7.4 does not.
 fn unbalanced(is_group: bool) -> Error {
-    let (name, ids) =
-        if is_group { ("xreadgroup", "ID or '>'") } else { ("xread", "ID, '+', or '$'") };
+    let (name, mark) = if is_group { ("xreadgroup", '>') } else { ("xread", '$') };
     Error::of(format!(
-        "ERR Unbalanced '{name}' list of streams: for each stream key an {ids} must be specified."
+        "ERR Unbalanced '{name}' list of streams: for each stream key an ID or '{mark}' must be \
+         specified."
     ))
 }
 
