@@ -236,7 +236,7 @@ impl<'a> Dispatcher<'a> {
             && !self.again
             && !spec.has(flag::SKIP_MONITOR | flag::ADMIN)
         {
-            settle::show_monitors(self.state, self.me, argv);
+            settle::show_monitors(self.state, self.me, spec, argv);
         }
         let (resp3, db, no_touch) = {
             let client = self.state.clients.at(self.me);

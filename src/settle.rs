@@ -269,7 +269,7 @@ fn redacted<'a>(spec: &Spec, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
 }
 
 /// Shows a command to those who asked for MONITOR.
-pub fn show_monitors(state: &mut State, me: ClientId, argv: &[&[u8]]) {
+pub fn show_monitors(state: &mut State, me: ClientId, spec: &Spec, argv: &[&[u8]]) {
     let now_us = state.clock.now_us();
     let (db, from) = match state.clients.find(me) {
         Some(client) if client.transport == Transport::Internal => (client.db, "lua".to_string()),
@@ -281,7 +281,7 @@ pub fn show_monitors(state: &mut State, me: ClientId, argv: &[&[u8]]) {
         now_us.div_euclid(1_000_000),
         now_us.rem_euclid(1_000_000)
     );
-    for arg in argv {
+    for arg in redacted(spec, argv) {
         line.push(' ');
         line.push_str(&quoted(arg));
     }

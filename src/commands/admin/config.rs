@@ -151,10 +151,13 @@ fn config_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         out,
         "CONFIG",
         &[
-            ("GET <pattern> [<pattern> ...]", &["Show directives that match, and their values."]),
-            ("SET <directive> <value> [...]", &["Change directives, all of them or none."]),
-            ("RESETSTAT", &["Set the counters of INFO back to 0."]),
-            ("REWRITE", &["Write the present directives to the configuration file."]),
+            (
+                "GET <pattern>",
+                &["Return parameters matching the glob-like <pattern> and their values."],
+            ),
+            ("SET <directive> <value>", &["Set the configuration <directive> to <value>."]),
+            ("RESETSTAT", &["Reset statistics reported by the INFO command."]),
+            ("REWRITE", &["Rewrite the configuration file."]),
         ],
     ))
 }

@@ -165,12 +165,25 @@ fn latency_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done
         out,
         "LATENCY",
         &[
-            ("DOCTOR", &["Explain slow moments in plain words."]),
-            ("GRAPH <event>", &["Draw the slow moments of an event."]),
-            ("HISTORY <event>", &["Show the slow moments of an event."]),
-            ("LATEST", &["Show the last slow moment of each event."]),
-            ("RESET [<event> ...]", &["Forget the slow moments of these events, or of all."]),
-            ("HISTOGRAM [<command> ...]", &["Show the spread of the times of commands."]),
+            ("DOCTOR", &["Return a human readable latency analysis report."]),
+            ("GRAPH <event>", &["Return an ASCII latency graph for the <event> class."]),
+            ("HISTORY <event>", &["Return time-latency samples for the <event> class."]),
+            ("LATEST", &["Return the latest latency samples for all events."]),
+            (
+                "RESET [<event> ...]",
+                &[
+                    "Reset latency data of one or more <event> classes.",
+                    "(default: reset all data for all event classes)",
+                ],
+            ),
+            (
+                "HISTOGRAM [COMMAND ...]",
+                &[
+                    "Return a cumulative distribution of latencies in the format of a \
+                     histogram for the specified command names.",
+                    "If no commands are specified then all histograms are replied.",
+                ],
+            ),
         ],
     ))
 }

@@ -159,11 +159,17 @@ fn memory_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         out,
         "MEMORY",
         &[
-            ("DOCTOR", &["Look for trouble with memory."]),
-            ("MALLOC-STATS", &["Show what the allocator says about itself."]),
-            ("PURGE", &["Ask the allocator to give memory back."]),
-            ("STATS", &["Show where the memory of the server is."]),
-            ("USAGE <key> [SAMPLES <count>]", &["Show the bytes that a key and its value take."]),
+            ("DOCTOR", &["Return memory problems reports."]),
+            ("MALLOC-STATS", &["Return internal statistics report from the memory allocator."]),
+            ("PURGE", &["Attempt to purge dirty pages for reclamation by the allocator."]),
+            ("STATS", &["Return information about the memory usage of the server."]),
+            (
+                "USAGE <key> [SAMPLES <count>]",
+                &[
+                    "Return memory in bytes used by <key> and its value. Nested values are",
+                    "sampled up to <count> times (default: 5, 0 means sample all).",
+                ],
+            ),
         ],
     ))
 }

@@ -41,10 +41,10 @@ pub const ROWS: &[Row] = &[
 ];
 
 fn slowlog_get(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let count = if args.is_done() { 10 } else { args.int()? };
-    if count < -1 {
+    let count = if args.is_done() { Ok(10) } else { args.int() };
+    let Some(count) = count.ok().filter(|count| *count >= -1) else {
         return Err(Error::of("ERR count should be greater than or equal to -1"));
-    }
+    };
     let log = &call.state.stats.slowlog;
     let shown = usize::try_from(count).unwrap_or(usize::MAX).min(log.len());
     let mut items = out.array(shown);
@@ -79,10 +79,15 @@ fn slowlog_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done
         &[
             (
                 "GET [<count>]",
-                &["Show the latest entries: 10, or as many as asked for; -1 for all."],
+                &[
+                    "Return top <count> entries from the slowlog (default: 10, -1 mean all).",
+                    "Entries are made of:",
+                    "id, timestamp, time in microseconds, arguments array, client IP and port,",
+                    "client name",
+                ],
             ),
-            ("LEN", &["Count the entries."]),
-            ("RESET", &["Forget all entries."]),
+            ("LEN", &["Return the length of the slowlog."]),
+            ("RESET", &["Reset the slowlog."]),
         ],
     ))
 }

@@ -49,8 +49,8 @@ pub(super) fn describe(items: &mut Items<'_>, spec: &Spec) {
     }
     items.array(0);
     items.array(spec.keys.len());
-    for key in &spec.keys {
-        key_spec(items, spec, key);
+    for (rule, key) in spec.keys.iter().enumerate() {
+        key_spec(items, access(spec, rule), key);
     }
     let mut subcommands: Vec<usize> = spec.subcommands.values().copied().collect();
     subcommands.sort_unstable();
@@ -165,23 +165,28 @@ fn legacy_range(keys: &[KeySpec]) -> (i64, i64, i64) {
     found.map_or((0, 0, 0), |(first, last)| (first, last, 1))
 }
 
-/// What a command does to the keys of a rule.
-pub(super) fn access(items: &mut Items<'_>, spec: &Spec, key: &KeySpec) {
-    let words = match key.access {
-        [] if spec.has(flag::READONLY) => &["RO", "access"][..],
-        [] => &["RW", "update"][..],
-        given => given,
-    };
+/// What a command does to the keys that one of its rules finds.
+pub(super) fn access(spec: &Spec, rule: usize) -> &'static [&'static str] {
+    match spec.keys.get(rule).map(|key| key.access) {
+        Some(given @ [_, ..]) => given,
+        _ => super::access::words(&spec.name, rule).unwrap_or(match spec.has(flag::READONLY) {
+            true => &["RO", "access"],
+            false => &["RW", "update"],
+        }),
+    }
+}
+
+pub(super) fn write_words(items: &mut Items<'_>, words: &[&str]) {
     items.set(words.len());
     for word in words {
         items.simple(word);
     }
 }
 
-fn key_spec(items: &mut Items<'_>, spec: &Spec, key: &KeySpec) {
+fn key_spec(items: &mut Items<'_>, access: &[&str], key: &KeySpec) {
     items.map(3);
     items.text("flags");
-    access(items, spec, key);
+    write_words(items, access);
     items.text("begin_search");
     match key.begin {
         Begin::Index(index) => {

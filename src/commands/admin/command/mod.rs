@@ -1,5 +1,6 @@
 //! COMMAND: what commands there are, derived from their rows.
 
+mod access;
 mod docs;
 mod info;
 
@@ -87,7 +88,7 @@ fn command_info(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Resul
     for name in args.rest() {
         match table().named(name) {
             Some(spec) => info::describe(&mut items, spec),
-            None => items.null_array(),
+            None => items.null(),
         }
     }
     Ok(items.end())
@@ -168,7 +169,12 @@ fn getkeysandflags(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Resul
     for (at, rule) in found {
         items.array(2);
         items.bulk(words[at]);
-        info::access(&mut items, spec, &spec.keys[rule]);
+        let access = match spec.name.as_str() {
+            "set" => access::words_of_set(words),
+            "bitfield" => access::words_of_bitfield(words),
+            _ => info::access(spec, rule),
+        };
+        info::write_words(&mut items, access);
     }
     Ok(items.end())
 }
@@ -178,15 +184,29 @@ fn command_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done
         out,
         "COMMAND",
         &[
-            ("(no subcommand)", &["Describe all commands."]),
-            ("COUNT", &["Count the commands."]),
-            ("LIST [FILTERBY ...]", &["List the names of commands."]),
-            ("INFO [<command-name> ...]", &["Describe these commands, or all."]),
-            ("DOCS [<command-name> ...]", &["Document these commands, or all."]),
-            ("GETKEYS <full-command>", &["Find the keys in a command."]),
+            ("(no subcommand)", &["Return details about all Redis commands."]),
+            ("COUNT", &["Return the total number of commands in this Redis server."]),
+            ("LIST", &["Return a list of all commands in this Redis server."]),
+            (
+                "INFO [<command-name> ...]",
+                &[
+                    "Return details about multiple Redis commands.",
+                    "If no command names are given, documentation details for all",
+                    "commands are returned.",
+                ],
+            ),
+            (
+                "DOCS [<command-name> ...]",
+                &[
+                    "Return documentation details about multiple Redis commands.",
+                    "If no command names are given, documentation details for all",
+                    "commands are returned.",
+                ],
+            ),
+            ("GETKEYS <full-command>", &["Return the keys from a full Redis command."]),
             (
                 "GETKEYSANDFLAGS <full-command>",
-                &["Find the keys, and what the command does to them."],
+                &["Return the keys and the access flags from a full Redis command."],
             ),
         ],
     ))

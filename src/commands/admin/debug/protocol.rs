@@ -35,6 +35,7 @@ pub(super) fn protocol(kind: &[u8], out: Out<'_>) -> Result<Done> {
             items.push(2);
             items.text("server-cpu-usage");
             items.int(42);
+            items.text("Some real reply following the push reply");
             items.end()
         }
         b"push" => return Err(Error::of("ERR RESP2 is not supported by this command")),
@@ -46,7 +47,7 @@ pub(super) fn protocol(kind: &[u8], out: Out<'_>) -> Result<Done> {
         _ => {
             return Err(Error::of(
                 "ERR Wrong protocol type name. Please use one of the following: \
-                 string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
             ))
         }
     })
