@@ -71,7 +71,7 @@ impl<'a> Dispatcher<'a> {
     /// Runs one request; its reply is appended to `out`.
     pub fn request(&mut self, argv: &[&[u8]], out: &mut Vec<u8>) -> Flow {
         let mark = out.len();
-        let flow = match self.table.find(argv) {
+        let flow = match self.find(argv) {
             Ok(spec) => self.gated(spec, argv, out),
             Err(_) if is_http(argv[0]) => {
                 // A browser that was tricked into speaking to us must not get a second line in.
@@ -107,6 +107,25 @@ impl<'a> Dispatcher<'a> {
             }
         }
         flow
+    }
+
+    /// The command of a request, under the name that `rename-command` gave it.
+    #[inline]
+    fn find(&self, argv: &[&[u8]]) -> std::result::Result<&'static Spec, Option<&'static Spec>> {
+        if self.state.renames.is_empty() {
+            return self.table.find(argv);
+        }
+        let name = argv.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
+        match self.state.renames.get(&name) {
+            None => self.table.find(argv),
+            Some(None) => Err(None),
+            Some(Some(id)) => {
+                let own = self.table.specs.get(*id).map_or(&[][..], |spec| spec.name.as_bytes());
+                let mut argv = argv.to_vec();
+                argv[0] = own;
+                self.table.find(&argv)
+            }
+        }
     }
 
     /// Everything that may refuse a command before it runs, in Redis's order.
@@ -232,11 +251,10 @@ impl<'a> Dispatcher<'a> {
     /// Runs a command that nothing refuses any more. `Some` when it waits.
     fn call(&mut self, spec: &'static Spec, argv: &[&[u8]], out: &mut Vec<u8>) -> Option<Waiting> {
         let mark = out.len();
-        if !self.state.monitors.is_empty()
-            && !self.again
-            && !spec.has(flag::SKIP_MONITOR | flag::ADMIN)
-        {
-            settle::show_monitors(self.state, self.me, spec, argv);
+        // Redis: EXEC is shown after the commands that it ran.
+        let shown_late = matches!(spec.row.run, Run::Nested(_)) && spec.has(flag::IMMEDIATE);
+        if !shown_late {
+            self.show(spec, argv);
         }
         let (resp3, db, no_touch) = {
             let client = self.state.clients.at(self.me);
@@ -262,6 +280,9 @@ impl<'a> Dispatcher<'a> {
         if waiting.is_some() {
             out.truncate(mark);
         }
+        if shown_late {
+            self.show(spec, argv);
+        }
         let failed = out.get(mark) == Some(&b'-');
         if failed {
             let line = &out[mark + 1..];
@@ -281,6 +302,15 @@ impl<'a> Dispatcher<'a> {
             settle::count(self.state, spec, argv, self.me, elapsed_ns, failed);
         }
         waiting
+    }
+
+    /// Shows a command to those who asked for MONITOR.
+    #[inline]
+    fn show(&mut self, spec: &Spec, argv: &[&[u8]]) {
+        let hidden = self.again || spec.has(flag::SKIP_MONITOR | flag::ADMIN);
+        if !self.state.monitors.is_empty() && !hidden {
+            settle::show_monitors(self.state, self.me, spec, argv);
+        }
     }
 
     #[inline]
@@ -442,7 +472,7 @@ impl Caller for Dispatcher<'_> {
     }
 
     fn run_queued(&mut self, argv: &[&[u8]], reply: &mut Vec<u8>) {
-        match self.table.find(argv) {
+        match self.find(argv) {
             Ok(spec) => self.run_nested(spec, argv, reply),
             Err(_) => {
                 self.refuse(None, Error::unknown_command(argv), reply);
@@ -479,7 +509,6 @@ impl Dispatcher<'_> {
 
     fn script_gate(&mut self, argv: &[&[u8]], rules: ScriptRules) -> Result<&'static Spec> {
         let spec = self
-            .table
             .find(argv)
             .map_err(|_| Error::of("ERR Unknown Redis command called from script"))?;
         if !spec.accepts(argv.len()) {

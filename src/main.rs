@@ -87,7 +87,7 @@ fn configure(call: &Run, clock: &Clock) -> Config {
     if call.stdin {
         let _ = std::io::stdin().lock().read_to_end(&mut stdin);
     }
-    let mut base = Config::default();
+    let mut base = Config::default().knowing_commands(redouble::commands::is_command);
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
     let _ = base.assume("io-threads", &threads.to_string());
     match call.configure(base, &stdin) {

@@ -392,6 +392,7 @@ impl Builder {
 }
 
 fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
+    let renames = crate::commands::renames(config.renames());
     State {
         db,
         clients: Default::default(),
@@ -406,6 +407,7 @@ fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
         monitors: Vec::new(),
         pause: None,
         held_back: Vec::new(),
+        renames,
         evictable: Default::default(),
         shutdown: None,
         facts,

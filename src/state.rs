@@ -115,6 +115,8 @@ pub struct State {
     pub pause: Option<Pause>,
     /// Clients whose command is held back by CLIENT PAUSE.
     pub held_back: Vec<ClientId>,
+    /// Commands by names that `rename-command` gave or took away: `None`.
+    pub renames: HashMap<Vec<u8>, Option<usize>>,
     /// Keys that may be evicted.
     pub evictable: Pool,
     /// The server must stop.

@@ -3,6 +3,7 @@
 use crate::command::{Family, Table};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 mod admin;
@@ -58,6 +59,28 @@ pub const FAMILIES: &[&Family] = &[
 pub fn table() -> &'static Table {
     static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(FAMILIES));
     &TABLE
+}
+
+/// Names that `rename-command` lines give to commands, or take away.
+pub fn renames(lines: &[(Vec<u8>, Vec<u8>)]) -> HashMap<Vec<u8>, Option<usize>> {
+    let mut names: HashMap<Vec<u8>, Option<usize>> = HashMap::new();
+    for (old, new) in lines {
+        let old = old.to_ascii_lowercase();
+        let id = match names.get(&old) {
+            Some(id) => *id,
+            None => table().named(&old).map(|spec| spec.id),
+        };
+        names.insert(old, None);
+        if !new.is_empty() {
+            names.insert(new.to_ascii_lowercase(), id);
+        }
+    }
+    names
+}
+
+/// Whether a command has this name.
+pub fn is_command(name: &[u8]) -> bool {
+    !name.contains(&b'|') && table().named(name).is_some()
 }
 
 /// A HELP reply: usage lines with their explanations indented below them.

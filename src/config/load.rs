@@ -143,7 +143,7 @@ impl Config {
     /// Lines that are no directives with a value.
     fn special(&mut self, name: &[u8], values: &[Vec<u8>]) -> Result<(), String> {
         match (name, values) {
-            (b"rename-command", [old, new]) => self.renames.push((old.clone(), new.clone())),
+            (b"rename-command", [old, new]) => self.rename(old, new)?,
             (b"user", [user, ..]) => {
                 if self.users.iter().any(|words| words.first() == Some(user)) {
                     return Err(format!(
@@ -164,6 +164,29 @@ impl Config {
             }
             _ => return Err("Bad directive or wrong number of arguments".to_string()),
         }
+        Ok(())
+    }
+
+    fn rename(&mut self, old: &[u8], new: &[u8]) -> Result<(), String> {
+        let is_known = |name: &[u8]| {
+            let same = |known: &Vec<u8>| known.eq_ignore_ascii_case(name);
+            // What the lines before did to this name, the last one first.
+            let before = self.renames.iter().rev().find_map(|(from, to)| {
+                if same(to) {
+                    Some(true)
+                } else {
+                    same(from).then_some(false)
+                }
+            });
+            before.or_else(|| self.is_command.map(|is_command| is_command(name)))
+        };
+        if is_known(old) == Some(false) {
+            return Err("No such command in rename-command".to_string());
+        }
+        if !new.is_empty() && is_known(new) == Some(true) {
+            return Err("Target command name already exists".to_string());
+        }
+        self.renames.push((old.to_vec(), new.to_vec()));
         Ok(())
     }
 

@@ -46,6 +46,8 @@ pub struct Config {
     renames: Vec<(Vec<u8>, Vec<u8>)>,
     /// Paths and arguments of `loadmodule` lines.
     modules: Vec<Vec<Vec<u8>>>,
+    /// Tells the names of commands, for `rename-command`; without it any name will do.
+    is_command: Option<fn(&[u8]) -> bool>,
 }
 
 /// Who changes the configuration, and when.
@@ -108,6 +110,7 @@ impl Default for Config {
             users: Vec::new(),
             renames: Vec::new(),
             modules: Vec::new(),
+            is_command: None,
         };
         if let (Some(dir), Ok(path)) = (table::find(b"dir"), std::env::current_dir()) {
             let path = Value::Text(Some(path.into_os_string().into_encoded_bytes()));
@@ -206,6 +209,11 @@ impl Config {
         self.defaults[named.index] = value;
         self.refresh();
         Ok(())
+    }
+
+    /// Refuses `rename-command` lines about names that are none.
+    pub fn knowing_commands(self, is_command: fn(&[u8]) -> bool) -> Self {
+        Config { is_command: Some(is_command), ..self }
     }
 
     /// The words of `user` lines, without `user`.

@@ -41,6 +41,9 @@ impl Slowlog {
         words: &[W],
         (addr, name): (&str, &[u8]),
     ) {
+        if max == 0 {
+            return;
+        }
         let id = self.next_id;
         self.next_id += 1;
         let (addr, name) = (addr.to_string(), name.to_vec());
@@ -107,7 +110,8 @@ mod tests {
         log.add(3, 9, 10, &["PING"], ("", b""));
         assert_eq!(log.iter().next().map(|entry| entry.id), Some(5));
         log.add(0, 9, 10, &["PING"], ("", b""));
-        assert!(log.is_empty());
+        log.add(1, 9, 10, &["PING"], ("", b""));
+        assert_eq!(log.iter().next().map(|entry| entry.id), Some(6));
     }
 
     #[test]

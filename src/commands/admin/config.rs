@@ -108,22 +108,25 @@ pub fn reset_statistics(state: &mut State) {
 }
 
 fn rewrite(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let file = call.state.facts.config_file.clone();
+    rewrite_file(call.state, false)?;
+    Ok(out.ok())
+}
+
+/// Writes the present directives to the configuration file; `all` of them, or those that differ.
+pub(super) fn rewrite_file(state: &State, all: bool) -> Result<()> {
+    let file = &state.facts.config_file;
     if file.is_empty() {
         return Err(Error::of("ERR The server is running without a config file"));
     }
-    let path = Path::new(&file);
+    let path = Path::new(file);
     let written = match std::fs::read(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         existing => {
-            let text = call.state.config.rewrite(&existing.unwrap_or_default(), None, false);
+            let text = state.config.rewrite(&existing.unwrap_or_default(), None, all);
             replace(path, &text)
         }
     };
-    match written {
-        Ok(()) => Ok(out.ok()),
-        Err(error) => Err(Error::of(format!("ERR Rewriting config file: {}", error_text(&error)))),
-    }
+    written.map_err(|error| Error::of(format!("ERR Rewriting config file: {}", error_text(&error))))
 }
 
 /// Puts `text` in the place of a file in one step: readers see the old or the new one, whole.

@@ -71,10 +71,8 @@ pub(super) const LOG: &[Directive] = &[
         .honoured()
         .about("debug, verbose, notice, warning or nothing."),
     text("logfile", "").fixed().honoured().about("File to log to; empty for standard output."),
-    choice("log-format", "legacy", LOG_FORMATS).fixed().about("Form of log lines (Valkey)."),
-    choice("log-timestamp-format", "legacy", TIMESTAMPS)
-        .fixed()
-        .about("Form of their times (Valkey)."),
+    choice("log-format", "legacy", LOG_FORMATS).about("Form of log lines (Valkey)."),
+    choice("log-timestamp-format", "legacy", TIMESTAMPS).about("Form of their times (Valkey)."),
     off("syslog-enabled").fixed().honoured().about("Log to the system's log as well."),
     text("syslog-ident", "redis").fixed().honoured().about("Name in the system's log."),
     choice("syslog-facility", "local0", FACILITIES)
@@ -126,7 +124,6 @@ pub(super) const OBSERVATION: &[Directive] = &[
 ];
 
 pub(super) const OWN: &[Directive] = &[text("redis-version", crate::config::REDIS_VERSION)
-    .fixed()
     .honoured()
     .checked(checks::version)
     .about("Version of Redis that INFO, HELLO and Lua report.")];

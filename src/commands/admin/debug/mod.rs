@@ -62,6 +62,7 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
             return Err(Error::of(text));
         }
         ("LOG", 1) => state.logger.warning(format!("DEBUG LOG: {}", shown(args.bytes()))),
+        ("CONFIG-REWRITE-FORCE-ALL", 0) => super::config::rewrite_file(state, true)?,
         ("CHANGE-REPL-ID", 0) => {
             state.facts.replication_id = crate::clock::random_hex_id(&mut state.db.rng);
         }
@@ -100,11 +101,12 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
 
 /// DEBUG POPULATE count [prefix] [size]: strings that are not there yet.
 fn populate(call: &mut Call<'_>, args: &mut Args<'_>) -> Result<()> {
-    let count = args.int()?;
-    let count = u64::try_from(count).map_err(|_| Error::NotPositive)?;
+    let positive = |args: &mut Args<'_>| {
+        args.int().ok().and_then(|number| usize::try_from(number).ok()).ok_or(Error::NotPositive)
+    };
+    let count = positive(args)?;
     let prefix = if args.is_done() { b"key" } else { args.bytes() };
-    let size = if args.is_done() { 0 } else { args.int()? };
-    let size = usize::try_from(size).map_err(|_| Error::NotPositive)?;
+    let size = if args.is_done() { 0 } else { positive(args)? };
     let db = &mut call.state.db;
     for number in 0..count {
         let key = [prefix, format!(":{number}").as_bytes()].concat();
