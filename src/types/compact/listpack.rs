@@ -104,12 +104,6 @@ impl Listpack {
         grow(&mut self.0, bytes);
     }
 
-    /// Bytes that the blob may grow to without being moved.
-    #[inline]
-    pub fn capacity(&self) -> usize {
-        self.0.len()
-    }
-
     /// Gives back the room that nothing fills.
     pub fn shrink_to_fit(&mut self) {
         let bytes = class(self.byte_len());
@@ -171,6 +165,14 @@ impl Listpack {
     /// Takes the element at `pos` out; the one after it, if any, is then at `pos`.
     #[inline]
     pub fn remove(&mut self, pos: usize) {
+        self.remove_keeping_room(pos);
+        let bytes = self.byte_len();
+        shrink(&mut self.0, bytes);
+    }
+
+    /// The same, without giving memory back.
+    #[inline]
+    pub fn remove_keeping_room(&mut self, pos: usize) {
         let end = self.entry_end(pos);
         self.cut(pos, end, 1);
     }
@@ -191,6 +193,8 @@ impl Listpack {
             removed += 1;
         }
         self.cut(pos, end, removed);
+        let bytes = self.byte_len();
+        shrink(&mut self.0, bytes);
         removed
     }
 
@@ -212,6 +216,8 @@ impl Listpack {
         }
         if removed > 0 {
             self.cut(written, end, removed);
+            let bytes = self.byte_len();
+            shrink(&mut self.0, bytes);
         }
         removed
     }
@@ -471,7 +477,6 @@ impl Listpack {
             count => count as usize - removed,
         };
         self.write_header(new_total, count);
-        shrink(&mut self.0, new_total);
     }
 
     fn append_entries(&mut self, entries: &[u8], count: usize) {

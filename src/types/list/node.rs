@@ -11,8 +11,6 @@ const SAFE_BYTES: usize = 8192;
 /// passes its limit.
 const ENTRY_OVERHEAD: usize = 8;
 const PACK_FRAME_BYTES: usize = 7;
-/// From this size on an end node grows twofold.
-const EAGER_BYTES: usize = 512;
 
 /// The bound of a packed node, as `list-max-listpack-size` states it.
 #[derive(Clone, Copy)]
@@ -142,22 +140,22 @@ impl Node {
         *count += 1;
     }
 
-    /// `insert` at an end of the list, where more will come: room grows twofold, not step by step.
-    #[inline]
-    pub(super) fn push(&mut self, index: usize, text: &[u8]) {
+    /// Makes room for `bytes` of packed elements in all.
+    pub(super) fn reserve(&mut self, bytes: usize) {
         if let Node::Packed { pack, .. } = self {
-            let bytes = pack.byte_len() + text.len() + ENTRY_OVERHEAD;
-            if bytes > pack.capacity() && pack.capacity() >= EAGER_BYTES {
-                pack.reserve(2 * pack.capacity());
-            }
+            pack.reserve(bytes);
         }
-        self.insert(index, text);
     }
 
-    /// Gives back the room for more, when the node no longer stands at an end.
-    pub(super) fn seal(&mut self) {
-        if let Node::Packed { pack, .. } = self {
-            pack.shrink_to_fit();
+    /// Gives back the room for more, when the node no longer stands at an end; returns the bytes
+    /// that it has packed.
+    pub(super) fn seal(&mut self) -> usize {
+        match self {
+            Node::Plain(_) => 0,
+            Node::Packed { pack, .. } => {
+                pack.shrink_to_fit();
+                pack.byte_len()
+            }
         }
     }
 

@@ -114,9 +114,11 @@ impl Quick {
         Some((Spot { group, node }, offset))
     }
 
-    /// Adds an element at an end.
+    /// Adds an element at an end. A new node gets at once the room that the full one before it
+    /// fills: growing step by step would cost more than the pushes do.
     #[inline]
     pub(super) fn push(&mut self, end: End, text: &[u8], limits: &Limits) {
+        let mut room = 0;
         let group = match end {
             End::Left => self.groups.front_mut(),
             End::Right => self.groups.back_mut(),
@@ -128,12 +130,12 @@ impl Quick {
             };
             if let Some(node) = node {
                 let before = node.heap_bytes();
-                let index = if end == End::Left { 0 } else { node.count() };
                 let admitted = node.admits(limits, text.len());
                 if admitted {
-                    node.push(index, text);
+                    let index = if end == End::Left { 0 } else { node.count() };
+                    node.insert(index, text);
                 } else {
-                    node.seal();
+                    room = node.seal();
                 }
                 self.node_bytes = self.node_bytes + node.heap_bytes() - before;
                 if admitted {
@@ -143,7 +145,9 @@ impl Quick {
                 }
             }
         }
-        self.push_node(end, Node::new(limits, text));
+        let mut node = Node::new(limits, text);
+        node.reserve(room);
+        self.push_node(end, node);
     }
 
     /// Adds a node at an end, in a new group when that end's group is full.
@@ -168,7 +172,8 @@ impl Quick {
         self.put_node(spot, node);
     }
 
-    /// Takes the element at an end out, after `read` has seen it.
+    /// Takes the element at an end out, after `read` has seen it. The node keeps its room: it is
+    /// gone soon, or filled again.
     #[inline]
     pub(super) fn pop<R>(&mut self, end: End, read: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         let group = match end {
@@ -183,10 +188,8 @@ impl Quick {
             Node::Packed { count, pack } if *count > 1 => {
                 let pos = if end == End::Left { pack.first() } else { pack.last() }?;
                 let result = read(pack.get(pos));
-                let before = pack.heap_bytes();
-                pack.remove(pos);
+                pack.remove_keeping_room(pos);
                 *count -= 1;
-                self.node_bytes = self.node_bytes + pack.heap_bytes() - before;
                 group.count -= 1;
                 self.count -= 1;
                 return Some(result);
@@ -365,7 +368,10 @@ impl Quick {
             return None;
         }
         match self.take_node(spot)? {
-            Node::Packed { pack, .. } => Some(pack),
+            Node::Packed { mut pack, .. } => {
+                pack.shrink_to_fit();
+                Some(pack)
+            }
             Node::Plain(_) => None,
         }
     }
