@@ -31,6 +31,8 @@ fn other_value(named: &Named, default: &str) -> String {
             "proc-title-template" => "{title} {port}",
             "locale-collate" => "C",
             "redis-version" => "7.2.9",
+            // The file is opened when the configuration is read.
+            "logfile" => "/dev/null",
             "cluster-announce-client-ipv4" => "10.1.2.3",
             "cluster-announce-client-ipv6" => "::1",
             _ => "other",
