@@ -284,7 +284,7 @@ impl<'a> Dispatcher<'a> {
             self.show(spec, argv);
         }
         let failed = out.get(mark) == Some(&b'-');
-        if failed {
+        if failed && !std::mem::take(&mut self.state.scripting.error_counted) {
             let line = &out[mark + 1..];
             let end = line.iter().position(|&byte| matches!(byte, b' ' | b'\r'));
             let code = String::from_utf8_lossy(&line[..end.unwrap_or(0)]).into_owned();
@@ -480,19 +480,30 @@ impl Caller for Dispatcher<'_> {
         }
     }
 
-    fn run_from_script(&mut self, argv: &[&[u8]], rules: ScriptRules, reply: &mut Vec<u8>) {
+    fn run_from_script(
+        &mut self,
+        argv: &[&[u8]],
+        rules: ScriptRules,
+        reply: &mut Vec<u8>,
+    ) -> bool {
         match self.script_gate(argv, rules) {
             Ok(spec) => {
                 let client = self.state.clients.at(self.me);
                 let resp3 = std::mem::replace(&mut client.resp3, rules.resp3);
                 let outer = std::mem::replace(&mut self.state.db.inside_script, true);
+                let records = self.state.db.effects.records.len();
                 self.run_nested(spec, argv, reply);
+                if rules.unlogged {
+                    self.state.db.effects.records.truncate(records);
+                }
                 self.state.db.inside_script = outer;
                 self.state.clients.at(self.me).resp3 = resp3;
+                spec.has(flag::WRITE)
             }
             Err(error) => {
                 self.state.stats.error(error.code());
                 push_error(reply, error.text());
+                false
             }
         }
     }
@@ -515,14 +526,15 @@ impl Dispatcher<'_> {
             let text = "ERR Wrong number of args calling Redis command from script";
             return Err(Error::of(text));
         }
-        if spec.has(flag::NOSCRIPT) {
+        if spec.has(flag::NOSCRIPT) && !self.state.debug.scripts_may_all {
             return Err(Error::of("ERR This Redis command is not allowed from script"));
         }
-        if rules.read_only && spec.has(flag::WRITE) {
+        if rules.read_only && spec.has(flag::WRITE | flag::MAY_REPLICATE) {
             let text = "ERR Write commands are not allowed from read-only scripts.";
             return Err(Error::of(text));
         }
-        if !rules.allow_oom && spec.has(flag::DENYOOM) && memory::is_short(self.state) {
+        let may_refuse = !rules.allow_oom && !rules.wrote && spec.has(flag::DENYOOM);
+        if may_refuse && memory::is_short(self.state) {
             return Err(Error::OutOfMemory);
         }
         Ok(spec)

@@ -131,6 +131,34 @@ errors! {
     XclaimMinIdle = "ERR Invalid min-idle-time argument for XCLAIM",
     XautoclaimMinIdle = "ERR Invalid min-idle-time argument for XAUTOCLAIM",
     CountNotPositive = "ERR COUNT must be > 0",
+    // Scripts and functions.
+    NoScript = "NOSCRIPT No matching script. Please use EVAL.",
+    NumkeysNegative = "ERR Number of keys can't be negative",
+    BadNumberOfKeys = "ERR Bad number of keys provided",
+    ScriptWrites = "ERR Can not execute a script with write flag using *_ro command.",
+    ScriptOutOfMemory = "OOM allow-oom flag is not set on the script, \
+        can not run it when used memory > 'maxmemory'",
+    NoMemoryForScripts = "ERR not enough memory",
+    ScriptFlushMode = "ERR SCRIPT FLUSH only support SYNC|ASYNC option",
+    ScriptDebugMode = "ERR Use SCRIPT DEBUG YES/SYNC/NO",
+    NoDebugger = "ERR SCRIPT DEBUG is not available on this server",
+    NotBusy = "NOTBUSY No scripts in execution right now.",
+    Unkillable = "UNKILLABLE Sorry the script already executed write commands against the \
+        dataset. You can either wait the script termination or kill the server in a hard way \
+        using the SHUTDOWN NOSAVE command.",
+    BusyScript = "BUSY Redis is busy running a script. \
+        You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    BusyFunction = "BUSY Redis is busy running a script. \
+        You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+    FunctionNotFound = "ERR Function not found",
+    LibraryNotFound = "ERR Library not found",
+    LibraryNameMissing = "ERR library name argument was not given",
+    FunctionFlushMode = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option",
+    RestorePolicy = "ERR Wrong restore policy given, \
+        value should be either FLUSH, APPEND or REPLACE.",
+    BadPayload = "ERR DUMP payload version or checksum are wrong",
+    NotAFunction = "ERR given type is not a function",
+    FunctionUnreadable = "ERR failed loading the given functions payload",
     // Connection and transactions.
     NoAuth = "NOAUTH Authentication required.",
     WrongPass = "WRONGPASS invalid username-password pair or user is disabled.",

@@ -64,7 +64,8 @@ pub fn measure_clients(state: &mut State) {
 
 /// `used_memory`: data, and connections as they were counted last.
 pub fn used_bytes(state: &State) -> u64 {
-    state.db.heap_bytes() as u64 + state.stats.client_bytes
+    let scripting = state.scripting.used_bytes();
+    (state.db.heap_bytes() + scripting) as u64 + state.stats.client_bytes
 }
 
 /// Whether memory is above `maxmemory`.

@@ -208,6 +208,8 @@ impl Server {
         state.db.flush(None, true);
         state.config = self.0.started_config.clone();
         state.pause = None;
+        state.scripting.flush_scripts();
+        state.scripting.flush_libraries();
         let commands = state.stats.commands.len();
         state.stats = Stats::new(commands);
         settle::command_over(&mut state);
@@ -415,6 +417,7 @@ fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
         logger: Arc::new(Logger::silent()),
         outside: None,
         debug: Default::default(),
+        scripting: Default::default(),
         inside_unit: false,
     }
 }

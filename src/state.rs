@@ -8,6 +8,7 @@ use crate::keyspace::db::Db;
 use crate::keyspace::evict::Pool;
 use crate::log::Log;
 use crate::pubsub::PubSub;
+use crate::scripting::Scripting;
 use crate::server_log::Logger;
 use crate::stats::Stats;
 use crate::tracking::Tracking;
@@ -131,6 +132,8 @@ pub struct State {
     pub outside: Option<Arc<dyn Outside>>,
     /// Switches of DEBUG.
     pub debug: Switches,
+    /// Scripts and functions.
+    pub scripting: Scripting,
     /// A transaction or script is running: waiters and the log wait for its end.
     pub inside_unit: bool,
 }

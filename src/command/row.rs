@@ -83,8 +83,14 @@ pub trait Caller {
     /// wire, its reply appended to `reply`.
     fn run_queued(&mut self, argv: &[&[u8]], reply: &mut Vec<u8>);
     /// Runs one command of a script in the given protocol; an error that belongs to the script's
-    /// world (unknown command, not allowed from scripts, …) comes back as a reply too.
-    fn run_from_script(&mut self, argv: &[&[u8]], rules: ScriptRules, reply: &mut Vec<u8>);
+    /// world (unknown command, not allowed from scripts, …) comes back as a reply too. True when
+    /// the command was one that writes, and was not refused.
+    fn run_from_script(
+        &mut self,
+        argv: &[&[u8]],
+        rules: ScriptRules,
+        reply: &mut Vec<u8>,
+    ) -> bool;
 }
 
 /// What a script may do.
@@ -96,6 +102,10 @@ pub struct ScriptRules {
     pub read_only: bool,
     /// The script may write although memory is short.
     pub allow_oom: bool,
+    /// The script has written already: nothing refuses its further writes.
+    pub wrote: bool,
+    /// What it writes does not enter the log (`redis.set_repl`).
+    pub unlogged: bool,
 }
 
 /// Flag bits of a row, as COMMAND INFO names them.

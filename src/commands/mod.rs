@@ -22,6 +22,7 @@ mod lists;
 mod pubsub;
 mod scan;
 mod set_algebra;
+mod scripting;
 mod sets;
 mod sort;
 mod sorted_sets;
@@ -43,6 +44,7 @@ pub const FAMILIES: &[&Family] = &[
     &geo::FAMILY,
     &streams::FAMILY,
     &transactions::FAMILY,
+    &scripting::FAMILY,
     &connection::FAMILY,
     &pubsub::FAMILY,
     &admin::FAMILIES[0],

@@ -164,6 +164,12 @@ impl<'a> Out<'a> {
         items
     }
 
+    /// A reply that `write` appends already encoded.
+    pub fn encoded(self, write: impl FnOnce(&mut Vec<u8>)) -> Done {
+        write(self.buf);
+        Done(())
+    }
+
     fn items(self) -> Items<'a> {
         Items { buf: self.buf, resp3: self.resp3, open: 1, free: false, late: None }
     }

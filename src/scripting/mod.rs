@@ -18,6 +18,8 @@ mod libs;
 mod random;
 mod raw;
 mod sandbox;
+mod room;
+mod running;
 mod scripts;
 mod shared;
 
@@ -29,5 +31,7 @@ pub use engine::{Call, Engine, Function, Passing};
 pub use flags::{Flags, FLAGS};
 pub use functions::{Libraries, Library, Registered};
 pub use host::{Host, LogLevel, Verdict};
+pub use room::Scripting;
+pub use running::{Running, Slow, Unkillable};
 pub use sandbox::{Purpose, Version};
 pub use scripts::{Digest, Script, Scripts};

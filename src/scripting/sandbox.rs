@@ -15,9 +15,9 @@ use super::shared::{Shared, Stock};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
     /// EVAL and its relatives.
-    Scripts,
+    Scripts = 0,
     /// Libraries of functions.
-    Functions,
+    Functions = 1,
 }
 
 /// Registry references of what the engine needs later.
@@ -86,6 +86,16 @@ pub struct Version {
     pub text: String,
     /// The same as a number, 0x00MMmmpp.
     pub number: u32,
+}
+
+impl Version {
+    /// Of a text such as `7.4.2`.
+    pub fn of(text: &str) -> Version {
+        let mut parts = text.split('.').map(|part| part.parse::<u32>().unwrap_or(0) & 0xff);
+        let mut next = || parts.next().unwrap_or(0);
+        let number = (next() << 16) | (next() << 8) | next();
+        Version { text: text.to_string(), number }
+    }
 }
 
 fn keep_functions(lua: Lua, globals: i32, stock: i32) {
