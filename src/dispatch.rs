@@ -480,12 +480,7 @@ impl Caller for Dispatcher<'_> {
         }
     }
 
-    fn run_from_script(
-        &mut self,
-        argv: &[&[u8]],
-        rules: ScriptRules,
-        reply: &mut Vec<u8>,
-    ) -> bool {
+    fn run_from_script(&mut self, argv: &[&[u8]], rules: ScriptRules, reply: &mut Vec<u8>) -> bool {
         match self.script_gate(argv, rules) {
             Ok(spec) => {
                 let client = self.state.clients.at(self.me);

@@ -85,12 +85,7 @@ pub trait Caller {
     /// Runs one command of a script in the given protocol; an error that belongs to the script's
     /// world (unknown command, not allowed from scripts, …) comes back as a reply too. True when
     /// the command was one that writes, and was not refused.
-    fn run_from_script(
-        &mut self,
-        argv: &[&[u8]],
-        rules: ScriptRules,
-        reply: &mut Vec<u8>,
-    ) -> bool;
+    fn run_from_script(&mut self, argv: &[&[u8]], rules: ScriptRules, reply: &mut Vec<u8>) -> bool;
 }
 
 /// What a script may do.

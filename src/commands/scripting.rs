@@ -26,8 +26,8 @@ const READ_KEYS: &[KeySpec] = &[KeySpec {
     access: &["RO", "ACCESS"],
 }];
 
-const RUNS: u32 = flag::NOSCRIPT | flag::STALE | flag::SKIP_MONITOR | flag::NO_MANDATORY_KEYS
-    | flag::MOVABLEKEYS;
+const RUNS: u32 =
+    flag::NOSCRIPT | flag::STALE | flag::SKIP_MONITOR | flag::NO_MANDATORY_KEYS | flag::MOVABLEKEYS;
 
 const DEPENDS: &str = "Depends on the script that is executed.";
 const DEPENDS_ON_FUNCTION: &str = "Depends on the function that is executed.";
@@ -237,10 +237,7 @@ fn script_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         out,
         "SCRIPT",
         &[
-            (
-                "DEBUG (YES|SYNC|NO)",
-                &["Set the debug mode for subsequent scripts executed."],
-            ),
+            ("DEBUG (YES|SYNC|NO)", &["Set the debug mode for subsequent scripts executed."]),
             (
                 "EXISTS <sha1> [<sha1> ...]",
                 &["Return information about the existence of the scripts in the script cache."],
@@ -257,10 +254,7 @@ fn script_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done>
                 ],
             ),
             ("KILL", &["Kill the currently executing Lua script."]),
-            (
-                "LOAD <script>",
-                &["Load a script into the scripts cache without executing it."],
-            ),
+            ("LOAD <script>", &["Load a script into the scripts cache without executing it."]),
         ],
     ))
 }

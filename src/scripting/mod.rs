@@ -17,9 +17,9 @@ mod host;
 mod libs;
 mod random;
 mod raw;
-mod sandbox;
 mod room;
 mod running;
+mod sandbox;
 mod scripts;
 mod shared;
 

@@ -106,9 +106,9 @@ impl Running {
         let judged = self.flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, |flags| {
             judge(flags, function).is_ok().then_some(flags | KILLED)
         });
-        judged.map(drop).map_err(|flags| {
-            judge(flags, function).err().unwrap_or(Unkillable::NotBusy)
-        })
+        judged
+            .map(drop)
+            .map_err(|flags| judge(flags, function).err().unwrap_or(Unkillable::NotBusy))
     }
 
     /// Tells a slow script to stop because the server ends.

@@ -39,7 +39,17 @@ const BANS: &[(&str, &str, &[&str])] = &[
 const LAYERS: &[&[&str]] = &[
     &["error", "clock"],
     &["types", "resp"],
-    &["keyspace", "client", "pubsub", "blocking", "tracking", "config", "stats", "log", "scripting"],
+    &[
+        "keyspace",
+        "client",
+        "pubsub",
+        "blocking",
+        "tracking",
+        "config",
+        "stats",
+        "log",
+        "scripting",
+    ],
     &["process"],
     &["server_log", "cli"],
     &["state"],
