@@ -9,13 +9,13 @@ mod range;
 
 pub(super) use range::store;
 
+use super::scan::ScanOptions;
 use crate::command::args::{Args, Word};
 use crate::command::row::{read, wait, write, Family};
 use crate::error::{Error, Result};
 use crate::keyspace::db::Db;
 use crate::resp::out::{push_bulk, push_number, Done, Items, Out};
 use crate::types::compact::Item;
-use crate::types::glob::glob_match;
 use crate::types::number::{format_f64, parse_f64};
 use crate::types::sorted_set::{AddRule, Added, SortedSet};
 use smallvec::SmallVec;
@@ -458,24 +458,10 @@ fn zscan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         items.array(0);
         return Ok(items.end());
     };
-    let (mut pattern, mut count) = (None, 10);
-    while let Some(option) = args.option() {
-        match &*option {
-            "MATCH" => pattern = Some(args.required()?),
-            "COUNT" => {
-                count = args.int()?;
-                if count < 1 {
-                    return Err(Error::Syntax);
-                }
-            }
-            "NOVALUES" => return Err(Error::NovaluesOutsideHscan),
-            _ => return Err(Error::Syntax),
-        }
-    }
-    let pattern = pattern.filter(|pattern| *pattern != b"*");
+    let options = ScanOptions::parse(args, false)?;
     let (mut page, mut text, mut entries) = (Vec::new(), Vec::new(), 0);
-    let next = set.scan(cursor, count as usize, |member, score| {
-        if pattern.is_none_or(|pattern| glob_match(pattern, member, false)) {
+    let next = set.scan(cursor, options.count, |member, score| {
+        if options.matches(member) {
             push_bulk(&mut page, member);
             text.clear();
             format_f64(score, &mut text);

@@ -155,7 +155,7 @@ impl<'a> Query<'a> {
             "COUNT" if !args.is_done() => {
                 let count = parse_i64(args.bytes()).ok_or(Error::NotInteger)?;
                 if count <= 0 {
-                    return Err(Error::GeoCount);
+                    return Err(Error::CountNotPositive);
                 }
                 self.count = count as usize;
             }
