@@ -272,7 +272,9 @@ fn redacted<'a>(spec: &Spec, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
 pub fn show_monitors(state: &mut State, me: ClientId, spec: &Spec, argv: &[&[u8]]) {
     let now_us = state.clock.now_us();
     let (db, from) = match state.clients.find(me) {
-        Some(client) if client.transport == Transport::Internal => (client.db, "lua".to_string()),
+        Some(client) if client.transport == Transport::Internal || state.db.inside_script => {
+            (client.db, "lua".to_string())
+        }
         Some(client) => (client.db, client.addr.clone()),
         None => return,
     };

@@ -79,8 +79,11 @@ impl Name {
 fn show_to_monitors(caller: &mut dyn Caller, args: &Args<'_>) {
     let me = caller.me();
     let state = caller.state();
-    if !state.monitors.is_empty() {
-        settle::show_monitors(state, me, args.all());
+    if state.monitors.is_empty() {
+        return;
+    }
+    if let Ok(spec) = crate::commands::table().find(args.all()) {
+        settle::show_monitors(state, me, spec, args.all());
     }
 }
 
