@@ -54,13 +54,34 @@ pub struct Dispatcher<'a> {
     /// A command that waited runs once more: it has been shown to monitors.
     again: bool,
     watch: Stopwatch,
+    /// The database of the client when the batch began: where to prefetch.
+    db: usize,
+    /// The last command found by its name, which is nearly always the next one too.
+    last: Option<(smallvec::SmallVec<[u8; 16]>, &'static Spec)>,
+}
+
+/// What is known of a request before it runs.
+#[derive(Clone, Copy, Default)]
+pub struct Prepared {
+    spec: Option<&'static Spec>,
+    hash: Option<u64>,
 }
 
 impl<'a> Dispatcher<'a> {
     /// For the client `me`, whose registration the caller has made sure of.
     pub fn new(state: &'a mut State, me: ClientId) -> Self {
         let table = crate::commands::table();
-        Dispatcher { state, me, table, nested: false, again: false, watch: Stopwatch::start() }
+        let db = state.clients.at(me).db;
+        Dispatcher {
+            db,
+            last: None,
+            state,
+            me,
+            table,
+            nested: false,
+            again: false,
+            watch: Stopwatch::start(),
+        }
     }
 
     /// All rooms.
@@ -68,8 +89,56 @@ impl<'a> Dispatcher<'a> {
         self.state
     }
 
+    /// Finds a request's command and the place of its first key, and asks the processor for it.
+    #[inline]
+    pub fn prepare(&mut self, argv: &[&[u8]]) -> Prepared {
+        let mut prepared = Prepared::default();
+        let Some(spec) = self.find(argv) else { return prepared };
+        prepared.spec = Some(spec);
+        if let Some(key) = spec.first_key.and_then(|at| argv.get(at)) {
+            prepared.hash = Some(self.state.db.prefetch(self.db, key));
+        }
+        prepared
+    }
+
+    /// The second step, when the place has come: asks for what lies there.
+    #[inline]
+    pub fn prefetch(&self, prepared: &Prepared) {
+        if let Some(hash) = prepared.hash {
+            self.state.db.prefetch_entry(self.db, hash);
+        }
+    }
+
+    /// The command of a request, if there is one: that of the request before, when the name is
+    /// the same.
+    #[inline]
+    fn find(&mut self, argv: &[&[u8]]) -> Option<&'static Spec> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.0[..] == *argv[0]) {
+            return Some(last.1);
+        }
+        let spec = self.table.find(argv).ok()?;
+        if spec.container.is_none() && spec.subcommands.is_empty() {
+            let mut name = smallvec::SmallVec::new();
+            name.extend_from_slice(argv[0]);
+            self.last = Some((name, spec));
+        }
+        Some(spec)
+    }
+
     /// Runs one request; its reply is appended to `out`.
-    pub fn request(&mut self, argv: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    pub fn request(&mut self, argv: &[&[u8]], prepared: &Prepared, out: &mut Vec<u8>) -> Flow {
+        let Some(spec) = prepared.spec else { return self.request_unprepared(argv, out) };
+        let mark = out.len();
+        if let (Some(hash), Some(at)) = (prepared.hash, spec.first_key) {
+            self.state.db.memorize_hash(argv[at], hash);
+        }
+        let flow = self.gated(spec, argv, out);
+        self.state.db.forget_hash();
+        self.after(mark, out).unwrap_or(flow)
+    }
+
+    /// The same for a request that was not prepared.
+    pub fn request_unprepared(&mut self, argv: &[&[u8]], out: &mut Vec<u8>) -> Flow {
         let mark = out.len();
         let flow = match self.find(argv) {
             Ok(spec) => self.gated(spec, argv, out),
@@ -87,6 +156,13 @@ impl<'a> Dispatcher<'a> {
                 self.refuse(None, error, out)
             }
         };
+        self.after(mark, out).unwrap_or(flow)
+    }
+
+    /// CLIENT REPLY, and what others wrote to the client meanwhile. `Some` when the connection
+    /// ends.
+    #[inline]
+    fn after(&mut self, mark: usize, out: &mut Vec<u8>) -> Option<Flow> {
         let client = self.state.clients.at(self.me);
         match client.reply_mode {
             ReplyMode::On => {}
@@ -103,10 +179,10 @@ impl<'a> Dispatcher<'a> {
         if client.wants_attention() {
             client.outbox.drain_into(out);
             if client.close_after_reply || client.close_now {
-                return Flow::Close;
+                return Some(Flow::Close);
             }
         }
-        flow
+        None
     }
 
     /// The command of a request, under the name that `rename-command` gave it.

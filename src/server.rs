@@ -173,7 +173,7 @@ impl Server {
             client.resp3 = true;
             client.addr = "embedded:0".to_string();
             let kick = client.kick.clone();
-            let flow = Dispatcher::new(&mut state, id).request(&argv, &mut out);
+            let flow = Dispatcher::new(&mut state, id).request_unprepared(&argv, &mut out);
             (id, kick, flow)
         };
         while flow != Flow::Next && out.is_empty() {

@@ -8,7 +8,7 @@
 //! what is left over (half a request, replies that the peer does not take) is kept.
 
 use crate::client::{ClientId, Kick};
-use crate::dispatch::{Dispatcher, Flow};
+use crate::dispatch::{Dispatcher, Flow, Prepared};
 use crate::error::shown;
 use crate::resp::decode::{Batch, Bounds, Decoder};
 use crate::server::Shared;
@@ -27,6 +27,8 @@ use tokio::net::{TcpStream, UnixStream};
 const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of replies of one stay under the lock.
 const BATCH_REPLY_BYTES_MAX: usize = 256 * 1024;
+/// Requests whose keys are fetched from memory together, before the first of them runs.
+const PREFETCH: usize = 16;
 /// What one read takes at most, while nothing is kept.
 const READ_BYTES: usize = 64 * 1024;
 /// A waiting client's requests are read up to here, so that its going away is noticed.
@@ -68,7 +70,6 @@ pub struct Scratch {
     input: Vec<u8>,
     out: Vec<u8>,
     batch: Batch,
-    hashes: Vec<u64>,
 }
 
 impl Scratch {
@@ -253,11 +254,11 @@ impl Session {
         let from_scratch = len > 0;
         let kept = std::mem::take(&mut self.kept);
         let consumed = {
-            let Scratch { input, out, batch, hashes } = &mut scratch;
+            let Scratch { input, out, batch } = &mut scratch;
             let input = if from_scratch { &input[..len] } else { &kept[..] };
             let mut at = 0;
             while !self.waiting && !self.closing && at < input.len() {
-                let (used, stalled) = self.step(&input[at..], out, batch, hashes).await;
+                let (used, stalled) = self.step(&input[at..], out, batch).await;
                 at += used;
                 if stalled {
                     break;
@@ -282,13 +283,7 @@ impl Session {
     }
 
     /// One batch. Returns the bytes consumed, and whether the rest has to wait for more.
-    async fn step(
-        &mut self,
-        input: &[u8],
-        out: &mut Vec<u8>,
-        batch: &mut Batch,
-        hashes: &mut Vec<u64>,
-    ) -> (usize, bool) {
+    async fn step(&mut self, input: &[u8], out: &mut Vec<u8>, batch: &mut Batch) -> (usize, bool) {
         batch.clear();
         let bounds = *self.shared.bounds.lock();
         let bounds = Bounds { unauthenticated: self.is_unauthenticated(), ..bounds };
@@ -296,7 +291,7 @@ impl Session {
         let mut done = 0;
         let mut flow = Flow::Next;
         while done < batch.requests.len() && flow == Flow::Next {
-            (done, flow) = self.run_batch(input, out, batch, hashes, done);
+            (done, flow) = self.run_batch(input, out, batch, done);
             self.send(out).await;
             if self.closing {
                 break;
@@ -337,7 +332,6 @@ impl Session {
         input: &[u8],
         out: &mut Vec<u8>,
         batch: &Batch,
-        hashes: &mut Vec<u64>,
         mut done: usize,
     ) -> (usize, Flow) {
         let mut argv: Vec<&[u8]> = Vec::with_capacity(16);
@@ -350,34 +344,29 @@ impl Session {
             return (done, Flow::Close);
         }
         let mut flow = Flow::Next;
-        let _ = hashes;
-        let (first, out_before) = (done, out.len());
-        let command_ns_before = state.stats.work.command_ns;
         let mut dispatcher = Dispatcher::new(&mut state, self.me);
-        while done < batch.requests.len() && out.len() < BATCH_REPLY_BYTES_MAX {
-            batch.argv(&batch.requests[done], input, &mut argv);
-            flow = dispatcher.request(&argv, out);
-            if flow == Flow::HeldBack {
-                break;
+        let mut ahead = [Prepared::default(); PREFETCH];
+        'batch: while done < batch.requests.len() && out.len() < BATCH_REPLY_BYTES_MAX {
+            let group = &batch.requests[done..batch.requests.len().min(done + PREFETCH)];
+            for (prepared, request) in ahead.iter_mut().zip(group) {
+                batch.argv(request, input, &mut argv);
+                *prepared = dispatcher.prepare(&argv);
             }
-            done += 1;
-            if flow != Flow::Next {
-                break;
+            if group.len() > 1 {
+                ahead[..group.len()].iter().for_each(|prepared| dispatcher.prefetch(prepared));
+            }
+            for (prepared, request) in ahead.iter().zip(group) {
+                batch.argv(request, input, &mut argv);
+                flow = dispatcher.request(&argv, prepared, out);
+                if flow == Flow::HeldBack {
+                    break 'batch;
+                }
+                done += 1;
+                if flow != Flow::Next || out.len() >= BATCH_REPLY_BYTES_MAX {
+                    break 'batch;
+                }
             }
         }
-        let end_of = |number: usize| number.checked_sub(1).map_or(0, |at| batch.requests[at].end);
-        let in_bytes = (end_of(done) - end_of(first)) as u64;
-        let out_bytes = (out.len() - out_before) as u64;
-        let stats = &mut state.stats;
-        let busy_ns = stats.work.command_ns.saturating_sub(command_ns_before);
-        stats.work.batch(busy_ns, (done - first) as u64);
-        stats.reads += 1;
-        stats.writes += u64::from(out_bytes > 0);
-        stats.net_in_bytes += in_bytes;
-        stats.net_out_bytes += out_bytes;
-        let client = state.clients.at(self.me);
-        client.net_in_bytes += in_bytes;
-        client.net_out_bytes += out_bytes;
         drop(state);
         if flow == Flow::Blocked {
             // Its timeout may end before cron would look.

@@ -66,6 +66,8 @@ pub struct Spec {
     pub arity: i32,
     /// Rules that find its keys.
     pub keys: Vec<KeySpec>,
+    /// The index of the first key, when one rule tells it without looking at the words.
+    pub first_key: Option<usize>,
     /// Its arguments.
     pub args: Vec<Node>,
     /// Subcommands, by name in lower case.
@@ -102,15 +104,6 @@ impl Spec {
     /// The synopsis without the name.
     pub fn usage(&self) -> &'static str {
         self.row.synopsis.split_once(' ').map_or("", |(_, usage)| usage)
-    }
-
-    /// The index of the first key, when one rule tells it without looking at the words.
-    #[inline]
-    pub fn first_key(&self) -> Option<usize> {
-        match self.keys.first()?.begin {
-            Begin::Index(index) if !matches!(self.keys[0].find, Find::KeyNum { .. }) => Some(index),
-            _ => None,
-        }
     }
 
     /// Positions of the keys in `argv`; `None` when the words make no sense.
@@ -180,13 +173,57 @@ pub struct Table {
     /// In the order of the families.
     pub specs: Vec<Spec>,
     /// Numbers by name in lower case; subcommands are found through their containers.
-    by_name: HashMap<Vec<u8>, usize>,
+    by_name: Names,
+}
+
+/// Numbers of commands by name: open addressing over a fixed power of two, because a general map
+/// costs as much as a whole GET.
+struct Names {
+    places: Vec<u16>,
+}
+
+const NO_COMMAND: u16 = u16::MAX;
+
+impl Names {
+    fn new() -> Names {
+        Names { places: vec![NO_COMMAND; 2048] }
+    }
+
+    /// FNV-1a: names are ours, so nobody can choose collisions.
+    #[inline]
+    fn place(&self, name: &[u8]) -> usize {
+        let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+            (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3)
+        });
+        (hash ^ hash >> 32) as usize & (self.places.len() - 1)
+    }
+
+    fn insert(&mut self, name: &[u8], id: usize) {
+        let mut at = self.place(name);
+        while self.places[at] != NO_COMMAND {
+            at = (at + 1) & (self.places.len() - 1);
+        }
+        self.places[at] = id as u16;
+    }
+
+    #[inline]
+    fn find(&self, name: &[u8], specs: &[Spec]) -> Option<usize> {
+        let mut at = self.place(name);
+        loop {
+            let id = *self.places.get(at)?;
+            let spec = specs.get(id as usize)?;
+            if spec.name.as_bytes() == name {
+                return Some(id as usize);
+            }
+            at = (at + 1) & (self.places.len() - 1);
+        }
+    }
 }
 
 impl Table {
     /// Reads all rows. A container's row must stand before its subcommands.
     pub fn new(families: &[&Family]) -> Table {
-        let mut table = Table { specs: Vec::new(), by_name: HashMap::new() };
+        let mut table = Table { specs: Vec::new(), by_name: Names::new() };
         for family in families {
             for row in family.rows {
                 table.add(family.group, row);
@@ -203,12 +240,12 @@ impl Table {
         let mut words = 1;
         if let Some((parent, sub)) = name.split_once('|') {
             words = 2;
-            container = self.by_name.get(parent.as_bytes()).copied();
+            container = self.by_name.find(parent.as_bytes(), &self.specs);
             if let Some(parent) = container {
                 self.specs[parent].subcommands.insert(sub.as_bytes().to_vec(), id);
             }
         } else {
-            self.by_name.insert(name.as_bytes().to_vec(), id);
+            self.by_name.insert(name.as_bytes(), id);
         }
         let least = (least + words) as i32;
         let arity = row.arity.unwrap_or(if more { -least } else { least });
@@ -223,6 +260,11 @@ impl Table {
         if matches!(row.run, Run::Wait(_)) {
             flags |= flag::BLOCKING;
         }
+        let first_key = keys.first().and_then(|key| match (key.begin, key.find) {
+            (_, Find::KeyNum { .. }) => None,
+            (Begin::Index(index), _) => Some(index),
+            _ => None,
+        });
         let subcommands = HashMap::new();
         let row = *row;
         self.specs.push(Spec {
@@ -232,6 +274,7 @@ impl Table {
             group,
             arity,
             keys,
+            first_key,
             args,
             subcommands,
             container,
@@ -243,10 +286,10 @@ impl Table {
     pub fn named(&self, name: &[u8]) -> Option<&Spec> {
         let name = name.to_ascii_lowercase();
         if let Some(bar) = name.iter().position(|&byte| byte == b'|') {
-            let parent = &self.specs[*self.by_name.get(&name[..bar])?];
+            let parent = &self.specs[self.by_name.find(&name[..bar], &self.specs)?];
             return parent.subcommands.get(&name[bar + 1..]).map(|&id| &self.specs[id]);
         }
-        self.by_name.get(&name).map(|&id| &self.specs[id])
+        self.by_name.find(&name, &self.specs).map(|id| &self.specs[id])
     }
 
     /// The command of a request, container and subcommand resolved. `Err` holds the container
@@ -258,7 +301,7 @@ impl Table {
         let Some(lower) = lower.get_mut(..name.len()) else { return Err(None) };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
-        let spec = &self.specs[*self.by_name.get(&*lower).ok_or(None)?];
+        let spec = &self.specs[self.by_name.find(lower, &self.specs).ok_or(None)?];
         if spec.subcommands.is_empty() {
             return Ok(spec);
         }

@@ -192,6 +192,15 @@ impl Db {
         hash
     }
 
+    /// Asks the processor for the entry with this hash, after [`Db::prefetch`] has brought its
+    /// place.
+    #[inline]
+    pub fn prefetch_entry(&self, db: usize, hash: u64) {
+        if let Some(entry) = self.spaces[db].table.candidate(hash) {
+            entry.prefetch();
+        }
+    }
+
     /// Remembers the hash of one argument while its command runs; the argument must not move or
     /// change meanwhile. An empty slice forgets.
     #[inline]

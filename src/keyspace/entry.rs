@@ -184,6 +184,13 @@ impl Entry {
         unsafe { self.0.as_ptr().add(shape.word_at()).cast::<u64>().read() }
     }
 
+    /// Asks the processor for the block.
+    #[inline]
+    pub fn prefetch(&self) {
+        // SAFETY: a reference to a live block of at least 8 bytes; it is not read.
+        crate::types::thin::prefetch(unsafe { self.0.cast::<u64>().as_ref() });
+    }
+
     /// The key.
     #[inline]
     pub fn key(&self) -> &[u8] {
