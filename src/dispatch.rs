@@ -93,7 +93,7 @@ impl<'a> Dispatcher<'a> {
     #[inline]
     pub fn prepare(&mut self, argv: &[&[u8]]) -> Prepared {
         let mut prepared = Prepared::default();
-        let Some(spec) = self.find(argv) else { return prepared };
+        let Some(spec) = self.find_as_before(argv) else { return prepared };
         prepared.spec = Some(spec);
         if let Some(key) = spec.first_key.and_then(|at| argv.get(at)) {
             prepared.hash = Some(self.state.db.prefetch(self.db, key));
@@ -112,11 +112,11 @@ impl<'a> Dispatcher<'a> {
     /// The command of a request, if there is one: that of the request before, when the name is
     /// the same.
     #[inline]
-    fn find(&mut self, argv: &[&[u8]]) -> Option<&'static Spec> {
+    fn find_as_before(&mut self, argv: &[&[u8]]) -> Option<&'static Spec> {
         if let Some(last) = self.last.as_ref().filter(|last| last.0[..] == *argv[0]) {
             return Some(last.1);
         }
-        let spec = self.table.find(argv).ok()?;
+        let spec = self.find(argv).ok()?;
         if spec.container.is_none() && spec.subcommands.is_empty() {
             let mut name = smallvec::SmallVec::new();
             name.extend_from_slice(argv[0]);
