@@ -413,12 +413,7 @@ fn set(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 fn store_with_ttl(db: &mut Db, key: &[u8], value: &[u8], ttl: Ttl) {
     match ttl {
-        // Redis: a moment that has passed deletes the key; the log says DEL.
-        Ttl::At(at) if at <= db.now_ms() => {
-            if db.remove(key, "del") {
-                db.replay_as(&[&b"DEL"[..], key]);
-            }
-        }
+        // Redis: a moment that has passed is stored too, and the key expires at once.
         Ttl::At(at) => {
             db.put_string(key, value, ttl, "set");
             db.raise(key, crate::keyspace::effects::Class::Generic, "expire");

@@ -32,6 +32,7 @@ pub(super) fn protocol(kind: &[u8], out: Out<'_>) -> Result<Done> {
         b"attrib" => out.bulk(b"Some real reply following the attribute"),
         b"push" if out.is_resp3() => {
             let mut items = out.several();
+            items.text("Some real reply following the push reply");
             items.push(2);
             items.text("server-cpu-usage");
             items.int(42);
