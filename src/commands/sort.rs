@@ -27,8 +27,9 @@ const SOURCE: KeySpec = KeySpec {
 /// BY and GET name keys that no rule can tell.
 const BY_AND_GET: KeySpec =
     KeySpec { begin: Begin::Unknown, find: Find::Unknown, access: &["RO", "ACCESS"] };
+/// The last STORE counts.
 const STORE: KeySpec = KeySpec {
-    begin: Begin::Keyword("STORE", 2),
+    begin: Begin::Keyword("STORE", -2),
     find: Find::Range { last: 0, step: 1, limit: 0 },
     access: &["OW", "UPDATE"],
 };
