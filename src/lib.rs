@@ -1,6 +1,7 @@
 //! Redouble: one engine, two shapes.
 
 pub mod blocking;
+pub mod busy;
 pub mod cli;
 pub mod client;
 pub mod clock;

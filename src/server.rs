@@ -3,6 +3,7 @@
 //! Invariant: nothing is global: a server is its [`Shared`] and its threads, and both are gone when
 //! the last handle is dropped.
 
+use crate::busy;
 use crate::client::{ClientId, Transport};
 use crate::clock::{random_hex_id, Clock};
 use crate::config::{title, Config, Settings};
@@ -14,7 +15,7 @@ use crate::process::Title;
 use crate::resp::decode::Bounds;
 use crate::resp::reader::{self, Value};
 use crate::server_log::Logger;
-use crate::session::{Scratch, Session, Stream};
+use crate::session::{self, Scratch, Session, Stream};
 use crate::settle;
 use crate::state::{Facts, Outside, Shutdown, State};
 use crate::stats::Stats;
@@ -46,6 +47,10 @@ pub struct Shared {
     pub bounds: Mutex<Bounds>,
     /// `requirepass` is set: sessions have to look whether their client has authenticated.
     pub password_set: AtomicBool,
+    /// The script that runs now.
+    pub running: Arc<crate::scripting::Running>,
+    /// The worker that a slow script keeps, or `usize::MAX`.
+    stuck: AtomicUsize,
     /// Wakes cron before its time.
     pub cron: Notify,
     /// Somebody asked for the end: see [`State::shutdown`].
@@ -68,6 +73,43 @@ impl Shared {
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
+
+    /// The state, or nothing when a slow script keeps it.
+    #[inline]
+    pub fn lock_unless_busy(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Some(state) => Some(state),
+            None => self.wait_unless_busy(),
+        }
+    }
+
+    #[cold]
+    fn wait_unless_busy(&self) -> Option<MutexGuard<'_, State>> {
+        const LOOK: Duration = Duration::from_millis(20);
+        loop {
+            if self.running.is_slow() {
+                return None;
+            }
+            if let Some(state) = self.state.try_lock_for(LOOK) {
+                return Some(state);
+            }
+        }
+    }
+
+    /// The state, when no slow script keeps it; other sessions of the thread go on meanwhile.
+    pub async fn lock_when_free(&self) -> MutexGuard<'_, State> {
+        loop {
+            if let Some(state) = self.lock_unless_busy() {
+                return state;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+thread_local! {
+    /// The number of this thread's worker.
+    static WORKER: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
 }
 
 /// A connection on its way to its worker.
@@ -356,6 +398,7 @@ impl Builder {
         });
         let mut state = new_state(db, self.config, facts, self.clock.clone());
         state.logger = self.logger.clone();
+        let running = state.scripting.running.clone();
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let shared = Arc::new_cyclic(|shared: &Weak<Shared>| Shared {
@@ -366,6 +409,8 @@ impl Builder {
             clock: self.clock,
             bounds: Mutex::new(Bounds { bulk_bytes_max: 512 << 20, unauthenticated: false }),
             password_set: AtomicBool::new(false),
+            running,
+            stuck: AtomicUsize::new(usize::MAX),
             cron: Notify::new(),
             control: Notify::new(),
             stopping: watch::Sender::new(false),
@@ -384,7 +429,10 @@ impl Builder {
             let listeners = listeners.take();
             let thread = std::thread::Builder::new()
                 .name(format!("redouble-io-{number}"))
-                .spawn(move || worker(shared, receiver, listeners))?;
+                .spawn(move || {
+                    WORKER.set(number);
+                    worker(shared, receiver, listeners);
+                })?;
             threads.push(thread);
         }
         let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());
@@ -477,6 +525,29 @@ impl Outside for Surroundings {
         let Some(shared) = self.0.upgrade() else { return };
         shared.control.notify_one();
     }
+
+    fn script_is_slow(&self) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let number = WORKER.get();
+        if number == usize::MAX {
+            return;
+        }
+        shared.stuck.store(number, Ordering::Relaxed);
+        let sockets = session::idle_sockets();
+        // The first worker accepts.
+        let listeners: Vec<_> = match number {
+            0 => shared.listening.lock().iter().filter_map(|one| one.try_clone().ok()).collect(),
+            _ => Vec::new(),
+        };
+        let rescue = std::thread::Builder::new().name("redouble-rescue".into());
+        let _ = rescue.spawn(move || {
+            let guests = busy::rescue(&shared.running, sockets, &listeners);
+            shared.stuck.store(usize::MAX, Ordering::Relaxed);
+            for guest in guests {
+                shared.hand_over(Incoming::Tcp(guest));
+            }
+        });
+    }
 }
 
 type Listeners = (Vec<StdTcpListener>, Option<std::os::unix::net::UnixListener>);
@@ -515,6 +586,9 @@ fn worker(
                     Some(Incoming::Listener(listener)) => {
                         tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
                     }
+                    Some(connection) if shared.running.is_slow() => {
+                        tokio::task::spawn_local(entertain(shared.clone(), scratch.clone(), connection));
+                    }
                     Some(connection) => welcome(&shared, &scratch, connection),
                     None => break,
                 },
@@ -523,11 +597,30 @@ fn worker(
     });
 }
 
+/// Answers a connection that came while a slow script runs, and welcomes it afterwards.
+async fn entertain(shared: Arc<Shared>, scratch: Rc<RefCell<Scratch>>, connection: Incoming) {
+    let twin = match &connection {
+        Incoming::Tcp(stream) => busy::twin(stream),
+        Incoming::Unix(stream) => busy::twin(stream),
+        _ => None,
+    };
+    if let Some(twin) = &twin {
+        let _ = twin.set_nonblocking(true);
+    }
+    while shared.running.is_slow() {
+        if twin.as_ref().is_some_and(|twin| !busy::serve(twin, &shared.running)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    welcome(&shared, &scratch, connection);
+}
+
 /// Turns the wheel of time.
 async fn time(shared: Arc<Shared>) {
     loop {
         let (more, wait_ms) = {
-            let mut state = shared.lock();
+            let mut state = shared.lock_when_free().await;
             let more = cron::tick(&mut state);
             let hz = state.config.settings().hz.max(1) as i64;
             (more, cron::next_tick_ms(&state, (1000 / hz).min(100)))
@@ -580,7 +673,10 @@ async fn accept_unix(shared: Arc<Shared>, listener: std::os::unix::net::UnixList
 impl Shared {
     /// Gives a connection to the next worker in turn.
     fn hand_over(&self, connection: Incoming) {
-        let number = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        let mut number = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        if number == self.stuck.load(Ordering::Relaxed) {
+            number = (number + 1) % self.workers.len();
+        }
         let _ = self.workers[number].send(connection);
     }
 }

@@ -7,17 +7,19 @@
 //! Invariant: an idle session owns no buffer; reading and replying use the worker's own, and only
 //! what is left over (half a request, replies that the peer does not take) is kept.
 
+use crate::busy::{self, Answer};
 use crate::client::{ClientId, Kick};
 use crate::dispatch::{Dispatcher, Flow, Prepared};
 use crate::error::shown;
 use crate::resp::decode::{Batch, Bounds, Decoder};
 use crate::server::Shared;
 use crate::settle;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::{poll_fn, Future};
 use std::io;
 use std::pin::{pin, Pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -79,6 +81,29 @@ impl Scratch {
     }
 }
 
+/// A connection's socket, which others of its thread may reach while the session sleeps.
+#[derive(Debug)]
+struct Socket {
+    stream: RefCell<Stream>,
+    /// The session sleeps, and no part of a request or reply is under way.
+    idle: Cell<bool>,
+}
+
+thread_local! {
+    static SOCKETS: RefCell<HashMap<ClientId, Weak<Socket>>> = RefCell::default();
+}
+
+/// Twins of the sockets of this thread's sleeping sessions.
+pub fn idle_sockets() -> Vec<std::net::TcpStream> {
+    let twin = |socket: Rc<Socket>| match &*socket.stream.try_borrow().ok()? {
+        _ if !socket.idle.get() => None,
+        Stream::Tcp(stream) => busy::twin(stream),
+        Stream::Unix(stream) => busy::twin(stream),
+        Stream::Memory(_) => None,
+    };
+    SOCKETS.with_borrow(|sockets| sockets.values().filter_map(Weak::upgrade).filter_map(twin).collect())
+}
+
 enum Wake {
     /// This many bytes in the worker's input buffer, or none: they were appended to `kept`.
     Input(usize),
@@ -88,7 +113,7 @@ enum Wake {
 
 /// One connection.
 pub struct Session {
-    stream: Stream,
+    socket: Rc<Socket>,
     me: ClientId,
     shared: Arc<Shared>,
     scratch: Rc<RefCell<Scratch>>,
@@ -111,8 +136,10 @@ impl Session {
         shared: Arc<Shared>,
         scratch: Rc<RefCell<Scratch>>,
     ) -> Session {
+        let socket = Rc::new(Socket { stream: RefCell::new(stream), idle: Cell::new(true) });
+        SOCKETS.with_borrow_mut(|sockets| sockets.insert(me, Rc::downgrade(&socket)));
         Session {
-            stream,
+            socket,
             me,
             shared,
             scratch,
@@ -130,6 +157,7 @@ impl Session {
         let mut rung = pin!(kick.rung());
         loop {
             let wake = poll_fn(|cx| self.next(cx, rung.as_mut())).await;
+            self.socket.idle.set(false);
             match wake {
                 Wake::Input(len) => self.work(len).await,
                 Wake::Rung => {
@@ -141,8 +169,12 @@ impl Session {
             if self.closing && self.unwritten.is_empty() {
                 break;
             }
+            let idle = self.kept.is_empty() && self.unwritten.is_empty() && !self.waiting;
+            self.socket.idle.set(idle);
         }
-        settle::disconnect(&mut self.shared.lock(), self.me);
+        SOCKETS.with_borrow_mut(|sockets| sockets.remove(&self.me));
+        let mut state = self.shared.lock_when_free().await;
+        settle::disconnect(&mut state, self.me);
     }
 
     fn next(&mut self, cx: &mut Context<'_>, rung: Pin<&mut impl Future>) -> Poll<Wake> {
@@ -170,7 +202,7 @@ impl Session {
         if self.kept.is_empty() {
             let mut scratch = self.scratch.borrow_mut();
             let mut buf = ReadBuf::new(&mut scratch.input);
-            ready!(self.stream.poll_read(cx, &mut buf))?;
+            ready!(self.socket.stream.borrow_mut().poll_read(cx, &mut buf))?;
             let len = buf.filled().len();
             return Poll::Ready(Ok((len > 0).then_some(len)));
         }
@@ -185,7 +217,7 @@ impl Session {
         let room = (self.kept.capacity() - before).min(1 << 20);
         self.kept.resize(before + room, 0);
         let mut buf = ReadBuf::new(&mut self.kept[before..]);
-        let result = self.stream.poll_read(cx, &mut buf);
+        let result = self.socket.stream.borrow_mut().poll_read(cx, &mut buf);
         let len = buf.filled().len();
         self.kept.truncate(before + len);
         ready!(result)?;
@@ -194,7 +226,7 @@ impl Session {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.unwritten.len() {
-            let len = ready!(self.stream.poll_write(cx, &self.unwritten[self.written..]))?;
+            let len = ready!(self.socket.stream.borrow_mut().poll_write(cx, &self.unwritten[self.written..]))?;
             if len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -211,7 +243,7 @@ impl Session {
             let sent = poll_fn(|cx| {
                 let mut sent = 0;
                 while sent < out.len() {
-                    match self.stream.poll_write(cx, &out[sent..]) {
+                    match self.socket.stream.borrow_mut().poll_write(cx, &out[sent..]) {
                         Poll::Ready(Ok(len)) if len > 0 => sent += len,
                         Poll::Ready(_) => return Poll::Ready(Err(())),
                         Poll::Pending => break,
@@ -233,7 +265,7 @@ impl Session {
         }
         out.clear();
         if !self.unwritten.is_empty() {
-            let mut state = self.shared.lock();
+            let Some(mut state) = self.shared.lock_unless_busy() else { return };
             let unwritten_bytes = self.unwritten.len() - self.written;
             let now_ms = state.db.now_ms();
             let state = &mut *state;
@@ -323,7 +355,10 @@ impl Session {
 
     fn is_unauthenticated(&self) -> bool {
         self.shared.password_set.load(std::sync::atomic::Ordering::Relaxed)
-            && !self.shared.lock().clients.at(self.me).authenticated
+            && self
+                .shared
+                .lock_unless_busy()
+                .is_some_and(|mut state| !state.clients.at(self.me).authenticated)
     }
 
     /// Runs requests from number `done` on under one lock; returns how many are done.
@@ -335,7 +370,22 @@ impl Session {
         mut done: usize,
     ) -> (usize, Flow) {
         let mut argv: Vec<&[u8]> = Vec::with_capacity(16);
-        let mut state = self.shared.lock();
+        let mut state = match self.shared.lock_unless_busy() {
+            Some(state) => state,
+            None => {
+                while done < batch.requests.len() {
+                    batch.argv(&batch.requests[done], input, &mut argv);
+                    if busy::answer(&self.shared.running, &argv, out) == Answer::AwaitsLock {
+                        break;
+                    }
+                    done += 1;
+                }
+                if done == batch.requests.len() {
+                    return (done, Flow::Next);
+                }
+                self.shared.lock()
+            }
+        };
         let now_ms = self.shared.clock.now_ms();
         state.db.set_now_ms(now_ms);
         let client = state.clients.at(self.me);
@@ -379,7 +429,7 @@ impl Session {
     async fn attend(&mut self) {
         let mut out = Vec::new();
         let (close_now, go_on) = {
-            let mut state = self.shared.lock();
+            let mut state = self.shared.lock_when_free().await;
             let client = state.clients.at(self.me);
             client.unwritten_bytes = self.unwritten.len() - self.written;
             client.outbox.drain_into(&mut out);
@@ -405,7 +455,7 @@ impl Session {
 
     /// `client-query-buffer-limit`
     fn check_query_limit(&mut self) {
-        let mut state = self.shared.lock();
+        let Some(mut state) = self.shared.lock_unless_busy() else { return };
         let limit = state.config.settings().client_query_buffer_limit;
         if limit > 0 && self.kept.len() > limit {
             state.stats.query_limit_disconnections += 1;

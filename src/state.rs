@@ -85,6 +85,8 @@ pub trait Outside: std::fmt::Debug + Send + Sync {
     fn listen(&self, settings: &Settings) -> Result<u16, String>;
     /// The server must stop: see [`State::shutdown`].
     fn stop(&self);
+    /// A script keeps the lock and the calling thread for long: others must be answered.
+    fn script_is_slow(&self);
 }
 
 /// All rooms.

@@ -21,7 +21,7 @@ mod lcs;
 mod lists;
 mod pubsub;
 mod scan;
-mod scripting;
+pub mod scripting;
 mod set_algebra;
 mod sets;
 mod sort;

@@ -25,6 +25,10 @@ pub struct Slow {
     pub name: Vec<u8>,
     /// The words of the command that called it.
     pub words: Vec<Vec<u8>>,
+    /// How many libraries there are.
+    pub libraries: usize,
+    /// How many functions they have.
+    pub functions: usize,
     /// Runs since it began.
     pub watch: Stopwatch,
 }
@@ -45,6 +49,8 @@ pub enum Unkillable {
 pub struct Running {
     flags: AtomicU8,
     slow: Mutex<Option<Slow>>,
+    /// Held by whoever answers in the place of the script's worker.
+    turn: Mutex<()>,
 }
 
 impl Running {
@@ -93,9 +99,20 @@ impl Running {
         self.flags.load(Ordering::Acquire) & ENDING != 0
     }
 
-    /// Called by the script's side at its end.
+    /// Does one round of work in the place of the script's worker, unless the script has ended.
+    pub fn while_slow(&self, round: impl FnOnce()) -> bool {
+        let _turn = self.turn.lock();
+        let slow = self.is_slow();
+        if slow {
+            round();
+        }
+        slow
+    }
+
+    /// Called by the script's side at its end; waits for the round that may be under way.
     pub fn over(&self) {
         if self.flags.load(Ordering::Acquire) != 0 {
+            let _turn = self.turn.lock();
             self.flags.store(0, Ordering::Release);
             *self.slow.lock() = None;
         }

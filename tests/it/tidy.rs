@@ -58,7 +58,7 @@ const LAYERS: &[&[&str]] = &[
     &["commands", "rdb", "snapshot"],
     &["dispatch"],
     &["cron"],
-    &["session", "server", "listeners", "replication"],
+    &["busy", "session", "server", "listeners", "replication"],
     &["lib", "main", "signals"],
 ];
 

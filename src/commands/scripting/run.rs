@@ -283,12 +283,18 @@ impl Host for ScriptHost<'_> {
                 if self.is_function { "FUNCTION KILL" } else { "SCRIPT KILL" },
                 self.name
             ));
+            let libraries = &self.caller.state().scripting.libraries;
             let slow = Slow {
+                libraries: libraries.len(),
+                functions: libraries.function_count(),
                 name: self.name.as_bytes().to_vec(),
                 words: self.words.iter().map(|word| word.to_vec()).collect(),
                 watch: self.watch,
             };
             self.running.turn_slow(slow, self.is_function, self.rules.wrote);
+            if let Some(outside) = &self.caller.state().outside {
+                outside.script_is_slow();
+            }
         }
         if self.running.must_stop() {
             self.caller.state().logger.notice("Lua script killed by user with SCRIPT KILL.");
