@@ -427,12 +427,12 @@ impl Builder {
         for (number, receiver) in receivers.into_iter().enumerate() {
             let shared = shared.clone();
             let listeners = listeners.take();
-            let thread = std::thread::Builder::new()
-                .name(format!("redouble-io-{number}"))
-                .spawn(move || {
+            let thread = std::thread::Builder::new().name(format!("redouble-io-{number}")).spawn(
+                move || {
                     WORKER.set(number);
                     worker(shared, receiver, listeners);
-                })?;
+                },
+            )?;
             threads.push(thread);
         }
         let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());

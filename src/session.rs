@@ -101,7 +101,9 @@ pub fn idle_sockets() -> Vec<std::net::TcpStream> {
         Stream::Unix(stream) => busy::twin(stream),
         Stream::Memory(_) => None,
     };
-    SOCKETS.with_borrow(|sockets| sockets.values().filter_map(Weak::upgrade).filter_map(twin).collect())
+    SOCKETS.with_borrow(|sockets| {
+        sockets.values().filter_map(Weak::upgrade).filter_map(twin).collect()
+    })
 }
 
 enum Wake {
@@ -226,7 +228,11 @@ impl Session {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.unwritten.len() {
-            let len = ready!(self.socket.stream.borrow_mut().poll_write(cx, &self.unwritten[self.written..]))?;
+            let len = ready!(self
+                .socket
+                .stream
+                .borrow_mut()
+                .poll_write(cx, &self.unwritten[self.written..]))?;
             if len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
