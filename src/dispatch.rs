@@ -467,6 +467,9 @@ impl<'a> Dispatcher<'a> {
     pub fn serve_ready(&mut self) {
         let mine = self.me;
         while self.state.blocking.has_ready() {
+            // What the unit brought may have expired while it ran.
+            let now_ms = self.state.clock.now_ms();
+            self.state.db.set_now_ms(now_ms);
             for place in self.state.blocking.take_ready() {
                 self.serve_key(&place);
             }
