@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 const RUNNING: i64 = i64::MIN;
 
@@ -16,7 +16,7 @@ struct Hands {
     frozen_at_us: AtomicI64,
     /// Added to the system's time while the clock runs.
     offset_us: AtomicI64,
-    moved: Notify,
+    moved: watch::Sender<()>,
 }
 
 /// A clock that can be frozen, set and advanced. Clones share their hands.
@@ -28,7 +28,7 @@ impl Default for Clock {
         Clock(Arc::new(Hands {
             frozen_at_us: AtomicI64::new(RUNNING),
             offset_us: AtomicI64::new(0),
-            moved: Notify::new(),
+            moved: watch::Sender::new(()),
         }))
     }
 }
@@ -50,7 +50,7 @@ impl Clock {
     /// Stops the clock where it is.
     pub fn freeze(&self) {
         self.0.frozen_at_us.store(self.now_us(), Ordering::Relaxed);
-        self.0.moved.notify_one();
+        self.0.moved.send_replace(());
     }
 
     /// Sets the time (Unix time in milliseconds); a running clock runs on from there.
@@ -61,7 +61,7 @@ impl Clock {
         } else {
             self.0.offset_us.store(target_us - system_us(), Ordering::Relaxed);
         }
-        self.0.moved.notify_one();
+        self.0.moved.send_replace(());
     }
 
     /// Moves the time forward.
@@ -69,7 +69,7 @@ impl Clock {
         let by_us = i64::try_from(by.as_micros()).unwrap_or(i64::MAX / 4);
         let hand = if self.is_frozen() { &self.0.frozen_at_us } else { &self.0.offset_us };
         hand.fetch_add(by_us, Ordering::Relaxed);
-        self.0.moved.notify_one();
+        self.0.moved.send_replace(());
     }
 
     /// Lets a frozen clock run on from where it stands.
@@ -77,14 +77,14 @@ impl Clock {
         let at_us = self.now_us();
         self.0.offset_us.store(at_us - system_us(), Ordering::Relaxed);
         self.0.frozen_at_us.store(RUNNING, Ordering::Relaxed);
-        self.0.moved.notify_one();
+        self.0.moved.send_replace(());
     }
 
     /// Back to the system's time.
     pub fn reset(&self) {
         self.0.offset_us.store(0, Ordering::Relaxed);
         self.0.frozen_at_us.store(RUNNING, Ordering::Relaxed);
-        self.0.moved.notify_one();
+        self.0.moved.send_replace(());
     }
 
     /// Whether the clock stands still.
@@ -92,9 +92,9 @@ impl Clock {
         self.0.frozen_at_us.load(Ordering::Relaxed) != RUNNING
     }
 
-    /// Resolves when somebody has moved the hands.
-    pub async fn moved(&self) {
-        self.0.moved.notified().await;
+    /// Tells a sleeper, each time, that somebody has moved the hands.
+    pub fn moves(&self) -> watch::Receiver<()> {
+        self.0.moved.subscribe()
     }
 }
 

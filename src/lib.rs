@@ -1,4 +1,45 @@
-//! Redouble: one engine, two shapes.
+//! Redouble: a Redis-compatible in-memory server. One engine, two shapes: the binary `redouble`,
+//! and this crate, the same real server inside a Rust process.
+//!
+//! ```
+//! use redouble::resp::reader::Value;
+//! use redouble::Server;
+//! use std::time::Duration;
+//!
+//! let server = Server::start()?;
+//! assert!(server.url().starts_with("redis://127.0.0.1:"));
+//! server.command(&["SET", "token", "t", "EX", "60"]);
+//! server.clock().freeze();
+//! server.clock().advance(Duration::from_secs(61));
+//! assert_eq!(server.command(&["GET", "token"]), Value::Null);
+//! # Ok::<(), redouble::StartError>(())
+//! ```
+//!
+//! # The map of the house, in reading order
+//!
+//! The way of a GET: [`session`] reads bytes, [`resp::decode`] makes a request of them,
+//! [`dispatch`] finds its row in the table of [`command`]s and runs the handler in [`commands`],
+//! which asks the door, [`keyspace::db`], and writes its reply through [`resp::out`]. What a write
+//! leaves behind is recorded in [`keyspace::effects`] and spread by [`settle`]: to watches and
+//! waiters ([`blocking`]), subscribers ([`pubsub`]), caches ([`tracking`]) and the [`log`].
+//! [`cron`] is time's work, [`memory`] that of `maxmemory`. [`state`] is everything under the one
+//! lock; [`server`] starts the threads, [`listeners`] opens the sockets, [`config`] is one table
+//! of directives, [`cli`], [`process`] and [`server_log`] serve the binary. [`types`] are the data
+//! structures, [`scripting`] the Lua host, [`stats`] the counters, [`clock`] the one clock, and
+//! [`error`] holds every text of a refusal.
+//!
+//! # Glossary
+//!
+//! * *session*: the I/O of one connection. *client*: its plain state, without the socket.
+//! * *request*: the words of one command on the wire. *reply*: what goes back.
+//! * *row*: one line of the command table, with its handler.
+//! * *door*: [`keyspace::db::Db`], the only way to the data. *entry*: a key with its value.
+//! * *edit*: an open collection; closing it settles sizes and effects at the door.
+//! * *effect*: something that a command did. *event*: a keyspace event that clients hear.
+//! * *settle*: to carry effects to everyone they concern, after the command.
+//! * *unit*: what nobody comes between: a command, a transaction or a script.
+//! * *log*: the one ordered stream of writes. *record*: one command in it, in its deterministic
+//!   form.
 
 pub mod blocking;
 pub mod busy;
@@ -28,5 +69,6 @@ pub mod stats;
 pub mod tracking;
 pub mod types;
 
+pub use clock::Clock;
 pub use listeners::StartError;
 pub use server::{Builder, Server};

@@ -618,6 +618,7 @@ async fn entertain(shared: Arc<Shared>, scratch: Rc<RefCell<Scratch>>, connectio
 
 /// Turns the wheel of time.
 async fn time(shared: Arc<Shared>) {
+    let mut moves = shared.clock.moves();
     loop {
         let (more, wait_ms) = {
             let mut state = shared.lock_when_free().await;
@@ -633,7 +634,7 @@ async fn time(shared: Arc<Shared>) {
         tokio::select! {
             _ = tokio::time::sleep(Duration::from_millis(wait)) => {}
             _ = shared.cron.notified() => {}
-            _ = shared.clock.moved() => {}
+            _ = moves.changed() => {}
         }
     }
 }

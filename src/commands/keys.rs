@@ -4,9 +4,9 @@ use crate::command::{
     client, container, read, wait, write, Args, Call, Family, Row, Wait, Waiting,
 };
 use crate::error::{Error, Result};
-use crate::keyspace::db::{Db, Ttl};
+use crate::keyspace::db::Db;
 use crate::keyspace::effects::Class;
-use crate::keyspace::value::Value;
+use crate::keyspace::entry::Entry;
 use crate::resp::out::{Done, Out};
 use crate::types::glob::glob_match;
 use crate::types::number::parse_i64;
@@ -174,15 +174,15 @@ fn copy(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if from == to && target == db.current() {
         return Err(Error::SameObject);
     }
-    let Some(entry) = db.read(from) else { return Ok(out.int(0)) };
-    let deadline_ms = entry.deadline_ms();
-    let Some(value) = Value::copy_of(entry) else { return Ok(out.int(0)) };
+    let Some(entry) = db.read(from).and_then(Entry::copied) else { return Ok(out.int(0)) };
     let there = db.within(target, |db| db.contains(to));
     if there && !replace {
         return Ok(out.int(0));
     }
-    let ttl = deadline_ms.map_or(Ttl::Clear, Ttl::At);
-    db.within(target, |db| db.put_as(to, value, ttl, Class::Generic, "copy_to"));
+    db.within(target, |db| {
+        db.place(to, entry);
+        db.raise(to, Class::Generic, "copy_to");
+    });
     Ok(out.int(1))
 }
 
@@ -391,15 +391,15 @@ fn move_(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if !db.contains(key) || db.within(target, |db| db.contains(key)) {
         return Ok(out.int(0));
     }
-    if let Some((value, deadline_ms)) = db.take(key) {
+    if let Some(entry) = db.take(key) {
+        db.within(target, |db| db.place(key, entry));
         db.raise(key, Class::Generic, "move_from");
-        let ttl = deadline_ms.map_or(Ttl::Clear, Ttl::At);
-        db.within(target, |db| db.put_as(key, value, ttl, Class::Generic, "move_to"));
+        db.within(target, |db| db.raise(key, Class::Generic, "move_to"));
     }
     Ok(out.int(1))
 }
 
-fn object<'a>(db: &'a Db, args: &mut Args<'_>) -> Option<&'a crate::keyspace::entry::Entry> {
+fn object<'a>(db: &'a Db, args: &mut Args<'_>) -> Option<&'a Entry> {
     db.look(args.key())
 }
 
@@ -514,10 +514,10 @@ fn renamenx(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn rename_key(db: &mut Db, from: &[u8], to: &[u8]) {
-    if let Some((value, deadline_ms)) = db.take(from) {
+    if let Some(entry) = db.take(from) {
+        db.place(to, entry);
         db.raise(from, Class::Generic, "rename_from");
-        let ttl = deadline_ms.map_or(Ttl::Clear, Ttl::At);
-        db.put_as(to, value, ttl, Class::Generic, "rename_to");
+        db.raise(to, Class::Generic, "rename_to");
     }
 }
 

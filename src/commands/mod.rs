@@ -11,6 +11,7 @@ mod bitmaps;
 mod client;
 mod client_help;
 mod client_info;
+mod clock;
 mod connection;
 mod field_deadlines;
 mod geo;
@@ -46,6 +47,7 @@ pub const FAMILIES: &[&Family] = &[
     &transactions::FAMILY,
     &scripting::FAMILY,
     &connection::FAMILY,
+    &clock::FAMILY,
     &pubsub::FAMILY,
     &admin::FAMILIES[0],
     &admin::FAMILIES[1],

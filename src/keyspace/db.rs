@@ -362,23 +362,6 @@ impl Db {
         self.put_new_as(key, value, ttl, class, event);
     }
 
-    /// Stores a value that exists already at a key and raises an event of any class.
-    pub fn put_as(
-        &mut self,
-        key: &[u8],
-        value: Value,
-        ttl: Ttl,
-        class: Class,
-        event: &'static str,
-    ) {
-        let value = match value {
-            Value::Int(number) => NewValue::Int(number),
-            Value::Str(ref bytes) if bytes.len() <= 44 => NewValue::Bytes(bytes),
-            value => return self.put_new_as(key, NewValue::Owned(value), ttl, class, event),
-        };
-        self.put_new_as(key, value, ttl, class, event);
-    }
-
     fn put_new_as(
         &mut self,
         key: &[u8],
@@ -513,15 +496,30 @@ impl Db {
         self.effects.event(self.current, key, class, event);
     }
 
-    /// Takes a value out of the keyspace, with its deadline, to be put somewhere else; raises
-    /// nothing and counts nothing.
-    pub fn take(&mut self, key: &[u8]) -> Option<(Value, Option<i64>)> {
+    /// Takes an entry out of the keyspace to be placed somewhere else; raises nothing and counts
+    /// nothing.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let hash = self.hash(key);
         self.drop_if_expired(hash, key);
-        let mut entry = self.spaces[self.current].remove(hash, key)?;
+        let entry = self.spaces[self.current].remove(hash, key)?;
         self.effects.modified(self.current, key);
+        Some(entry)
+    }
+
+    /// Puts a taken or copied entry at a key, with its deadline, whatever was there. Its caller
+    /// raises the events, in their order.
+    pub fn place(&mut self, key: &[u8], entry: Entry) {
+        let hash = self.hash(key);
+        let (current, now_ms) = (self.current, self.now_ms);
+        self.drop_if_expired(hash, key);
+        match self.spaces[current].remove(hash, key) {
+            Some(old) => self.bury(old),
+            None => self.effects.event(current, key, Class::New, "new"),
+        }
         let deadline_ms = entry.deadline_ms();
-        entry.take().map(|value| (value, deadline_ms))
+        self.spaces[current].insert(hash, entry.rebuilt(key, deadline_ms), now_ms);
+        self.effects.dirty += 1;
+        self.effects.modified(current, key);
     }
 
     /// Sets or clears the deadline of a key that is there; false when it is not. Raises `event`.

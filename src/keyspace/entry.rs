@@ -370,6 +370,16 @@ impl Entry {
         }
     }
 
+    /// A copy of the entry, form of the string and all; `None` while an edit holds the value.
+    pub fn copied(&self) -> Option<Entry> {
+        let (key, deadline_ms, ageing) = (self.key(), self.deadline_ms(), self.ageing());
+        let value = match (self.kind(), self.string()) {
+            (Kind::Inline, Some(StrRef::Bytes(bytes))) => NewValue::Bytes(bytes),
+            _ => NewValue::Owned(Value::copy_of(self)?),
+        };
+        Some(Entry::new(key, value, deadline_ms, ageing))
+    }
+
     /// Bytes of the block and of the value behind it, by allocator classes.
     pub fn heap_bytes(&self) -> usize {
         alloc::class(self.shape().bytes()) + self.value_bytes()
