@@ -32,11 +32,11 @@ pub(super) fn protocol(kind: &[u8], out: Out<'_>) -> Result<Done> {
         b"attrib" => out.bulk(b"Some real reply following the attribute"),
         b"push" if out.is_resp3() => {
             let mut items = out.several();
+            // Redis: a push that comes up during a command goes out behind its reply.
             items.text("Some real reply following the push reply");
             items.push(2);
             items.text("server-cpu-usage");
             items.int(42);
-            items.text("Some real reply following the push reply");
             items.end()
         }
         b"push" => return Err(Error::of("ERR RESP2 is not supported by this command")),
