@@ -1,0 +1,206 @@
+//! Server CPU per operation beside genuine servers, measured in one run:
+//! `PEERS="redis-server;valkey-server" cargo bench --bench side_by_side`.
+//!
+//! Each server gets the same load in turn, from this process. The figure is the time that the
+//! server's threads spent on a processor (`/proc/PID/task/*/schedstat`), divided by the
+//! operations; the ratio is ours to the best of the peers, below 1 when ours needs less.
+//! `ONLY=get` measures only workloads whose name contains that word.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const CONNECTIONS: usize = 50;
+const KEYS: u64 = 1_000_000;
+const ROUNDS: usize = 3;
+
+struct Server {
+    name: String,
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(command_line: &str) -> Server {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("its number").port();
+        drop(free);
+        let mut words: Vec<&str> = command_line.split_whitespace().collect();
+        let pinned = Command::new("taskset").arg("-V").stdout(Stdio::null()).status().is_ok();
+        if pinned {
+            words.splice(0..0, ["taskset", "-c", "0"]);
+        }
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .args(["--port", &port.to_string(), "--save", "", "--protected-mode", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let until = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "{command_line} does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let name = command_line.split(['/', ' ']).next_back().unwrap_or("server").to_string();
+        Server { name, child, port }
+    }
+
+    /// Nanoseconds that all threads have been on a processor.
+    fn cpu_ns(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let tasks = tasks.into_iter().flatten().flatten();
+        tasks
+            .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
+            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
+            .sum()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Workload {
+    name: &'static str,
+    pipeline: usize,
+    operations: usize,
+    request: fn(u64) -> Vec<Vec<u8>>,
+}
+
+fn words(parts: &[&str]) -> Vec<Vec<u8>> {
+    parts.iter().map(|part| part.as_bytes().to_vec()).collect()
+}
+
+fn key(number: u64) -> String {
+    format!("key:{:012}", number % KEYS)
+}
+
+fn set(number: u64) -> Vec<Vec<u8>> {
+    words(&["SET", &key(number), &"x".repeat(64)])
+}
+
+fn get(number: u64) -> Vec<Vec<u8>> {
+    words(&["GET", &key(number)])
+}
+
+const WORKLOADS: [Workload; 10] = [
+    Workload { name: "set P=1", pipeline: 1, operations: 100_000, request: set },
+    Workload { name: "get P=1", pipeline: 1, operations: 100_000, request: get },
+    Workload { name: "set P=16", pipeline: 16, operations: 1_000_000, request: set },
+    Workload { name: "get P=16", pipeline: 16, operations: 1_000_000, request: get },
+    Workload { name: "set P=100", pipeline: 100, operations: 2_000_000, request: set },
+    Workload { name: "get P=100", pipeline: 100, operations: 2_000_000, request: get },
+    Workload {
+        name: "incr P=16",
+        pipeline: 16,
+        operations: 500_000,
+        request: |number| words(&["INCR", &format!("counter:{}", number % KEYS)]),
+    },
+    Workload {
+        name: "lpush P=16",
+        pipeline: 16,
+        operations: 500_000,
+        request: |_| words(&["LPUSH", "list", "0123456789abcde"]),
+    },
+    Workload {
+        name: "zadd P=16",
+        pipeline: 16,
+        operations: 500_000,
+        request: |number| {
+            words(&["ZADD", "board", &(number % 1_000_003).to_string(), &key(number)])
+        },
+    },
+    Workload {
+        name: "eval P=16",
+        pipeline: 16,
+        operations: 200_000,
+        request: |number| {
+            words(&[
+                "EVAL",
+                "return redis.call('INCR', KEYS[1])",
+                "1",
+                &format!("c:{}", number % 1000),
+            ])
+        },
+    },
+];
+
+/// Sends the workload and waits for every reply; all replies here end in a line break and are told
+/// apart by counting their lines.
+fn load(server: &Server, workload: &Workload, seed: u64) {
+    let mut connections: Vec<TcpStream> = (0..CONNECTIONS)
+        .map(|_| TcpStream::connect(("127.0.0.1", server.port)).expect("a connection"))
+        .collect();
+    let mut number = seed;
+    let mut batch = Vec::new();
+    let mut replies = vec![0; 1 << 16];
+    let lines = if workload.name.starts_with("get") { 2 } else { 1 } * workload.pipeline;
+    for _ in 0..workload.operations / workload.pipeline / CONNECTIONS {
+        for connection in &mut connections {
+            batch.clear();
+            for _ in 0..workload.pipeline {
+                number = number.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                redouble::resp::out::push_request(&mut batch, &(workload.request)(number >> 24));
+            }
+            connection.write_all(&batch).expect("the request leaves");
+        }
+        for connection in &mut connections {
+            let mut seen = 0;
+            // A GET that misses answers with one line instead of two; the fill leaves none absent.
+            while seen < lines {
+                let len = connection.read(&mut replies).expect("replies come");
+                assert!(len > 0, "{} closed the connection", server.name);
+                seen += replies[..len].iter().filter(|&&byte| byte == b'\n').count();
+            }
+        }
+    }
+}
+
+fn fill(server: &Server) {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    let mut batch = Vec::new();
+    let mut replies = vec![0; 1 << 16];
+    for from in (0..KEYS).step_by(1000) {
+        batch.clear();
+        (from..from + 1000)
+            .for_each(|number| redouble::resp::out::push_request(&mut batch, &set(number)));
+        stream.write_all(&batch).expect("the request leaves");
+        let mut seen = 0;
+        while seen < 1000 {
+            let len = stream.read(&mut replies).expect("replies come");
+            seen += replies[..len].iter().filter(|&&byte| byte == b'\n').count();
+        }
+    }
+}
+
+fn main() {
+    let Ok(peers) = std::env::var("PEERS") else {
+        return println!("skipped: PEERS names no genuine servers, as in PEERS=\"redis-server\"");
+    };
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let mut servers = vec![Server::start(env!("CARGO_BIN_EXE_redouble"))];
+    servers.extend(peers.split(';').filter(|line| !line.trim().is_empty()).map(Server::start));
+    servers.iter().for_each(fill);
+    print!("{:14}", "us of CPU/op");
+    servers.iter().for_each(|server| print!("{:>16}", server.name));
+    println!("{:>8}", "ratio");
+    for workload in WORKLOADS.iter().filter(|workload| workload.name.contains(&only)) {
+        let mut best = vec![f64::INFINITY; servers.len()];
+        for round in 0..ROUNDS {
+            for (server, best) in servers.iter().zip(&mut best) {
+                let before_ns = server.cpu_ns();
+                load(server, workload, round as u64 + 1);
+                let used_ns = (server.cpu_ns() - before_ns) as f64;
+                *best = best.min(used_ns / 1000.0 / workload.operations as f64);
+            }
+        }
+        print!("{:14}", workload.name);
+        best.iter().for_each(|us| print!("{us:>16.3}"));
+        let peer = best[1..].iter().copied().fold(f64::INFINITY, f64::min);
+        println!("{:>8.2}", best[0] / peer);
+    }
+}
