@@ -334,7 +334,6 @@ impl<'a> Dispatcher<'a> {
         }
         let (resp3, db, no_touch) = {
             let client = self.state.clients.at(self.me);
-            client.last_command = Some(spec.id);
             (client.resp3, client.db, client.no_touch)
         };
         let dirty_before = self.state.db.effects.dirty;
