@@ -69,6 +69,11 @@ impl Work {
         self.most_in_batch = self.most_in_batch.max(commands);
     }
 
+    /// Time under the lock.
+    pub fn busy_ns(&self) -> u64 {
+        self.batch_ns + self.cron_ns
+    }
+
     /// How long memory has been above its limit now (ms).
     pub fn above_limit_now_ms(&self, now_ms: i64) -> u64 {
         self.above_limit_since_ms
@@ -96,7 +101,7 @@ pub struct Rates {
     pub net_in: Rate,
     pub net_out: Rate,
     pub batches: Rate,
-    pub batch_us: Rate,
+    pub busy_us: Rate,
 }
 
 /// Counters that INFO shows.
@@ -188,13 +193,14 @@ impl Stats {
         self.rates.net_in.sample(now_ms, self.net_in_bytes);
         self.rates.net_out.sample(now_ms, self.net_out_bytes);
         self.rates.batches.sample(now_ms, self.work.batches);
-        self.rates.batch_us.sample(now_ms, self.work.batch_ns / 1000);
+        self.rates.busy_us.sample(now_ms, self.work.busy_ns() / 1000);
     }
 
     /// Microseconds that a stay under the lock takes of late.
     pub fn batch_us(&self) -> u64 {
         let batches = self.rates.batches.per_second();
-        self.rates.batch_us.per_second().checked_div(batches).unwrap_or(0)
+        let busy_us = self.rates.busy_us.per_second();
+        busy_us.checked_div(batches).map_or(0, |us| us.max(u64::from(busy_us > 0)))
     }
 }
 

@@ -167,13 +167,10 @@ fn legacy_range(keys: &[KeySpec]) -> (i64, i64, i64) {
 
 /// What a command does to the keys that one of its rules finds.
 pub(super) fn access(spec: &Spec, rule: usize) -> &'static [&'static str] {
-    match spec.keys.get(rule).map(|key| key.access) {
-        Some(given @ [_, ..]) => given,
-        _ => super::access::words(&spec.name, rule).unwrap_or(match spec.has(flag::READONLY) {
-            true => &["RO", "access"],
-            false => &["RW", "update"],
-        }),
-    }
+    super::access::words(&spec.name, rule).unwrap_or(match spec.has(flag::READONLY) {
+        true => &["RO", "access"],
+        false => &["RW", "update"],
+    })
 }
 
 pub(super) fn write_words(items: &mut Items<'_>, words: &[&str]) {

@@ -133,6 +133,13 @@ fn keys_of(words: &[&[u8]]) -> Result<(&'static Spec, Option<Vec<(usize, usize)>
         return Err(Error::of("ERR Invalid number of arguments specified for command"));
     }
     let mut found = Vec::new();
+    if spec.name == "sort" {
+        // The last STORE counts; no rule could tell it from a pattern.
+        let is_store = |at: &usize| words[*at].eq_ignore_ascii_case(b"STORE");
+        let store = (2..words.len().saturating_sub(1)).rfind(is_store);
+        found.extend([Some((1, 1)), store.map(|at| (at + 1, 2))].into_iter().flatten());
+        return Ok((spec, Some(found)));
+    }
     for (rule, key) in spec.keys.iter().enumerate() {
         let mut positions = Vec::new();
         if key.positions(words, &mut positions).is_none() {

@@ -109,7 +109,7 @@ pub(super) fn stats(report: &mut Report, state: &mut State) {
         ("reply_buffer_shrinks", 0),
         ("reply_buffer_expands", 0),
         ("eventloop_cycles", stats.work.batches),
-        ("eventloop_duration_sum", stats.work.batch_ns / 1000),
+        ("eventloop_duration_sum", stats.work.busy_ns() / 1000),
         ("eventloop_duration_cmd_sum", stats.work.command_ns / 1000),
         ("instantaneous_eventloop_cycles_per_sec", stats.rates.batches.per_second()),
         ("instantaneous_eventloop_duration_usec", stats.batch_us()),
