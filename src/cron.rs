@@ -68,6 +68,7 @@ fn sample(state: &mut State) {
     if state.config.settings().maxmemory > 0 {
         memory::measure_clients(state);
     }
+    memory::limit_clients(state);
     state.stats.peak_bytes = state.stats.peak_bytes.max(memory::used_bytes(state));
 }
 

@@ -4,8 +4,9 @@
 //! that embeds the server. Eviction runs before a command, never in the middle of one, for a
 //! bounded time; cron goes on where it stopped.
 
+use crate::client::Client;
 use crate::clock::Stopwatch;
-use crate::config::Policy;
+use crate::config::{ClientsLimit, Policy};
 use crate::error::{Error, Result};
 use crate::settle;
 use crate::state::State;
@@ -58,8 +59,10 @@ impl Use {
 /// Counts the bytes of connections and their buffers. There may be many, so hot paths use the
 /// figure of the last count.
 pub fn measure_clients(state: &mut State) {
-    let bytes = state.clients.iter().map(|client| client.memory_bytes() as u64).sum();
-    state.stats.client_bytes = bytes;
+    // What was written to others a moment ago is on its way to their sockets: counting it would
+    // let the invalidations that eviction sends cause more eviction.
+    let kept = |client: &Client| (client.memory_bytes() - client.outbox.len()) as u64;
+    state.stats.client_bytes = state.clients.iter().map(kept).sum();
 }
 
 /// `used_memory`: data, and connections as they were counted last.
@@ -77,7 +80,11 @@ pub fn is_short(state: &State) -> bool {
 /// Makes room before a command, and refuses it when `grows` says that it needs memory and there
 /// is none.
 pub fn gate(state: &mut State, grows: impl FnOnce(&mut State) -> bool) -> Result<()> {
-    if !is_short(state) || make_room(state) || !grows(state) {
+    if !is_short(state) {
+        return Ok(());
+    }
+    measure_clients(state);
+    if make_room(state) || !grows(state) {
         return Ok(());
     }
     Err(Error::OutOfMemory)
@@ -112,6 +119,34 @@ pub fn make_room(state: &mut State) -> bool {
     state.stats.work.above_limit(short, now_ms);
     settle::slow_moment(state, "eviction-cycle", watch.elapsed_ns());
     possible || !short
+}
+
+/// Closes the clients with the largest buffers until all of them together are below
+/// `maxmemory-clients`.
+pub fn limit_clients(state: &mut State) {
+    let settings = state.config.settings();
+    let limit = match settings.maxmemory_clients {
+        ClientsLimit::None => return,
+        ClientsLimit::Bytes(bytes) => bytes,
+        ClientsLimit::Percent(percent) => settings.maxmemory / 100 * u64::from(percent),
+    };
+    measure_clients(state);
+    let mut total = state.stats.client_bytes;
+    if limit == 0 || total <= limit {
+        return;
+    }
+    let evictable = |client: &&Client| !client.no_evict && !client.is_internal;
+    let clients = state.clients.iter().filter(evictable);
+    let mut largest: Vec<_> =
+        clients.map(|client| (client.memory_bytes() as u64, client.id)).collect();
+    largest.sort_unstable();
+    while let Some((bytes, id)) = largest.pop().filter(|_| total > limit) {
+        let Some(client) = state.clients.find_mut(id) else { continue };
+        state.logger.notice(format!("Evicting client: {} of {bytes} bytes", client.addr));
+        client.close_soon();
+        state.stats.evicted_clients += 1;
+        total = total.saturating_sub(bytes);
+    }
 }
 
 /// How long a round may take, from `maxmemory-eviction-tenacity`: 0.5 ms at the default of 10,

@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch, Notify};
 use tokio::task::LocalSet;
@@ -697,14 +697,14 @@ accepting connections from the outside.\r\n";
 
 /// Registers a connection and starts its session, or refuses it.
 fn welcome(shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>, connection: Incoming) {
-    let Some((mut stream, transport, addr, laddr)) = identify(connection) else { return };
+    let Some((stream, transport, addr, laddr)) = identify(connection) else { return };
     let fd = descriptor(&stream);
     let (id, kick, keepalive_s) = {
         let mut state = shared.lock();
         let now_ms = shared.clock.now_ms();
         let settings = state.config.settings();
         let exposed = settings.protected_mode && settings.requirepass.is_empty();
-        let refusal: Option<&[u8]> = match transport {
+        let refusal: Option<&'static [u8]> = match transport {
             Transport::Tcp { local: false } if exposed => Some(PROTECTED),
             _ if state.clients.len() >= settings.maxclients => {
                 Some(b"-ERR max number of clients reached\r\n")
@@ -716,7 +716,7 @@ fn welcome(shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>, connection: Inc
         if let Some(refusal) = refusal {
             state.stats.connections_rejected += 1;
             drop(state);
-            refuse(&mut stream, refusal);
+            tokio::task::spawn_local(refuse(stream, refusal));
             return;
         }
         state.stats.connections_received += 1;
@@ -774,12 +774,23 @@ fn descriptor(stream: &Stream) -> i32 {
     }
 }
 
-fn refuse(stream: &mut Stream, text: &[u8]) {
-    match stream {
-        Stream::Tcp(stream) => drop(stream.try_write(text)),
-        Stream::Unix(stream) => drop(stream.try_write(text)),
-        Stream::Memory(_) => {}
+/// Says why a connection is refused. What the peer has sent already is read: a socket that is
+/// closed with unread bytes would take the answer back.
+async fn refuse(stream: Stream, text: &'static [u8]) {
+    async fn tell(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &[u8]) {
+        if stream.write_all(text).await.is_ok() && stream.shutdown().await.is_ok() {
+            let mut waste = [0; 512];
+            while stream.read(&mut waste).await.is_ok_and(|len| len > 0) {}
+        }
     }
+    let told = async move {
+        match stream {
+            Stream::Tcp(stream) => tell(stream, text).await,
+            Stream::Unix(stream) => tell(stream, text).await,
+            Stream::Memory(stream) => tell(stream, text).await,
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(500), told).await;
 }
 
 struct Unpark(std::thread::Thread);

@@ -416,8 +416,5 @@ pub(super) fn unblock(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) ->
     let unblocked = settle::unblock_with(call.state, target, |out, on_timeout| {
         drop(if with_error { out.error(&Error::Unblocked) } else { on_timeout(out) });
     });
-    if unblocked && with_error {
-        call.state.stats.error(Error::Unblocked.code());
-    }
     Ok(out.yes_no(unblocked))
 }

@@ -243,7 +243,7 @@ fn unlink(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn exists(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    Ok(out.int(args.rest().iter().filter(|key| db.read(key).is_some()).count() as i64))
+    Ok(out.int(args.rest().iter().filter(|key| db.probe(key).is_some()).count() as i64))
 }
 
 fn touch(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -343,7 +343,7 @@ fn set_expiry(
 
 /// The deadline of a key: -2 without the key, -1 without a deadline, else what `show` makes of it.
 fn deadline(db: &Db, args: &mut Args<'_>, out: Out<'_>, show: impl Fn(i64) -> i64) -> Result<Done> {
-    Ok(out.int(match db.look(args.key()) {
+    Ok(out.int(match db.probe(args.key()) {
         None => -2,
         Some(entry) => entry.deadline_ms().map_or(-1, show),
     }))
@@ -554,5 +554,5 @@ fn scan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn type_(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    Ok(out.simple(db.kind(args.key()).map_or("none", |kind| kind.type_name())))
+    Ok(out.simple(db.probe(args.key()).map_or("none", |entry| entry.kind().type_name())))
 }

@@ -235,9 +235,16 @@ impl Db {
     /// The entry at a key for a reader: counts a hit or a miss and ages the key.
     #[inline]
     pub fn read(&self, key: &[u8]) -> Option<&Entry> {
+        let entry = self.probe(key)?;
+        self.touch(entry);
+        Some(entry)
+    }
+
+    /// Like [`Db::read`], for who only asks about the key: it does not age.
+    #[inline]
+    pub fn probe(&self, key: &[u8]) -> Option<&Entry> {
         match self.look(key) {
             Some(entry) => {
-                self.touch(entry);
                 self.counters.hits.set(self.counters.hits.get() + 1);
                 Some(entry)
             }

@@ -130,6 +130,8 @@ pub struct Stats {
     pub output_limit_disconnections: u64,
     /// `client_query_buffer_limit_disconnections`
     pub query_limit_disconnections: u64,
+    /// `evicted_clients`
+    pub evicted_clients: u64,
     /// `acl_access_denied_auth`
     pub denied_logins: u64,
     /// How busy the threads are.

@@ -44,6 +44,7 @@ pub(super) const CLIENTS: &[Directive] = &[
         Kind::Number { unit: Unit::BytesOrPercent, min: -100, max: I64_MAX },
         "0",
     )
+    .honoured()
     .about("Memory of all clients' buffers, in bytes or percent of maxmemory; 0 is no limit."),
     bytes("client-query-buffer-limit", "1073741824", 1 << 20, I64_MAX)
         .honoured()

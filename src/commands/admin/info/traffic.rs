@@ -75,7 +75,7 @@ pub(super) fn stats(report: &mut Report, state: &mut State) {
         ("expired_time_cap_reached_count", stats.work.expiry_cut_short),
         ("expire_cycle_cpu_milliseconds", stats.work.expiry_ns / 1_000_000),
         ("evicted_keys", counters.evicted),
-        ("evicted_clients", 0),
+        ("evicted_clients", stats.evicted_clients),
         ("evicted_scripts", 0),
         ("total_eviction_exceeded_time", stats.work.above_limit_ms + above_now_ms),
         ("current_eviction_exceeded_time", above_now_ms),
