@@ -1,7 +1,10 @@
-//! Listening sockets, and why a server did not start.
+//! Listening sockets, connections that are refused, and why a server did not start.
 
+use crate::session::Stream;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -109,4 +112,23 @@ pub(crate) fn open_unix(
         std::fs::set_permissions(path, mode)?;
     }
     Ok(Some(listener))
+}
+
+/// Says why a connection is refused. What the peer has sent already is read: a socket that is
+/// closed with unread bytes would take the answer back.
+pub(crate) async fn refuse(stream: Stream, text: &'static [u8]) {
+    async fn tell(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &[u8]) {
+        if stream.write_all(text).await.is_ok() && stream.shutdown().await.is_ok() {
+            let mut waste = [0; 512];
+            while stream.read(&mut waste).await.is_ok_and(|len| len > 0) {}
+        }
+    }
+    let told = async move {
+        match stream {
+            Stream::Tcp(stream) => tell(stream, text).await,
+            Stream::Unix(stream) => tell(stream, text).await,
+            Stream::Memory(stream) => tell(stream, text).await,
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(500), told).await;
 }

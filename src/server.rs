@@ -10,7 +10,7 @@ use crate::config::{title, Config, Settings};
 use crate::cron;
 use crate::dispatch::{Dispatcher, Flow};
 use crate::keyspace::db::Db;
-use crate::listeners::{open_tcp, open_unix, StartError};
+use crate::listeners::{open_tcp, open_unix, refuse, StartError};
 use crate::process::Title;
 use crate::resp::decode::Bounds;
 use crate::resp::reader::{self, Value};
@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch, Notify};
 use tokio::task::LocalSet;
@@ -772,25 +772,6 @@ fn descriptor(stream: &Stream) -> i32 {
         Stream::Unix(stream) => stream.as_raw_fd(),
         Stream::Memory(_) => -1,
     }
-}
-
-/// Says why a connection is refused. What the peer has sent already is read: a socket that is
-/// closed with unread bytes would take the answer back.
-async fn refuse(stream: Stream, text: &'static [u8]) {
-    async fn tell(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &[u8]) {
-        if stream.write_all(text).await.is_ok() && stream.shutdown().await.is_ok() {
-            let mut waste = [0; 512];
-            while stream.read(&mut waste).await.is_ok_and(|len| len > 0) {}
-        }
-    }
-    let told = async move {
-        match stream {
-            Stream::Tcp(stream) => tell(stream, text).await,
-            Stream::Unix(stream) => tell(stream, text).await,
-            Stream::Memory(stream) => tell(stream, text).await,
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_millis(500), told).await;
 }
 
 struct Unpark(std::thread::Thread);

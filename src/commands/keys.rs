@@ -247,7 +247,7 @@ fn exists(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn touch(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    exists(db, args, out)
+    Ok(out.int(args.rest().iter().filter(|key| db.read(key).is_some()).count() as i64))
 }
 
 fn expire(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

@@ -1,4 +1,4 @@
-//! The table of directives against a genuine server's CONFIG GET *, and the files printed from it.
+//! The table of directives against a genuine server's CONFIG GET *.
 
 use crate::server::Genuine;
 use crate::session::run::Server;
@@ -102,15 +102,4 @@ fn names_and_defaults_are_the_genuine_servers() {
         }
     }
     assert_eq!(faults, [] as [String; 0]);
-}
-
-/// `UPDATE=1 cargo test` writes the file.
-#[test]
-fn the_example_file_is_what_the_table_prints() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf.example");
-    let printed = Config::example();
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path, &printed).expect("written");
-    }
-    assert_eq!(std::fs::read_to_string(path).expect("the example file"), printed);
 }

@@ -8,7 +8,7 @@ use crate::command::{client, Args, Call, Row};
 use crate::error::{shown, Error, Result};
 use crate::keyspace::db::Ttl;
 use crate::resp::out::{Done, Out};
-use crate::types::number::{parse_f64, parse_i64};
+use crate::types::number::parse_f64;
 use std::time::Duration;
 
 /// The row. DEBUG has no subcommands in the table: their names are only looked at here.
@@ -65,13 +65,6 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         ("CONFIG-REWRITE-FORCE-ALL", 0) => super::config::rewrite_file(state, true)?,
         ("CHANGE-REPL-ID", 0) => {
             state.facts.replication_id = crate::clock::random_hex_id(&mut state.db.rng);
-        }
-        // For clients that were written for the time when it did something.
-        ("JMAP", 0) => {}
-        ("STRINGMATCH-LEN", 2) => {
-            let len = parse_i64(args.bytes()).and_then(|len| usize::try_from(len).ok());
-            let text = vec![b'A'; len.unwrap_or(0).min(1 << 24)];
-            crate::types::glob::glob_match(args.bytes(), &text, true);
         }
         // Old tests ask for it; there is nothing of the kind to be mapped.
         ("JMAP", 0) => {}
@@ -166,7 +159,6 @@ fn help(out: Out<'_>) -> Done {
             ),
             ("SET-ACTIVE-EXPIRE <0|1>", &["Expire keys only when they are met, or on time."]),
             ("SLEEP <seconds>", &["Let everybody wait."]),
-            ("STRINGMATCH-LEN <len> <pattern>", &["Match a pattern with a long text."]),
         ],
     )
 }
