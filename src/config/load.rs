@@ -196,7 +196,7 @@ impl Config {
         let logfile = self.value("logfile").unwrap_or_default();
         if !logfile.is_empty() {
             // Redis: the file is opened once here, because later nobody could be told.
-            let path = self.path(path_from(&logfile));
+            let path = self.path_while_loading(&logfile);
             let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
             if let Err(error) = opened {
                 return whole(&format!("Can't open the log file: {}", error_text(&error)));
