@@ -20,6 +20,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const OWN_FILES: u64 = 32;
 
 fn main() {
+    // Before anything touches memory; the configuration may take it back.
+    process::forbid_huge_pages(true);
     let mut args = std::env::args_os().map(std::ffi::OsString::into_encoded_bytes);
     let program = String::from_utf8_lossy(&args.next().unwrap_or_default()).into_owned();
     let args: Vec<Vec<u8>> = args.collect();
@@ -39,6 +41,9 @@ fn run(program: &str, call: &Run) {
     let clock = Clock::default();
     let config = configure(call, &clock);
     let settings = config.settings().clone();
+    if config.value("disable-thp").as_deref() == Some(b"no") {
+        process::forbid_huge_pages(false);
+    }
     if settings.daemonize {
         if let Err(error) = process::daemonize() {
             eprintln!("Can't go to the background: {}", error_text(&error));

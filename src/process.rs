@@ -44,6 +44,18 @@ pub fn local_time(unix_s: i64) -> LocalTime {
     }
 }
 
+/// Asks the kernel to give this process no transparent huge pages from here on, or to give them
+/// again. With them every started region of the allocator is 2 MiB in memory.
+pub fn forbid_huge_pages(forbidden: bool) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: numbers only; a kernel that does not know the request refuses it.
+    unsafe {
+        libc::prctl(libc::PR_SET_THP_DISABLE, libc::c_ulong::from(forbidden), 0, 0, 0);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = forbidden;
+}
+
 /// Goes on in a child without a terminal, while the caller's process exits with 0. Must be called
 /// before any thread is started: a child has only the thread that forks.
 pub fn daemonize() -> io::Result<()> {

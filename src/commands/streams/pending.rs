@@ -260,9 +260,9 @@ impl Claims {
         items.array(self.claimed.len());
         let mut seeker = stream.seeker();
         for id in &self.claimed {
-            match seeker.seek(*id) {
-                Some(entry) if !just_id => push_entry(items, &entry),
-                _ => push_id(items, *id),
+            match (!just_id).then(|| seeker.seek(*id)).flatten() {
+                Some(entry) => push_entry(items, &entry),
+                None => push_id(items, *id),
             }
         }
     }

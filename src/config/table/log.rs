@@ -54,7 +54,7 @@ pub(super) const PROCESS: &[Directive] = &[
         .about("Tell the kernel which process to kill when memory runs out."),
     row("oom-score-adj-values", Kind::OomScores, "0 200 800")
         .about("Scores for a primary, a replica and a background process."),
-    on("disable-thp").fixed().about("Ask the kernel for no transparent huge pages."),
+    on("disable-thp").fixed().honoured().about("Ask the kernel for no transparent huge pages."),
     unset("server-cpulist").alias("server_cpulist").fixed().about("CPUs of the server."),
     unset("bio-cpulist").alias("bio_cpulist").fixed().about("CPUs of slow helpers."),
     unset("aof-rewrite-cpulist")
