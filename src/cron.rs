@@ -19,7 +19,7 @@ pub fn tick(state: &mut State) -> bool {
     let slice = Stopwatch::start();
     state.db.set_now_ms(state.clock.now_ms());
     release_waiters(state);
-    release_held_back(state);
+    settle::release_held_back(state);
     if state.debug.cron_paused {
         return false;
     }
@@ -91,24 +91,10 @@ fn is_expiry_paused(state: &State) -> bool {
 /// Waiting clients whose time is over.
 fn release_waiters(state: &mut State) {
     while let Some(id) = state.blocking.next_timed_out(state.db.now_ms()) {
-        if !settle::unblock_with(state, id, |out, on_timeout| drop(on_timeout(out))) {
+        if !settle::unblock_with(state, id, |out, on_timeout| {
+            let _ = on_timeout(out);
+        }) {
             break;
-        }
-    }
-}
-
-/// Clients whose commands CLIENT PAUSE held back.
-pub fn release_held_back(state: &mut State) {
-    if state.pause.is_some_and(|pause| pause.until_ms <= state.db.now_ms()) {
-        state.pause = None;
-    }
-    if state.pause.is_some() {
-        return;
-    }
-    for id in std::mem::take(&mut state.held_back) {
-        if let Some(client) = state.clients.find_mut(id) {
-            client.paused = false;
-            client.kick.ring();
         }
     }
 }

@@ -51,7 +51,8 @@ errors! {
     HashValueNotInteger = "ERR hash value is not an integer",
     HashValueNotFloat = "ERR hash value is not a float",
     NanOrInfinite = "ERR value is NaN or Infinity",
-    CountBelowMinusMax = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+    CountBelowMinusMax = "ERR value is out of range, \
+        value must between -9223372036854775807 and 9223372036854775807",
     FieldsMissing = "ERR Mandatory argument FIELDS is missing or not at the right position",
     FieldsMismatch = "ERR The `numfields` parameter must match the number of arguments",
     FieldsNotPositive = "ERR Number of fields must be a positive integer",
@@ -67,7 +68,8 @@ errors! {
     BitArgument = "ERR The bit argument must be 1 or 0.",
     BitopNot = "ERR BITOP NOT must be called with a single source key.",
     BitfieldType =
-        "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
+        "ERR Invalid bitfield type. Use something like i16 u8. \
+         Note that u64 is not supported but i64 is.",
     BitfieldOverflow = "ERR Invalid OVERFLOW type specified",
     BitfieldReadOnly = "ERR BITFIELD_RO only supports the GET subcommand",
     NoHyperLogLog = "WRONGTYPE Key is not a valid HyperLogLog string value.",

@@ -83,6 +83,8 @@ pub fn daemonize() -> io::Result<()> {
 }
 
 /// Raises the limit of open files towards `wanted`; gives the limit that holds then.
+// The width of a limit is the system's.
+#[allow(clippy::unnecessary_cast)]
 pub fn raise_open_files(wanted: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer lives until the call returns.

@@ -366,6 +366,22 @@ pub fn wait_ends(state: &mut State, id: ClientId, blocked: &Blocked) {
     listen(state);
 }
 
+/// Clients whose commands CLIENT PAUSE held back.
+pub fn release_held_back(state: &mut State) {
+    if state.pause.is_some_and(|pause| pause.until_ms <= state.db.now_ms()) {
+        state.pause = None;
+    }
+    if state.pause.is_some() {
+        return;
+    }
+    for id in std::mem::take(&mut state.held_back) {
+        if let Some(client) = state.clients.find_mut(id) {
+            client.paused = false;
+            client.kick.ring();
+        }
+    }
+}
+
 /// Ends the waiting of a client without an answer; true when it waited.
 pub fn unblock(state: &mut State, id: ClientId) -> bool {
     let Some(blocked) = state.clients.find_mut(id).and_then(|client| client.blocked.take()) else {

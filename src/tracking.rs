@@ -303,7 +303,7 @@ impl Tracking {
         };
         let redirected = receiver != id;
         let Some(client) = clients.find_mut(receiver) else { return };
-        if !client.resp3 && !(redirected && client.is_subscriber()) {
+        if !(client.resp3 || redirected && client.is_subscriber()) {
             // A RESP2 connection could not tell a message from a reply.
             return;
         }

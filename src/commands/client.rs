@@ -3,7 +3,6 @@
 use super::client_info::{line, Kind};
 use crate::client::{ClientId, ReplyMode};
 use crate::command::{Args, Call};
-use crate::cron;
 use crate::error::{shown, Error, Result};
 use crate::resp::out::{Done, Out};
 use crate::settle;
@@ -252,7 +251,7 @@ pub(super) fn pause(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> R
 
 pub(super) fn unpause(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     call.state.pause = None;
-    cron::release_held_back(call.state);
+    settle::release_held_back(call.state);
     Ok(out.ok())
 }
 
@@ -414,7 +413,7 @@ pub(super) fn unblock(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) ->
     let target = call.state.clients.iter().find(|one| one.id.serial as i64 == serial);
     let Some(target) = target.map(|client| client.id) else { return Ok(out.int(0)) };
     let unblocked = settle::unblock_with(call.state, target, |out, on_timeout| {
-        drop(if with_error { out.error(&Error::Unblocked) } else { on_timeout(out) });
+        let _ = if with_error { out.error(&Error::Unblocked) } else { on_timeout(out) };
     });
     Ok(out.yes_no(unblocked))
 }

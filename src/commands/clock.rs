@@ -71,7 +71,7 @@ fn clock_resume(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<D
 fn clock_set(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     check_allowed(call)?;
     let unix_ms = args.int()?;
-    if unix_ms < 0 || unix_ms > i64::MAX / 1000 {
+    if !(0..=i64::MAX / 1000).contains(&unix_ms) {
         return Err(Error::OutOfRange);
     }
     call.state.clock.set(unix_ms);

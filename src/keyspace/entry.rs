@@ -9,7 +9,8 @@
 //!            key bytes, then the bytes of an Inline string
 //! ```
 //! Invariant: the block's length follows from its first 8 bytes, so nothing else stores it; words
-//! lie at multiples of 8. An entry whose pointer is null has been taken by an edit and is invisible.
+//! lie at multiples of 8. An entry whose pointer is null has been taken by an edit and is
+//! invisible.
 #![allow(unsafe_code)]
 
 use crate::keyspace::value::{with_collection, Collection, Hash, Kind, StrRef, Value};

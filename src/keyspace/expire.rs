@@ -20,6 +20,8 @@ const CHUNK: usize = 64;
 
 #[derive(Debug, Default)]
 struct Bucket {
+    // Boxed, so that a bucket that grows does not copy its chunks.
+    #[allow(clippy::vec_box)]
     full: Vec<Box<[u64; CHUNK]>>,
     open: Vec<u64>,
 }

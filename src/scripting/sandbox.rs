@@ -320,7 +320,7 @@ pub fn bytes_argument<'a>(lua: Lua, number: i32) -> Result<&'a [u8], Fault> {
 /// becomes the smallest one.
 pub fn truncate(value: f64) -> i64 {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    if value >= -LIMIT && value < LIMIT {
+    if (-LIMIT..LIMIT).contains(&value) {
         value as i64
     } else {
         i64::MIN

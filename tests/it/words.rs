@@ -13,7 +13,7 @@ pub fn split(line: &str) -> Result<Vec<Vec<u8>>, String> {
             b'\'' => single_quoted(&rest[1..])?,
             _ => {
                 let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-                (rest[..end].as_bytes().to_vec(), &rest[end..])
+                (rest.as_bytes()[..end].to_vec(), &rest[end..])
             }
         };
         let (word, after) = repeated(word, after)?;

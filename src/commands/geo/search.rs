@@ -109,9 +109,9 @@ impl<'a> Query<'a> {
         };
         query.parse_fixed(form, set, args)?;
         while let Some(option) = args.option() {
-            if !query.parse_option(&option, form, args)?
-                && !(form.is_search() && query.parse_area(&option, set, args)?)
-            {
+            let known = query.parse_option(&option, form, args)?
+                || form.is_search() && query.parse_area(&option, set, args)?;
+            if !known {
                 return Err(Error::Syntax);
             }
         }

@@ -43,8 +43,11 @@ pub struct Directive {
     /// The server does what it says. Others are accepted, and named in a warning at start.
     pub honoured: bool,
     /// Checks beyond the kind.
-    pub check: Option<fn(&[u8]) -> Result<(), &'static str>>,
+    pub check: Option<Check>,
 }
+
+/// Refuses a value, with Redis's reason.
+type Check = fn(&[u8]) -> Result<(), &'static str>;
 
 /// A heading of the example file and its directives.
 #[allow(missing_docs)]

@@ -58,9 +58,11 @@ fn same(stream: &Stream, model: &Model, rng: &mut SmallRng) {
 fn entries_like_a_map() {
     for seed in 0..12 {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let mut limits = Limits::default();
-        limits.stream_node_max_entries = [0, 1, 5, 100][seed as usize % 4];
-        limits.stream_node_max_bytes = [0, 200, 4096][seed as usize % 3];
+        let limits = Limits {
+            stream_node_max_entries: [0, 1, 5, 100][seed as usize % 4],
+            stream_node_max_bytes: [0, 200, 4096][seed as usize % 3],
+            ..Limits::default()
+        };
         let (mut stream, mut model) = (Stream::new(), Model::new());
         for step in 0..1500 {
             match rng.random_range(0..20) {

@@ -121,9 +121,12 @@ fn list(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(items.end())
 }
 
+/// A command, and its keys: where each stands and by which rule.
+type Found = (&'static Spec, Option<Vec<(usize, usize)>>);
+
 /// The command that `words` spell and the positions of its keys; `None` where it needs none and
 /// has none.
-fn keys_of(words: &[&[u8]]) -> Result<(&'static Spec, Option<Vec<(usize, usize)>>)> {
+fn keys_of(words: &[&[u8]]) -> Result<Found> {
     let spec = table().find(words).map_err(|_| Error::of("ERR Invalid command specified"))?;
     let is_key = |key: &&crate::command::spec::KeySpec| !key.access.contains(&"not_key");
     if spec.keys.iter().filter(is_key).count() == 0 {

@@ -3,6 +3,8 @@
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 
+// Redis's sample of a double is no attempt at pi.
+#[allow(clippy::approx_constant)]
 pub(super) fn protocol(kind: &[u8], out: Out<'_>) -> Result<Done> {
     Ok(match &*kind.to_ascii_lowercase() {
         b"string" => out.bulk(b"Hello World"),
