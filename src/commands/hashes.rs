@@ -372,12 +372,12 @@ fn hscan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         items.array(0);
         return Ok(items.end());
     };
-    let options = ScanOptions::parse(args, true)?;
+    let options = ScanOptions::parse(args, Some("NOVALUES"))?;
     let mut found = Vec::new();
     let next = hash.scan(cursor, options.count, db.now_ms(), |field, value| {
         if field.with_bytes(|field| options.matches(field)) {
             found.push(field);
-            if !options.no_values {
+            if !options.bare {
                 found.push(value);
             }
         }

@@ -538,14 +538,12 @@ fn scan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
             _ => return Err(Error::Syntax),
         }
     }
+    let wanted = |entry: &Entry| {
+        pattern.is_none_or(|pattern| glob_match(pattern, entry.key(), false))
+            && kind.as_ref().is_none_or(|kind| entry.kind().type_name().as_bytes() == &kind[..])
+    };
     let mut found = Vec::new();
-    let next = db.scan(cursor, count as usize, |entry| {
-        let wanted = pattern.is_none_or(|pattern| glob_match(pattern, entry.key(), false))
-            && kind.as_ref().is_none_or(|kind| entry.kind().type_name().as_bytes() == &kind[..]);
-        if wanted {
-            found.push(entry.key());
-        }
-    });
+    let next = db.scan(cursor, count as usize, wanted, |entry| found.push(entry.key()));
     let mut items = out.array(2);
     items.text(&next.to_string());
     items.array(found.len());

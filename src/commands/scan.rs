@@ -10,14 +10,14 @@ pub(super) struct ScanOptions<'a> {
     pattern: Option<&'a [u8]>,
     /// COUNT.
     pub count: usize,
-    /// NOVALUES, for HSCAN alone.
-    pub no_values: bool,
+    /// NOVALUES or NOSCORES: the elements without what belongs to them.
+    pub bare: bool,
 }
 
 impl<'a> ScanOptions<'a> {
-    /// Reads all words that are left. `of_fields` says that the command is HSCAN.
-    pub fn parse(args: &mut Args<'a>, of_fields: bool) -> Result<ScanOptions<'a>> {
-        let mut options = ScanOptions { pattern: None, count: 10, no_values: false };
+    /// Reads all words that are left. `bare` is the command's own word for elements alone.
+    pub fn parse(args: &mut Args<'a>, bare: Option<&str>) -> Result<ScanOptions<'a>> {
+        let mut options = ScanOptions { pattern: None, count: 10, bare: false };
         while let Some(word) = args.option() {
             match &*word {
                 "COUNT" => {
@@ -31,7 +31,7 @@ impl<'a> ScanOptions<'a> {
                     let pattern = args.required()?;
                     options.pattern = (pattern != b"*").then_some(pattern);
                 }
-                "NOVALUES" if of_fields => options.no_values = true,
+                word if Some(word) == bare => options.bare = true,
                 "NOVALUES" => return Err(Error::NovaluesOutsideHscan),
                 _ => return Err(Error::Syntax),
             }

@@ -296,7 +296,7 @@ fn sscan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         items.array(0);
         return Ok(items.end());
     };
-    let options = ScanOptions::parse(args, false)?;
+    let options = ScanOptions::parse(args, None)?;
     let mut found = Vec::new();
     let next = set.scan(cursor, options.count, |member| {
         if member.with_bytes(|text| options.matches(text)) {

@@ -458,19 +458,23 @@ fn zscan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         items.array(0);
         return Ok(items.end());
     };
-    let options = ScanOptions::parse(args, false)?;
+    // NOSCORES is Valkey's, from 8.0 on.
+    let options = ScanOptions::parse(args, Some("NOSCORES"))?;
     let (mut page, mut text, mut entries) = (Vec::new(), Vec::new(), 0);
     let next = set.scan(cursor, options.count, |member, score| {
         if options.matches(member) {
             push_bulk(&mut page, member);
-            text.clear();
-            format_f64(score, &mut text);
-            push_bulk(&mut page, &text);
             entries += 1;
+            if !options.bare {
+                text.clear();
+                format_f64(score, &mut text);
+                push_bulk(&mut page, &text);
+                entries += 1;
+            }
         }
     });
     let mut nested = Vec::with_capacity(page.len() + 16);
-    push_number(&mut nested, b'*', entries * 2);
+    push_number(&mut nested, b'*', entries);
     nested.extend_from_slice(&page);
     let mut items = out.array(2);
     items.text(itoa::Buffer::new().format(next));

@@ -314,7 +314,14 @@ impl Db {
 
     /// Walks the selected database in hash order from `cursor`, looking at about `count` entries;
     /// returns the next cursor, 0 at the end. Expired entries are left out.
-    pub fn scan<'a>(&'a self, cursor: u64, count: usize, mut visit: impl FnMut(&'a Entry)) -> u64 {
+    /// Only entries that `wanted` lets through are looked at closely.
+    pub fn scan<'a>(
+        &'a self,
+        cursor: u64,
+        count: usize,
+        wanted: impl Fn(&Entry) -> bool,
+        mut visit: impl FnMut(&'a Entry),
+    ) -> u64 {
         let hash_key = self.limits.hash_key;
         let now_ms = self.now_ms;
         self.here().table.scan(
@@ -322,10 +329,13 @@ impl Db {
             count,
             |entry| hash_key.hash(entry.key()),
             |entry| {
+                if !wanted(entry) {
+                    return;
+                }
                 if entry.is_gone(now_ms) {
-                    self.met_expired.borrow_mut().push((self.current, entry.key().into()))
+                    self.met_expired.borrow_mut().push((self.current, entry.key().into()));
                 } else {
-                    visit(entry)
+                    visit(entry);
                 }
             },
         )
