@@ -58,6 +58,9 @@ pub fn build(lua: Lua, shared: &Shared, purpose: Purpose, version: &Version) -> 
     add_libraries(lua, shared, globals);
     api::push_table(lua, shared, purpose, version);
     protect(lua, shared);
+    // Valkey's name for the same table.
+    lua.copy(-1);
+    lua.set_field(globals, b"server");
     lua.set_field(globals, b"redis");
     lua.push_native(shared, api::complete_error);
     let error_handler = {
@@ -235,6 +238,8 @@ fn keep_loading_view(lua: Lua, shared: &Shared, version: &Version) -> i32 {
     api::push_loading_table(lua, shared, version);
     refuse_unknown(lua, shared, lua.top());
     protect(lua, shared);
+    lua.copy(-1);
+    lua.set_field(view, b"server");
     lua.set_field(view, b"redis");
     refuse_unknown(lua, shared, view);
     lua.keep()
