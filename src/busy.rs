@@ -6,11 +6,12 @@
 //! afterwards as if nothing had happened. The end of the script waits for the rescue's round to
 //! end (`Running::over`), so never do two threads read the same socket.
 
-use crate::commands::scripting::{stats, unkillable};
+use crate::client::ClientId;
+use crate::commands::scripting::unkillable;
 use crate::error::Error;
 use crate::resp::decode::{Batch, Bounds, Decoder};
 use crate::resp::out::Out;
-use crate::scripting::Running;
+use crate::scripting::{Reply, Running};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -28,12 +29,18 @@ const REQUESTS_MAX: usize = 64;
 pub enum Answer {
     /// It has its reply.
     Given,
-    /// The script was told to stop for it (SHUTDOWN NOSAVE); the lock will be free.
+    /// The script is over, or was told to stop (SHUTDOWN NOSAVE); the lock will be free.
     AwaitsLock,
 }
 
-/// Answers a request without the lock.
-pub fn answer(running: &Running, argv: &[&[u8]], out: &mut Vec<u8>) -> Answer {
+/// Answers a request without the lock. `client` is whose it is, if it is registered: then the
+/// script's side may answer, which reaches its state.
+pub fn answer(
+    running: &Running,
+    client: Option<ClientId>,
+    argv: &[&[u8]],
+    out: &mut Vec<u8>,
+) -> Answer {
     let is = |at: usize, word: &str| {
         argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
     };
@@ -50,14 +57,15 @@ pub fn answer(running: &Running, argv: &[&[u8]], out: &mut Vec<u8>) -> Answer {
         running.end();
         return Answer::AwaitsLock;
     }
-    let out = Out::new(out, false);
-    if argv.len() == 2 && is_function && is(1, "stats") && running.is_function() {
-        if let Some(slow) = running.slow() {
-            let (libraries, functions) = (slow.libraries, slow.functions);
-            stats(out, Some(slow), libraries, functions);
+    match client.map(|client| running.ask(client, argv)) {
+        Some(Reply::Given(reply)) => {
+            out.extend_from_slice(&reply);
             return Answer::Given;
         }
+        Some(Reply::Over) => return Answer::AwaitsLock,
+        Some(Reply::Late) | None => {}
     }
+    let out = Out::new(out, false);
     out.error(&if running.is_function() { Error::BusyFunction } else { Error::BusyScript });
     Answer::Given
 }
@@ -70,7 +78,7 @@ pub fn twin(socket: &impl AsFd) -> Option<TcpStream> {
 
 /// Answers the whole requests that wait in a socket, which must not block. False when the peer
 /// has gone.
-pub fn serve(mut socket: &TcpStream, running: &Running) -> bool {
+pub fn serve(mut socket: &TcpStream, client: Option<ClientId>, running: &Running) -> bool {
     let mut input = [0u8; PEEK_BYTES];
     let input = match socket.peek(&mut input) {
         Ok(0) => return false,
@@ -85,7 +93,7 @@ pub fn serve(mut socket: &TcpStream, running: &Running) -> bool {
     let (mut out, mut argv, mut consumed) = (Vec::new(), Vec::new(), 0);
     for request in &batch.requests {
         batch.argv(request, input, &mut argv);
-        if !argv.is_empty() && answer(running, &argv, &mut out) == Answer::AwaitsLock {
+        if !argv.is_empty() && answer(running, client, &argv, &mut out) == Answer::AwaitsLock {
             break;
         }
         consumed = request.end;
@@ -98,13 +106,13 @@ pub fn serve(mut socket: &TcpStream, running: &Running) -> bool {
 /// came meanwhile.
 pub fn rescue(
     running: &Running,
-    mut sockets: Vec<TcpStream>,
+    mut sockets: Vec<(ClientId, TcpStream)>,
     listeners: &[TcpListener],
 ) -> Vec<TcpStream> {
     let mut guests: Vec<TcpStream> = Vec::new();
     while running.while_slow(|| {
-        sockets.retain(|socket| serve(socket, running));
-        guests.retain(|guest| serve(guest, running));
+        sockets.retain(|(client, socket)| serve(socket, Some(*client), running));
+        guests.retain(|guest| serve(guest, None, running));
         for listener in listeners {
             while let Ok((guest, _)) = listener.accept() {
                 if guest.set_nonblocking(true).is_ok() {

@@ -225,7 +225,7 @@ impl<'a> Dispatcher<'a> {
             }
         };
         settle::unit_over(self.state);
-        if self.state.blocking.has_ready() {
+        if self.state.blocking.has_ready() && !self.state.inside_unit {
             self.serve_ready();
         }
         flow
@@ -558,6 +558,27 @@ impl Caller for Dispatcher<'_> {
         }
     }
 
+    fn run_while_busy(&mut self, client: ClientId, argv: &[&[u8]], reply: &mut Vec<u8>) {
+        if argv.is_empty() || self.state.clients.find(client).is_none() {
+            return;
+        }
+        let mine = std::mem::replace(&mut self.me, client);
+        match self.find(argv) {
+            Ok(spec) if !spec.has(flag::ALLOW_BUSY) => {
+                let error = if self.state.scripting.running.is_function() {
+                    Error::BusyFunction
+                } else {
+                    Error::BusyScript
+                };
+                self.refuse(Some(spec), error, reply);
+            }
+            _ => {
+                self.request_unprepared(argv, reply);
+            }
+        }
+        self.me = mine;
+    }
+
     fn run_from_script(&mut self, argv: &[&[u8]], rules: ScriptRules, reply: &mut Vec<u8>) -> bool {
         match self.script_gate(argv, rules) {
             Ok(spec) => {
@@ -595,6 +616,14 @@ impl Dispatcher<'_> {
         let spec = self
             .find(argv)
             .map_err(|_| Error::of("ERR Unknown Redis command called from script"))?;
+        if let Err(error) = self.script_may(spec, argv, rules) {
+            self.state.stats.commands[spec.id].rejected += 1;
+            return Err(error);
+        }
+        Ok(spec)
+    }
+
+    fn script_may(&self, spec: &Spec, argv: &[&[u8]], rules: ScriptRules) -> Result<()> {
         if !spec.accepts(argv.len()) {
             let text = "ERR Wrong number of args calling Redis command from script";
             return Err(Error::of(text));
@@ -610,6 +639,6 @@ impl Dispatcher<'_> {
         if may_refuse && memory::is_short(self.state) {
             return Err(Error::OutOfMemory);
         }
-        Ok(spec)
+        Ok(())
     }
 }

@@ -288,6 +288,10 @@ impl std::fmt::Debug for Server {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // From here on nobody is let in, even while the last ones leave.
+        for listener in self.shared.listening.lock().drain(..) {
+            let _ = socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
+        }
         let _ = self.shared.stopping.send(true);
         for thread in self.threads.get_mut().drain(..) {
             if thread.thread().id() != std::thread::current().id() {
@@ -608,7 +612,7 @@ async fn entertain(shared: Arc<Shared>, scratch: Rc<RefCell<Scratch>>, connectio
         let _ = twin.set_nonblocking(true);
     }
     while shared.running.is_slow() {
-        if twin.as_ref().is_some_and(|twin| !busy::serve(twin, &shared.running)) {
+        if twin.as_ref().is_some_and(|twin| !busy::serve(twin, None, &shared.running)) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

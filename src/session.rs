@@ -94,7 +94,7 @@ thread_local! {
 }
 
 /// Twins of the sockets of this thread's sleeping sessions.
-pub fn idle_sockets() -> Vec<std::net::TcpStream> {
+pub fn idle_sockets() -> Vec<(ClientId, std::net::TcpStream)> {
     let twin = |socket: Rc<Socket>| match &*socket.stream.try_borrow().ok()? {
         _ if !socket.idle.get() => None,
         Stream::Tcp(stream) => busy::twin(stream),
@@ -102,7 +102,8 @@ pub fn idle_sockets() -> Vec<std::net::TcpStream> {
         Stream::Memory(_) => None,
     };
     SOCKETS.with_borrow(|sockets| {
-        sockets.values().filter_map(Weak::upgrade).filter_map(twin).collect()
+        let live = sockets.iter().filter_map(|(id, socket)| Some((*id, twin(socket.upgrade()?)?)));
+        live.collect()
     })
 }
 
@@ -381,7 +382,7 @@ impl Session {
             None => {
                 while done < batch.requests.len() {
                     batch.argv(&batch.requests[done], input, &mut argv);
-                    if busy::answer(&self.shared.running, &argv, out) == Answer::AwaitsLock {
+                    if busy::answer(&self.shared.running, Some(self.me), &argv, out) == Answer::AwaitsLock {
                         break;
                     }
                     done += 1;

@@ -5,8 +5,6 @@ mod libraries;
 mod payload;
 mod run;
 
-pub use libraries::stats;
-
 use crate::command::spec::{Begin, Find, KeySpec};
 use crate::command::{client, container, flag, nested, Args, Call, Family, Row};
 use crate::error::{Error, Result};

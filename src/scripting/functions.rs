@@ -69,6 +69,11 @@ impl Libraries {
         self.index.len()
     }
 
+    /// Bytes of the code of all libraries.
+    pub fn code_bytes(&self) -> usize {
+        self.libraries.values().map(|library| library.code.len()).sum()
+    }
+
     /// Libraries by name.
     pub fn iter(&self) -> impl Iterator<Item = &Library> {
         self.libraries.values()

@@ -32,6 +32,6 @@ pub use flags::{Flags, FLAGS};
 pub use functions::{Libraries, Library, Registered};
 pub use host::{Host, LogLevel, Verdict};
 pub use room::Scripting;
-pub use running::{Running, Slow, Unkillable};
+pub use running::{Letter, Reply, Running, Slow, Unkillable};
 pub use sandbox::{Purpose, Version};
 pub use scripts::{Digest, Script, Scripts};

@@ -58,7 +58,7 @@ impl Scripting {
 
     /// Bytes of the engine of one purpose.
     pub fn engine_bytes(&self, purpose: Purpose) -> usize {
-        self.engines[purpose as usize].as_ref().map_or(self.lent_bytes, Engine::used_bytes)
+        self.engines[purpose as usize].as_ref().map_or(0, Engine::used_bytes)
     }
 
     /// Forgets all scripts and their engine (SCRIPT FLUSH).

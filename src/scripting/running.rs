@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 
+use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use crate::client::ClientId;
 use crate::clock::Stopwatch;
 
 /// It runs longer than `busy-reply-threshold`.
@@ -25,12 +29,41 @@ pub struct Slow {
     pub name: Vec<u8>,
     /// The words of the command that called it.
     pub words: Vec<Vec<u8>>,
-    /// How many libraries there are.
-    pub libraries: usize,
-    /// How many functions they have.
-    pub functions: usize,
     /// Runs since it began.
     pub watch: Stopwatch,
+}
+
+/// A request that came while the script runs; the script's side answers it when it looks up.
+#[derive(Debug)]
+pub struct Letter {
+    number: u64,
+    /// Whose request it is.
+    pub client: ClientId,
+    /// Its words.
+    pub words: Vec<Vec<u8>>,
+    /// Takes the reply.
+    pub answer: SyncSender<Vec<u8>>,
+}
+
+/// How long a request waits for the script to look up.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Letters that wait, and the number of the next one.
+#[derive(Debug, Default)]
+struct Mail {
+    waiting: Vec<Letter>,
+    next: u64,
+}
+
+/// What became of a letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The script's side has answered.
+    Given(Vec<u8>),
+    /// The script did not look up in time.
+    Late,
+    /// The script is over.
+    Over,
 }
 
 /// Why a script was not told to stop.
@@ -51,6 +84,7 @@ pub struct Running {
     slow: Mutex<Option<Slow>>,
     /// Held by whoever answers in the place of the script's worker.
     turn: Mutex<()>,
+    mail: Mutex<Mail>,
 }
 
 impl Running {
@@ -112,10 +146,52 @@ impl Running {
     /// Called by the script's side at its end; waits for the round that may be under way.
     pub fn over(&self) {
         if self.flags.load(Ordering::Acquire) != 0 {
+            // Nobody may wait for an answer while this waits for them.
+            self.flags.fetch_and(!SLOW, Ordering::AcqRel);
+            self.mail.lock().waiting.clear();
             let _turn = self.turn.lock();
             self.flags.store(0, Ordering::Release);
             *self.slow.lock() = None;
         }
+    }
+
+    /// Lets the script's side answer a request.
+    pub fn ask(&self, client: ClientId, argv: &[&[u8]]) -> Reply {
+        let (answer, reply) = sync_channel(1);
+        let number = {
+            let mut mail = self.mail.lock();
+            if !self.is_slow() {
+                return Reply::Over;
+            }
+            mail.next += 1;
+            let words = argv.iter().map(|word| word.to_vec()).collect();
+            let number = mail.next;
+            mail.waiting.push(Letter { number, client, words, answer });
+            number
+        };
+        self.wait(number, &reply)
+    }
+
+    fn wait(&self, number: u64, reply: &Receiver<Vec<u8>>) -> Reply {
+        match reply.recv_timeout(PATIENCE) {
+            Ok(reply) => return Reply::Given(reply),
+            Err(RecvTimeoutError::Disconnected) => return Reply::Over,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let mut mail = self.mail.lock();
+        let before = mail.waiting.len();
+        mail.waiting.retain(|letter| letter.number != number);
+        if mail.waiting.len() < before {
+            return Reply::Late;
+        }
+        drop(mail);
+        // It is being answered just now.
+        reply.recv().map_or(Reply::Over, Reply::Given)
+    }
+
+    /// Called by the script's side: the requests that wait.
+    pub fn letters(&self) -> Vec<Letter> {
+        std::mem::take(&mut self.mail.lock().waiting)
     }
 
     /// Tells a slow script to stop (SCRIPT KILL, FUNCTION KILL).

@@ -371,3 +371,4 @@ return string.byte("abc",1,-1)
 return {string.byte("abc",1,-1)}
 return math.huge
 return math.pi
+return bit.tohex(65535,-2147483648)

@@ -96,6 +96,11 @@ pub fn function_delete(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -
 }
 
 pub fn function_flush(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    if args.left() > 1 {
+        return Err(Error::of(
+            "ERR unknown subcommand or wrong number of arguments for 'flush'. Try FUNCTION HELP.",
+        ));
+    }
     super::flush_mode(args, Error::FunctionFlushMode)?;
     call.state.scripting.flush_libraries();
     call.state.db.effects.dirty += 1;
@@ -148,12 +153,16 @@ pub fn function_list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> 
 }
 
 pub fn function_stats(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let running = &call.state.scripting.running;
+    if running.is_slow() && !running.is_function() {
+        return Err(Error::BusyScript);
+    }
     let libraries = &call.state.scripting.libraries;
     Ok(stats(out, call.state.scripting.running.slow(), libraries.len(), libraries.function_count()))
 }
 
 /// Writes FUNCTION STATS.
-pub fn stats(out: Out<'_>, slow: Option<Slow>, libraries: usize, functions: usize) -> Done {
+fn stats(out: Out<'_>, slow: Option<Slow>, libraries: usize, functions: usize) -> Done {
     let mut items = out.map(2);
     items.text("running_script");
     match slow {
@@ -188,9 +197,14 @@ pub fn function_dump(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Res
 }
 
 pub fn function_restore(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    if args.left() > 2 {
+        return Err(Error::of(
+            "ERR unknown subcommand or wrong number of arguments for 'restore'. \
+             Try FUNCTION HELP.",
+        ));
+    }
     let packed = args.bytes();
     let policy = args.option();
-    args.end()?;
     let (flush, replace) = match policy.as_deref() {
         None | Some("APPEND") => (false, false),
         Some("REPLACE") => (false, true),

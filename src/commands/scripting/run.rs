@@ -283,10 +283,7 @@ impl Host for ScriptHost<'_> {
                 if self.is_function { "FUNCTION KILL" } else { "SCRIPT KILL" },
                 self.name
             ));
-            let libraries = &self.caller.state().scripting.libraries;
             let slow = Slow {
-                libraries: libraries.len(),
-                functions: libraries.function_count(),
                 name: self.name.as_bytes().to_vec(),
                 words: self.words.iter().map(|word| word.to_vec()).collect(),
                 watch: self.watch,
@@ -295,6 +292,12 @@ impl Host for ScriptHost<'_> {
             if let Some(outside) = &self.caller.state().outside {
                 outside.script_is_slow();
             }
+        }
+        for letter in self.running.letters() {
+            let argv: Vec<&[u8]> = letter.words.iter().map(Vec::as_slice).collect();
+            let mut reply = Vec::new();
+            self.caller.run_while_busy(letter.client, &argv, &mut reply);
+            let _ = letter.answer.send(reply);
         }
         if self.running.must_stop() {
             self.caller.state().logger.notice("Lua script killed by user with SCRIPT KILL.");

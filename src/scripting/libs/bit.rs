@@ -61,9 +61,9 @@ fn tohex(lua: Lua) -> Results {
     let mut digits = b"0123456789abcdef";
     if count < 0 {
         digits = b"0123456789ABCDEF";
-        count = count.wrapping_neg();
+        // The smallest number has no positive twin.
+        count = count.saturating_neg();
     }
-    // Redis: the smallest number has no positive twin, and then there are no digits.
     let count = count.clamp(0, 8) as usize;
     let mut text = [0u8; 8];
     for place in text[..count].iter_mut().rev() {

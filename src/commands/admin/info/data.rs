@@ -1,6 +1,7 @@
 //! INFO memory, persistence, replication, cluster and keyspace: the data and its copies.
 
 use super::{human_bytes, Report};
+use crate::scripting::Purpose;
 use crate::config::Policy;
 use crate::memory::Use;
 use crate::process::{resident_bytes, total_memory_bytes};
@@ -28,18 +29,23 @@ pub(super) fn memory(report: &mut Report, state: &mut State) {
         ("allocator_muzzy", 0),
     ]);
     report.bytes("total_system_memory", total_memory_bytes());
-    report.numbers(&[("used_memory_lua", 0), ("used_memory_vm_eval", 0)]);
-    report.field("used_memory_lua_human", human_bytes(0));
+    let scripting = &state.scripting;
+    let eval_bytes = scripting.engine_bytes(Purpose::Scripts) as u64;
+    let function_bytes = scripting.engine_bytes(Purpose::Functions) as u64;
+    let cached_bytes = scripting.scripts.body_bytes() as u64;
+    let library_bytes = scripting.libraries.code_bytes() as u64;
+    report.numbers(&[("used_memory_lua", eval_bytes), ("used_memory_vm_eval", eval_bytes)]);
+    report.field("used_memory_lua_human", human_bytes(eval_bytes));
     report.numbers(&[
-        ("used_memory_scripts_eval", 0),
-        ("number_of_cached_scripts", 0),
-        ("number_of_functions", 0),
-        ("number_of_libraries", 0),
-        ("used_memory_vm_functions", 0),
+        ("used_memory_scripts_eval", cached_bytes),
+        ("number_of_cached_scripts", scripting.scripts.len() as u64),
+        ("number_of_functions", scripting.libraries.function_count() as u64),
+        ("number_of_libraries", scripting.libraries.len() as u64),
+        ("used_memory_vm_functions", function_bytes),
     ]);
-    report.bytes("used_memory_vm_total", 0);
-    report.field("used_memory_functions", 0);
-    report.bytes("used_memory_scripts", 0);
+    report.bytes("used_memory_vm_total", eval_bytes + function_bytes);
+    report.field("used_memory_functions", library_bytes);
+    report.bytes("used_memory_scripts", cached_bytes + library_bytes);
     report.bytes("maxmemory", settings.maxmemory);
     report.field("maxmemory_policy", policy_name(settings.maxmemory_policy));
     let fragmentation = resident as f64 / used.total.max(1) as f64;

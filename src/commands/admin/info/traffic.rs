@@ -76,7 +76,7 @@ pub(super) fn stats(report: &mut Report, state: &mut State) {
         ("expire_cycle_cpu_milliseconds", stats.work.expiry_ns / 1_000_000),
         ("evicted_keys", counters.evicted),
         ("evicted_clients", stats.evicted_clients),
-        ("evicted_scripts", 0),
+        ("evicted_scripts", state.scripting.scripts.evicted()),
         ("total_eviction_exceeded_time", stats.work.above_limit_ms + above_now_ms),
         ("current_eviction_exceeded_time", above_now_ms),
         ("keyspace_hits", counters.hits.get()),
