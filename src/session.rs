@@ -382,7 +382,9 @@ impl Session {
             None => {
                 while done < batch.requests.len() {
                     batch.argv(&batch.requests[done], input, &mut argv);
-                    if busy::answer(&self.shared.running, Some(self.me), &argv, out) == Answer::AwaitsLock {
+                    if busy::answer(&self.shared.running, Some(self.me), &argv, out)
+                        == Answer::AwaitsLock
+                    {
                         break;
                     }
                     done += 1;

@@ -1,10 +1,10 @@
 //! INFO memory, persistence, replication, cluster and keyspace: the data and its copies.
 
 use super::{human_bytes, Report};
-use crate::scripting::Purpose;
 use crate::config::Policy;
 use crate::memory::Use;
 use crate::process::{resident_bytes, total_memory_bytes};
+use crate::scripting::Purpose;
 use crate::state::State;
 
 pub(super) fn memory(report: &mut Report, state: &mut State) {
