@@ -93,7 +93,7 @@ pub(super) fn hpexpireat(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Resu
 
 fn expire(db: &mut Db, args: &mut Args<'_>, out: Out<'_>, form: Form) -> Result<Done> {
     let (key, now_ms) = (args.key(), db.now_ms());
-    db.peek::<Hash>(key)?;
+    db.peek_hash(key)?;
     let at = form.deadline(args, now_ms)?;
     let rules = ["NX", "XX", "GT", "LT"];
     let rule = rules.into_iter().find(|rule| args.accept(rule)).unwrap_or("");
@@ -104,7 +104,7 @@ fn expire(db: &mut Db, args: &mut Args<'_>, out: Out<'_>, form: Form) -> Result<
     let mut changes = Changes::default();
     let mut items = out.array(fields.len());
     for field in fields {
-        let Some(before) = hash.deadline(field, now_ms) else {
+        let Some(before) = hash.view().deadline(field, now_ms) else {
             items.int(-2);
             continue;
         };
@@ -189,14 +189,14 @@ impl<'a> Changes<'a> {
 
 pub(super) fn hpersist(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, now_ms) = (args.key(), db.now_ms());
-    db.peek::<Hash>(key)?;
+    db.peek_hash(key)?;
     let fields = fields(args, Error::FieldsNotPositive)?;
     let Some(mut hash) = open(db, key)? else { return Ok(all_of(fields, -2, out)) };
     hash.drop_gone(fields.iter().copied());
     let mut changes = Changes::default();
     let mut items = out.array(fields.len());
     for field in fields {
-        items.int(match hash.deadline(field, now_ms) {
+        items.int(match hash.view().deadline(field, now_ms) {
             None => -2,
             Some(None) => -1,
             Some(Some(_)) => {
@@ -226,7 +226,7 @@ pub(super) fn hpexpiretime(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result
 }
 
 fn times(db: &Db, args: &mut Args<'_>, out: Out<'_>, answer: fn(i64, i64) -> i64) -> Result<Done> {
-    let (hash, now_ms) = (db.get::<Hash>(args.key())?, db.now_ms());
+    let (hash, now_ms) = (db.hash_at(args.key())?, db.now_ms());
     let fields = fields(args, Error::FieldsNotPositive)?;
     let Some(hash) = hash else { return Ok(all_of(fields, -2, out)) };
     let mut items = out.array(fields.len());
@@ -242,7 +242,7 @@ fn times(db: &Db, args: &mut Args<'_>, out: Out<'_>, answer: fn(i64, i64) -> i64
 
 pub(super) fn hgetdel(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, now_ms) = (args.key(), db.now_ms());
-    db.get::<Hash>(key)?;
+    db.hash_at(key)?;
     let fields = fields(args, Error::FieldsNotPositive)?;
     let mut items = out.array(fields.len());
     let Some(mut hash) = open(db, key)? else {
@@ -252,7 +252,7 @@ pub(super) fn hgetdel(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<
     hash.drop_gone(fields.iter().copied());
     let mut changes = Changes::default();
     for &field in fields {
-        match hash.get(field, now_ms) {
+        match hash.view().get(field, now_ms) {
             Some(value) => value.with_bytes(|value| items.bulk(value)),
             None => {
                 items.null();
@@ -268,7 +268,7 @@ pub(super) fn hgetdel(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<
 
 pub(super) fn hgetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, now_ms) = (args.key(), db.now_ms());
-    db.get::<Hash>(key)?;
+    db.hash_at(key)?;
     let word = args.peek().map(crate::command::args::Word::of);
     let at = match word.as_deref().and_then(Form::of) {
         Some(form) => {
@@ -290,14 +290,14 @@ pub(super) fn hgetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
     }
     let mut changes = Changes::default();
     for field in fields {
-        match hash.get(field, now_ms) {
+        match hash.view().get(field, now_ms) {
             Some(value) => value.with_bytes(|value| items.bulk(value)),
             None => {
                 items.null();
                 continue;
             }
         }
-        let had_deadline = hash.deadline(field, now_ms).flatten().is_some();
+        let had_deadline = hash.view().deadline(field, now_ms).flatten().is_some();
         if at.is_some() || (persist && had_deadline) {
             changes.put(&mut hash, field, at, now_ms);
         }
@@ -353,7 +353,7 @@ pub(super) fn hsetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
     let mut edit = db.edit::<Hash>(key)?.or_default();
     let fields = || pairs.iter().step_by(2).copied();
     if let Some(present) = only_if {
-        if !fields().all(|field| edit.contains(field, now_ms) == present) {
+        if !fields().all(|field| edit.view().contains(field, now_ms) == present) {
             return Ok(out.int(0));
         }
     }
@@ -391,7 +391,7 @@ pub(super) fn replay_pairs(hash: &mut Edit<'_, Hash>, pairs: &[&[u8]]) {
     form.extend(pairs);
     hash.replay_as(&form);
     for field in pairs.iter().step_by(2) {
-        if let Some(Some(at)) = hash.deadline(field, now_ms) {
+        if let Some(Some(at)) = hash.view().deadline(field, now_ms) {
             let (at, key) = (at.to_string(), hash.key());
             hash.replay_as(&[&b"HPEXPIREAT"[..], key, at.as_bytes(), b"FIELDS", b"1", field]);
         }

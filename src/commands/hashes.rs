@@ -197,12 +197,12 @@ fn hdel(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn hexists(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let hash = db.get::<Hash>(args.key())?;
+    let hash = db.hash_at(args.key())?;
     Ok(out.yes_no(hash.is_some_and(|hash| hash.contains(args.bytes(), db.now_ms()))))
 }
 
 fn hget(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let hash = db.get::<Hash>(args.key())?;
+    let hash = db.hash_at(args.key())?;
     Ok(match hash.and_then(|hash| hash.get(args.bytes(), db.now_ms())) {
         Some(value) => value.with_bytes(|value| out.bulk(value)),
         None => out.null(),
@@ -211,7 +211,7 @@ fn hget(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 fn hgetall(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let now_ms = db.now_ms();
-    let hash = db.get::<Hash>(args.key())?;
+    let hash = db.hash_at(args.key())?;
     let mut items = out.map(hash.map_or(0, |hash| hash.live_len(now_ms)));
     for (field, value) in hash.into_iter().flat_map(|hash| hash.iter(now_ms)) {
         field.with_bytes(|field| items.bulk(field));
@@ -224,7 +224,7 @@ fn hincrby(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, field, increment, now_ms) = (args.key(), args.bytes(), args.int()?, db.now_ms());
     let mut hash = db.edit::<Hash>(key)?.or_default();
     hash.drop_gone([field]);
-    let old = match hash.get(field, now_ms) {
+    let old = match hash.view().get(field, now_ms) {
         Some(value) => value.as_i64().ok_or(Error::HashValueNotInteger)?,
         None => 0,
     };
@@ -242,7 +242,7 @@ fn hincrbyfloat(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
     }
     let mut hash = db.edit::<Hash>(key)?.or_default();
     hash.drop_gone([field]);
-    let old = match hash.get(field, now_ms) {
+    let old = match hash.view().get(field, now_ms) {
         Some(value) => value.with_bytes(Extended::parse).ok_or(Error::HashValueNotFloat)?,
         None => Extended::ZERO,
     };
@@ -273,7 +273,7 @@ fn one_side(
     side: for<'h> fn((Item<'h>, Item<'h>)) -> Item<'h>,
 ) -> Result<Done> {
     let now_ms = db.now_ms();
-    let hash = db.get::<Hash>(args.key())?;
+    let hash = db.hash_at(args.key())?;
     let mut items = out.array(hash.map_or(0, |hash| hash.live_len(now_ms)));
     for pair in hash.into_iter().flat_map(|hash| hash.iter(now_ms)) {
         side(pair).with_bytes(|text| items.bulk(text));
@@ -282,11 +282,11 @@ fn one_side(
 }
 
 fn hlen(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    Ok(out.int(db.get::<Hash>(args.key())?.map_or(0, |hash| hash.len()) as i64))
+    Ok(out.int(db.hash_at(args.key())?.map_or(0, |hash| hash.len()) as i64))
 }
 
 fn hmget(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let hash = db.get::<Hash>(args.key())?;
+    let hash = db.hash_at(args.key())?;
     let mut items = out.array(args.left());
     for field in args.rest() {
         match hash.and_then(|hash| hash.get(field, db.now_ms())) {
@@ -319,7 +319,7 @@ fn draw(
     now_ms: i64,
 ) -> Result<Done> {
     if args.is_done() {
-        let pair = db.get::<Hash>(key)?.and_then(|hash| hash.random(rng, now_ms));
+        let pair = db.hash_at(key)?.and_then(|hash| hash.random(rng, now_ms));
         return Ok(match pair {
             Some((field, _)) => field.with_bytes(|field| out.bulk(field)),
             None => out.null(),
@@ -336,7 +336,7 @@ fn draw(
     if with_values && count.unsigned_abs() > (i64::MAX / 2) as u64 {
         return Err(Error::OutOfRange);
     }
-    let Some(hash) = db.get::<Hash>(key)? else { return Ok(out.array(0).end()) };
+    let Some(hash) = db.hash_at(key)? else { return Ok(out.array(0).end()) };
     let live = hash.live_len(now_ms);
     let wanted = count.unsigned_abs() as usize;
     let drawn = match (count >= 0, live) {
@@ -365,7 +365,7 @@ fn draw(
 
 fn hscan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, cursor) = (args.key(), super::scan_cursor(args.bytes())?);
-    let Some(hash) = db.get::<Hash>(key)? else {
+    let Some(hash) = db.hash_at(key)? else {
         // Redis: options are not looked at without a key.
         let mut items = out.array(2);
         items.text("0");
@@ -414,7 +414,7 @@ fn set_pairs(db: &mut Db, args: &mut Args<'_>) -> Result<usize> {
 fn hsetnx(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, field, value, now_ms) = (args.key(), args.bytes(), args.bytes(), db.now_ms());
     let mut edit = db.edit::<Hash>(key)?.or_default();
-    if edit.contains(field, now_ms) {
+    if edit.view().contains(field, now_ms) {
         return Ok(out.int(0));
     }
     edit.drop_gone([field]);
@@ -425,7 +425,7 @@ fn hsetnx(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn hstrlen(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let hash = db.get::<Hash>(args.key())?;
+    let hash = db.hash_at(args.key())?;
     let value = hash.and_then(|hash| hash.get(args.bytes(), db.now_ms()));
     Ok(out.int(value.map_or(0, |value| value.text_bytes()) as i64))
 }

@@ -11,7 +11,6 @@ use crate::keyspace::entry::NewValue;
 use crate::keyspace::value::{Kind, Value};
 use crate::resp::out::{Done, Out};
 use crate::types::compact::Item;
-use crate::types::hash::Hash;
 use crate::types::list::{End, List};
 use crate::types::number::parse_f64;
 use crate::types::set::Set;
@@ -279,7 +278,7 @@ fn follow(db: &Db, pattern: &[u8], element: &[u8]) -> Option<Text> {
     key.extend_from_slice(after);
     let entry = db.read(&key)?;
     match field {
-        Some(field) => entry.collection::<Hash>()?.get(field, db.now_ms()).map(|item| text(&item)),
+        Some(field) => entry.hash()?.get(field, db.now_ms()).map(|item| text(&item)),
         None => entry.string().map(|string| string.with_bytes(Text::from_slice)),
     }
 }

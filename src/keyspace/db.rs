@@ -13,6 +13,7 @@ use crate::keyspace::effects::{listener, Class, Effect, Effects};
 use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::space::Space;
 use crate::keyspace::value::{Collection, Kind, StrRef, Value};
+use crate::types::hash::HashView;
 use crate::types::limits::Limits;
 use rand::rngs::SmallRng;
 use rand::SeedableRng;
@@ -258,12 +259,25 @@ impl Db {
         }
     }
 
-    /// The collection at a key; `None` when the key is absent, WRONGTYPE when it holds another
+    /// The collection at a key (hashes: [`Db::hash_at`]); `None` when the key is absent, WRONGTYPE when it holds another
     /// type.
     #[inline]
     pub fn get<T: Collection>(&self, key: &[u8]) -> Result<Option<&T>> {
         let Some(entry) = self.read(key) else { return Ok(None) };
         entry.collection::<T>().map(Some).ok_or(Error::WrongType)
+    }
+
+    /// The hash at a key; as [`Db::get`].
+    #[inline]
+    pub fn hash_at(&self, key: &[u8]) -> Result<Option<HashView<'_>>> {
+        let Some(entry) = self.read(key) else { return Ok(None) };
+        entry.hash().map(Some).ok_or(Error::WrongType)
+    }
+
+    /// Like [`Db::hash_at`], on behalf of a write: no statistics.
+    pub fn peek_hash(&self, key: &[u8]) -> Result<Option<HashView<'_>>> {
+        let Some(entry) = self.look(key) else { return Ok(None) };
+        entry.hash().map(Some).ok_or(Error::WrongType)
     }
 
     /// The string at a key.
@@ -364,8 +378,9 @@ impl Db {
         if !self.no_touch {
             entry.set_ageing(self.ageing.touched(entry.ageing(), now_ms));
         }
+        let is_inline = entry.is_inline();
         match entry.take().and_then(T::from_value) {
-            Some(value) => Ok(Edit::occupied(self, key, hash, value)),
+            Some(value) => Ok(Edit::occupied(self, key, hash, value, is_inline)),
             None => Ok(Edit::vacant(self, key, hash)),
         }
     }
@@ -742,9 +757,19 @@ impl Db {
         let space = &mut self.spaces[self.current];
         if let Some(entry) = space.find_mut(hash, key) {
             // The kind is the one it was taken as, so it always fits back.
-            if entry.put_back(value).is_ok() {
-                space.resized(before.bytes, after_bytes);
-                space.fields_due_changed(hash, before.due_ms, due_ms, now_ms);
+            match entry.put_back(value) {
+                Ok(()) => {
+                    space.resized(before.bytes, after_bytes);
+                    space.fields_due_changed(hash, before.due_ms, due_ms, now_ms);
+                }
+                Err(value) => {
+                    let (deadline_ms, ageing) = (entry.deadline_ms(), entry.ageing());
+                    let (before_bytes, before_ms) = (entry.heap_bytes(), entry.fields_due_ms());
+                    *entry = Entry::new(key, NewValue::Owned(value), deadline_ms, ageing);
+                    let after_bytes = entry.heap_bytes();
+                    space.resized(before_bytes, after_bytes);
+                    space.fields_due_changed(hash, before_ms, due_ms, now_ms);
+                }
             }
         } else {
             let ageing = self.ageing.fresh(self.now_ms);

@@ -32,8 +32,18 @@ impl<'a, T: Collection> Edit<'a, T> {
         Edit { db, key, hash, value: None, before: Before::default(), is_new: true }
     }
 
-    pub(super) fn occupied(db: &'a mut Db, key: &'a [u8], hash: u64, value: Box<T>) -> Self {
-        let before = Before { bytes: boxed_bytes(&*value), due_ms: value.due_ms() };
+    /// `is_copy` says that the entry still has the value, and counts it.
+    pub(super) fn occupied(
+        db: &'a mut Db,
+        key: &'a [u8],
+        hash: u64,
+        value: Box<T>,
+        is_copy: bool,
+    ) -> Self {
+        let before = match is_copy {
+            true => Before::default(),
+            false => Before { bytes: boxed_bytes(&*value), due_ms: value.due_ms() },
+        };
         Edit { db, key, hash, value: Some(value), before, is_new: false }
     }
 

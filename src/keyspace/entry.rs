@@ -15,17 +15,23 @@
 
 use crate::keyspace::value::{with_collection, Collection, Hash, Kind, StrRef, Value};
 use crate::types::alloc;
+use crate::types::hash::HashView;
 use std::alloc::{alloc as allocate, dealloc, handle_alloc_error, Layout};
 use std::ptr::NonNull;
 
 const HAS_DEADLINE: u32 = 1 << 5;
 const LONG_KEY: u32 = 1 << 6;
+/// A small hash whose bytes lie behind the key, as an inline string's do.
+const PACKED: u32 = 1 << 7;
 const KIND_MASK: u32 = 0x1f;
 const SHORT_MAX: usize = u16::MAX as usize;
 
 /// Strings up to this many bytes lie in the entry; longer ones have a buffer of their own, which
 /// can be moved and freed apart from the key.
 pub const INLINE_BYTES_MAX: usize = 4096;
+
+/// Small hashes up to this many bytes lie in the entry.
+pub const PACKED_BYTES_MAX: usize = 512;
 
 /// One key of a database. See the module's drawing.
 pub struct Entry(NonNull<u8>);
@@ -68,8 +74,12 @@ impl Shape {
     fn word_at(&self) -> usize {
         8 + if self.word & HAS_DEADLINE != 0 { 8 } else { 0 }
     }
+    /// Whether the value lies behind the key.
+    fn is_inline(&self) -> bool {
+        self.word & KIND_MASK == Kind::Inline as u32 || self.word & PACKED != 0
+    }
     fn has_word(&self) -> bool {
-        self.word & KIND_MASK != Kind::Inline as u32
+        !self.is_inline()
     }
     fn key_at(&self) -> usize {
         let long = if self.word & LONG_KEY != 0 { 8 } else { 0 };
@@ -98,10 +108,13 @@ impl Entry {
                 let word = Box::into_raw(Box::new(bytes.to_vec())) as u64;
                 Self::with_word(key, Kind::Raw, word, deadline_ms, ageing)
             }
-            NewValue::Owned(value) => {
-                let (kind, word) = into_word(value);
-                Self::with_word(key, kind, word, deadline_ms, ageing)
-            }
+            NewValue::Owned(value) => match packed_bytes(&value) {
+                Some(bytes) => Self::packed(key, bytes, deadline_ms, ageing),
+                None => {
+                    let (kind, word) = into_word(value);
+                    Self::with_word(key, kind, word, deadline_ms, ageing)
+                }
+            },
         }
     }
 
@@ -153,7 +166,25 @@ impl Entry {
 
     fn inline(key: &[u8], bytes: &[u8], deadline_ms: Option<i64>, ageing: u32) -> Entry {
         let shape = Self::shape_for(key, Kind::Inline, bytes.len(), deadline_ms);
+        Self::with_bytes(shape, key, bytes, deadline_ms, ageing)
+    }
+
+    fn packed(key: &[u8], bytes: &[u8], deadline_ms: Option<i64>, ageing: u32) -> Entry {
+        let mut shape = Self::shape_for(key, Kind::Hash, bytes.len(), deadline_ms);
+        shape.word |= PACKED;
+        Self::with_bytes(shape, key, bytes, deadline_ms, ageing)
+    }
+
+    /// An entry with an inline value of exactly `shape.inline_len` bytes.
+    fn with_bytes(
+        shape: Shape,
+        key: &[u8],
+        bytes: &[u8],
+        deadline_ms: Option<i64>,
+        ageing: u32,
+    ) -> Entry {
         let entry = Self::allocate(shape, key, deadline_ms, ageing);
+        debug_assert!(shape.is_inline() && shape.inline_len == bytes.len());
         // SAFETY: the inline bytes lie right behind the key, inside the block.
         unsafe {
             let at = entry.0.as_ptr().add(shape.key_at() + shape.key_len);
@@ -219,14 +250,14 @@ impl Entry {
     /// The soonest deadline of a hash's fields.
     #[inline]
     pub fn fields_due_ms(&self) -> Option<i64> {
-        self.collection::<Hash>()?.next_deadline()
+        self.hash()?.next_deadline()
     }
 
     /// Whether nobody may see the key any more: its time has come, or that of all its fields.
     #[inline]
     pub fn is_gone(&self, now_ms: i64) -> bool {
         self.deadline_ms().is_some_and(|at| at <= now_ms)
-            || self.collection::<Hash>().is_some_and(|hash| hash.is_gone(now_ms))
+            || self.hash().is_some_and(|hash| hash.is_gone(now_ms))
     }
 
     /// When the key, or a part of its value, is due to go.
@@ -257,13 +288,7 @@ impl Entry {
         let shape = self.shape();
         match shape.kind() {
             Kind::Int => Some(StrRef::Int(self.word(&shape) as i64)),
-            Kind::Inline => {
-                let at = shape.key_at() + shape.key_len;
-                // SAFETY: the inline bytes lie behind the key.
-                Some(StrRef::Bytes(unsafe {
-                    std::slice::from_raw_parts(self.0.as_ptr().add(at), shape.inline_len)
-                }))
-            }
+            Kind::Inline => Some(StrRef::Bytes(self.inline_bytes(&shape))),
             Kind::Raw => {
                 let pointer = self.word(&shape) as *const Vec<u8>;
                 // SAFETY: the word of a Raw entry is null (taken) or a boxed buffer that it owns.
@@ -273,11 +298,37 @@ impl Entry {
         }
     }
 
-    /// The collection, when the value is a `T`.
+    /// The bytes of an inline value.
+    #[inline]
+    fn inline_bytes(&self, shape: &Shape) -> &[u8] {
+        debug_assert!(shape.is_inline());
+        let at = shape.key_at() + shape.key_len;
+        // SAFETY: the inline bytes lie behind the key.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(at), shape.inline_len) }
+    }
+
+    /// The hash, when the value is one.
+    #[inline]
+    pub fn hash(&self) -> Option<HashView<'_>> {
+        // SAFETY: header of a live block.
+        let word = unsafe { self.0.as_ptr().cast::<u32>().read() };
+        if word & KIND_MASK != Kind::Hash as u32 {
+            return None;
+        }
+        let shape = self.shape();
+        if shape.is_inline() {
+            return Some(HashView::of_packed(self.inline_bytes(&shape)));
+        }
+        // SAFETY: as in `collection`.
+        unsafe { (self.word(&shape) as *const Hash).as_ref() }.map(Hash::view)
+    }
+
+    /// The collection, when the value is a `T`; for hashes there is `hash`, because not every one
+    /// lies in a box.
     #[inline]
     pub fn collection<T: Collection>(&self) -> Option<&T> {
         let shape = self.shape();
-        if shape.kind() != T::KIND {
+        if shape.kind() != T::KIND || shape.is_inline() {
             return None;
         }
         // SAFETY: the word of an entry of this kind is null (taken) or a Box<T> that it owns.
@@ -285,7 +336,7 @@ impl Entry {
     }
 
     /// Takes the value out and leaves the entry invisible until [`Entry::put_back`]. An inline
-    /// string cannot leave its entry: it comes as a copy.
+    /// value cannot leave its entry: it comes as a copy.
     pub fn take(&mut self) -> Option<Value> {
         let shape = self.shape();
         match shape.kind() {
@@ -293,9 +344,12 @@ impl Entry {
                 StrRef::Int(number) => Value::Int(number),
                 StrRef::Bytes(bytes) => Value::Str(bytes.to_vec()),
             }),
+            Kind::Hash if shape.is_inline() => {
+                Some(Value::Hash(Box::new(Hash::from_packed(self.inline_bytes(&shape)))))
+            }
             kind => {
                 let word = self.word(&shape);
-                // SAFETY: kinds other than Inline have a word.
+                // SAFETY: values that are not inline have a word.
                 unsafe { self.0.as_ptr().add(shape.word_at()).cast::<u64>().write(0) };
                 from_word(kind, word)
             }
@@ -364,6 +418,10 @@ impl Entry {
                 let shape = self.shape();
                 Entry::with_word(key, Kind::Int, self.word(&shape), deadline_ms, ageing)
             }
+            Kind::Hash if self.is_inline() => {
+                let shape = self.shape();
+                Entry::packed(key, self.inline_bytes(&shape), deadline_ms, ageing)
+            }
             kind => {
                 let (_, word) = self.take().map_or((kind, 0), into_word);
                 Entry::with_word(key, kind, word, deadline_ms, ageing)
@@ -410,6 +468,7 @@ impl Entry {
             Kind::Int => "int",
             Kind::Inline if self.shape().inline_len <= 44 => "embstr",
             Kind::Inline | Kind::Raw => "raw",
+            Kind::Hash => self.hash().map_or("", |hash| hash.encoding()),
             kind => with_collection!(kind, T => {
                 self.collection::<T>().map_or("", |value| value.encoding())
             }, ""),
@@ -420,7 +479,13 @@ impl Entry {
     #[inline]
     pub fn is_taken(&self) -> bool {
         let shape = self.shape();
-        !matches!(shape.kind(), Kind::Int | Kind::Inline) && self.word(&shape) == 0
+        shape.kind() != Kind::Int && shape.has_word() && self.word(&shape) == 0
+    }
+
+    /// Whether the value lies inside the block, so that it is taken as a copy.
+    #[inline]
+    pub fn is_inline(&self) -> bool {
+        self.shape().is_inline()
     }
 }
 
@@ -433,12 +498,18 @@ impl std::fmt::Debug for Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let shape = self.shape();
-        if !matches!(shape.kind(), Kind::Int | Kind::Inline) {
+        if shape.has_word() {
             drop(from_word(shape.kind(), self.word(&shape)));
         }
         // SAFETY: the block was allocated with the layout of this very shape.
         unsafe { dealloc(self.0.as_ptr(), shape.layout()) };
     }
+}
+
+/// The bytes of a value that belongs inside its entry.
+fn packed_bytes(value: &Value) -> Option<&[u8]> {
+    let Value::Hash(hash) = value else { return None };
+    hash.packed_bytes().filter(|bytes| bytes.len() <= PACKED_BYTES_MAX)
 }
 
 fn into_word(value: Value) -> (Kind, u64) {

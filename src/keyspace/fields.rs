@@ -30,7 +30,7 @@ impl Edit<'_, Hash> {
     /// Takes out those of the fields a command will touch whose time has come.
     pub fn drop_gone<'f>(&mut self, fields: impl IntoIterator<Item = &'f [u8]>) {
         let now_ms = self.now_ms();
-        let due = self.exists() && self.next_deadline().is_some_and(|at| at <= now_ms);
+        let due = self.exists() && self.view().next_deadline().is_some_and(|at| at <= now_ms);
         if !due || self.db().keeps_expired {
             return;
         }

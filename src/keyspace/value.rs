@@ -2,6 +2,7 @@
 
 use crate::keyspace::effects::Class;
 use crate::types::alloc;
+use crate::types::hash::HashView;
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,9 @@ macro_rules! collections {
 
             /// A copy of the value that an entry holds; `None` for one that an edit has taken.
             pub fn copy_of(entry: &crate::keyspace::entry::Entry) -> Option<Value> {
+                if let Some(bytes) = entry.hash().and_then(HashView::packed_bytes) {
+                    return Some(Value::Hash(Box::new(Hash::from_packed(bytes))));
+                }
                 match entry.kind() {
                     Kind::Int | Kind::Inline | Kind::Raw => match entry.string()? {
                         StrRef::Int(number) => Some(Value::Int(number)),
@@ -201,7 +205,7 @@ collections! {
     List in list, List, keeps_empty false, due |_| None;
     Set in set, Set, keeps_empty false, due |_| None;
     SortedSet in sorted_set, SortedSet, keeps_empty false, due |_| None;
-    Hash in hash, Hash, keeps_empty false, due Hash::next_deadline;
+    Hash in hash, Hash, keeps_empty false, due |hash| hash.view().next_deadline();
     Stream in stream, Stream, keeps_empty true, due |_| None;
 }
 

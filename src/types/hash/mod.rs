@@ -13,12 +13,15 @@ mod packed;
 mod sample;
 #[cfg(test)]
 mod tests;
+mod view;
 
-use super::compact::{Item, Listpack};
+pub use view::HashView;
+
 use super::limits::Limits;
 use super::thin::{Either, EitherMut, ThinOr, ThinPair};
 use large::Large;
 use packed::{Cells, Packed};
+use view::{find, Inside};
 
 /// A hash. See the module's text.
 #[derive(Clone, Debug)]
@@ -50,96 +53,48 @@ impl Hash {
         Hash(ThinOr::bytes(&packed::EMPTY))
     }
 
-    /// Fields, those that are gone but not yet reclaimed included.
+    /// A small hash from the bytes that [`Hash::packed_bytes`] gave.
+    pub fn from_packed(bytes: &[u8]) -> Self {
+        Hash(ThinOr::bytes(bytes))
+    }
+
+    /// The block of a small hash, to be kept elsewhere.
+    #[inline]
+    pub fn packed_bytes(&self) -> Option<&[u8]> {
+        match self.0.held() {
+            Either::Bytes(bytes) => Some(bytes),
+            Either::Boxed(_) => None,
+        }
+    }
+
+    /// The reading side.
+    #[inline]
+    pub fn view(&self) -> HashView<'_> {
+        HashView(match self.0.held() {
+            Either::Bytes(bytes) => Inside::Small(Packed(bytes)),
+            Either::Boxed(large) => Inside::Large(large),
+        })
+    }
+
+    /// Fields, as [`HashView::len`] counts them.
     pub fn len(&self) -> usize {
-        match self.0.held() {
-            Either::Bytes(bytes) => Packed(bytes).len(),
-            Either::Boxed(large) => large.table.len(),
-        }
-    }
-
-    /// Whether there is no field at all.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Fields that are not gone.
-    pub fn live_len(&self, now_ms: i64) -> usize {
-        let gone = match self.0.held() {
-            Either::Bytes(bytes) if !Packed(bytes).is_dated() => 0,
-            Either::Bytes(bytes) => {
-                Packed(bytes).places().take_while(|place| place.is_gone(now_ms)).count()
-            }
-            Either::Boxed(large) => large.order.range(..=(now_ms, u64::MAX)).count(),
-        };
-        self.len() - gone
-    }
-
-    /// Whether fields are gone, and all of them are: nobody may see the key any more.
-    pub fn is_gone(&self, now_ms: i64) -> bool {
-        if self.next_deadline().is_none_or(|at| at > now_ms) {
-            return false;
-        }
-        match self.0.held() {
-            Either::Bytes(bytes) => Packed(bytes).places().all(|place| place.is_gone(now_ms)),
-            Either::Boxed(large) => {
-                large.order.len() == large.table.len()
-                    && large.order.last().is_some_and(|&(at, _)| at <= now_ms)
-            }
-        }
+        self.view().len()
     }
 
     /// OBJECT ENCODING's word.
     pub fn encoding(&self) -> &'static str {
-        match self.0.held() {
-            Either::Bytes(bytes) if Packed(bytes).is_dated() => "listpackex",
-            Either::Bytes(_) => "listpack",
-            Either::Boxed(_) => "hashtable",
-        }
+        self.view().encoding()
+    }
+
+    /// Whether there is no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.view().is_empty()
     }
 
     /// Heap memory below the value, by allocator classes.
     pub fn heap_bytes(&self) -> usize {
         let large = if let Either::Boxed(large) = self.0.held() { large.heap_bytes() } else { 0 };
         self.0.heap_bytes() + large
-    }
-
-    /// The value of a field.
-    #[inline]
-    pub fn get(&self, field: &[u8], now_ms: i64) -> Option<Item<'_>> {
-        match self.0.held() {
-            Either::Bytes(bytes) => {
-                let place = find(bytes, field).filter(|place| !place.is_gone(now_ms))?;
-                Some(Packed(bytes).value(&place))
-            }
-            Either::Boxed(large) => {
-                let pair = large.find(field).filter(|pair| !Large::is_gone(pair, now_ms))?;
-                Some(Item::Bytes(pair.second()))
-            }
-        }
-    }
-
-    /// Whether there is such a field.
-    pub fn contains(&self, field: &[u8], now_ms: i64) -> bool {
-        self.get(field, now_ms).is_some()
-    }
-
-    /// The deadline of a field; `None` without the field, `Some(None)` without a deadline.
-    pub fn deadline(&self, field: &[u8], now_ms: i64) -> Option<Option<i64>> {
-        let deadline = match self.0.held() {
-            Either::Bytes(bytes) => find(bytes, field)?.deadline,
-            Either::Boxed(large) => large.find(field)?.stamp(),
-        };
-        (deadline.is_none_or(|at| at > now_ms)).then_some(deadline)
-    }
-
-    /// The soonest deadline of any field.
-    pub fn next_deadline(&self) -> Option<i64> {
-        match self.0.held() {
-            Either::Bytes(bytes) if !Packed(bytes).is_dated() => None,
-            Either::Bytes(bytes) => Packed(bytes).places().next()?.deadline,
-            Either::Boxed(large) => large.order.first().map(|&(at, _)| at),
-        }
     }
 
     /// Makes the hash large now if `pairs` fields, or a text of `longest` bytes, will not fit the
@@ -255,7 +210,9 @@ impl Hash {
     /// field.
     pub fn set_deadline(&mut self, field: &[u8], deadline: Option<i64>, now_ms: i64) -> bool {
         let place = match self.0.held_mut() {
-            EitherMut::Bytes(bytes) => find(bytes, field).filter(|place| !place.is_gone(now_ms)),
+            EitherMut::Bytes(bytes) => {
+                find(Packed(bytes), field).filter(|place| !place.is_gone(now_ms))
+            }
             EitherMut::Boxed(large) => {
                 let live = large.find(field).filter(|pair| !Large::is_gone(pair, now_ms));
                 let Some(pair) = live else { return false };
@@ -286,7 +243,7 @@ impl Hash {
     fn remove_if(&mut self, field: &[u8], wanted: impl Fn(Option<i64>) -> bool) -> bool {
         match self.0.held_mut() {
             EitherMut::Bytes(bytes) => {
-                let place = find(bytes, field).filter(|place| wanted(place.deadline));
+                let place = find(Packed(bytes), field).filter(|place| wanted(place.deadline));
                 place.is_some_and(|place| {
                     self.cut(&place);
                     true
@@ -318,54 +275,6 @@ impl Hash {
         out
     }
 
-    /// Fields and values that are not gone: in the order of HGETALL when small, else in no order.
-    pub fn iter(&self, now_ms: i64) -> impl Iterator<Item = (Item<'_>, Item<'_>)> {
-        self.iter_all()
-            .filter(move |(_, _, deadline)| deadline.is_none_or(|at| at > now_ms))
-            .map(|(field, value, _)| (field, value))
-    }
-
-    /// Every field with its value and deadline, gone or not.
-    pub fn iter_all(&self) -> impl Iterator<Item = (Item<'_>, Item<'_>, Option<i64>)> {
-        let (small, large) = match self.0.held() {
-            Either::Bytes(bytes) => (Some(Packed(bytes)), None),
-            Either::Boxed(large) => (None, Some(large)),
-        };
-        let small = small.into_iter().flat_map(|packed| {
-            packed.places().map(move |place| {
-                let (field, value) = packed.pair(&place);
-                (field, value, place.deadline)
-            })
-        });
-        let large = large.into_iter().flat_map(|large| large.table.iter()).map(|pair| {
-            let (field, value) = pair.both();
-            (Item::Bytes(field), Item::Bytes(value), pair.stamp())
-        });
-        small.chain(large)
-    }
-
-    /// Visits about `count` fields that are not gone, from `cursor` on; the cursor to go on with,
-    /// 0 at the end. A small hash is visited whole.
-    pub fn scan<'a>(
-        &'a self,
-        cursor: u64,
-        count: usize,
-        now_ms: i64,
-        mut visit: impl FnMut(Item<'a>, Item<'a>),
-    ) -> u64 {
-        match self.0.held() {
-            Either::Bytes(_) => {
-                self.iter(now_ms).for_each(|(field, value)| visit(field, value));
-                0
-            }
-            Either::Boxed(large) => large.scan(cursor, count, |pair| {
-                if !Large::is_gone(pair, now_ms) {
-                    visit(Item::Bytes(pair.first()), Item::Bytes(pair.second()));
-                }
-            }),
-        }
-    }
-
     /// Frees a bounded piece; false when nothing was left.
     pub fn pop_chunk(&mut self) -> bool {
         match self.0.held_mut() {
@@ -383,36 +292,6 @@ impl Hash {
             }
         }
     }
-
-    /// A small hash as files carry it: field and value in turns, and each field's deadline (0 for
-    /// none) when the encoding is "listpackex". `None` for a large hash.
-    pub fn listpack(&self) -> Option<Listpack> {
-        let Either::Bytes(bytes) = self.0.held() else { return None };
-        let (packed, mut out) = (Packed(bytes), Listpack::with_capacity(bytes.len() * 2));
-        for place in packed.places() {
-            let (field, value) = packed.pair(&place);
-            field.with_bytes(|field| out.push_back(field));
-            value.with_bytes(|value| out.push_back(value));
-            if packed.is_dated() {
-                out.push_back_int(place.deadline.unwrap_or(0));
-            }
-        }
-        Some(out)
-    }
-
-    /// Panics when an invariant is broken.
-    pub fn check(&self) {
-        match self.0.held() {
-            Either::Bytes(bytes) => Packed(bytes).check(),
-            Either::Boxed(large) => large.check(),
-        }
-    }
-}
-
-fn find(bytes: &[u8], field: &[u8]) -> Option<packed::Place> {
-    let mut cell = Cells::new();
-    packed::write_text(field, &mut cell);
-    Packed(bytes).find(&cell)
 }
 
 impl Deadline {

@@ -1,24 +1,26 @@
 //! Random fields.
 
-use super::{Either, Hash, Item, Large, Packed};
+use super::large::Large;
+use super::view::{HashView, Inside};
+use crate::types::compact::Item;
 use rand::{Rng, RngCore};
 use std::collections::HashSet;
 
 /// Misses (fields that are gone) after which a random pick looks at all fields instead.
 const MISSES_MAX: usize = 1000;
 
-impl Hash {
+impl<'a> HashView<'a> {
     /// A field that is not gone and its value, each with the same probability.
-    pub fn random(&self, rng: &mut impl RngCore, now_ms: i64) -> Option<(Item<'_>, Item<'_>)> {
-        let large = match self.0.held() {
-            Either::Bytes(bytes) => {
-                let gone = Packed(bytes).len() - self.live_len(now_ms);
-                let live = Packed(bytes).len() - gone;
+    pub fn random(self, rng: &mut impl RngCore, now_ms: i64) -> Option<(Item<'a>, Item<'a>)> {
+        let large = match self.0 {
+            Inside::Small(packed) => {
+                let gone = packed.len() - self.live_len(now_ms);
+                let live = packed.len() - gone;
                 let index = if live == 0 { return None } else { rng.random_range(0..live) };
-                let place = Packed(bytes).places().nth(gone + index)?;
-                return Some(Packed(bytes).pair(&place));
+                let place = packed.places().nth(gone + index)?;
+                return Some(packed.pair(&place));
             }
-            Either::Boxed(large) => large,
+            Inside::Large(large) => large,
         };
         for _ in 0..MISSES_MAX {
             let pair = large.table.random(rng)?;
@@ -33,13 +35,13 @@ impl Hash {
 
     /// `count` random fields with repetitions; none when all are gone.
     pub fn random_many(
-        &self,
+        self,
         count: usize,
         rng: &mut impl RngCore,
         now_ms: i64,
-        mut visit: impl FnMut(Item<'_>, Item<'_>),
+        mut visit: impl FnMut(Item<'a>, Item<'a>),
     ) {
-        if matches!(self.0.held(), Either::Bytes(_)) && count > 2 {
+        if matches!(self.0, Inside::Small(_)) && count > 2 {
             // One walk instead of one for each.
             let all: Vec<_> = self.iter(now_ms).collect();
             for _ in 0..if all.is_empty() { 0 } else { count } {
@@ -56,14 +58,14 @@ impl Hash {
 
     /// `count` different random fields, or all when there are fewer.
     pub fn sample(
-        &self,
+        self,
         count: usize,
         rng: &mut impl RngCore,
         now_ms: i64,
-        mut visit: impl FnMut(Item<'_>, Item<'_>),
+        mut visit: impl FnMut(Item<'a>, Item<'a>),
     ) {
         let mut left = self.live_len(now_ms);
-        if let (Either::Boxed(large), true) = (self.0.held(), count < left / 3) {
+        if let (Inside::Large(large), true) = (self.0, count < left / 3) {
             let (mut seen, mut misses) = (HashSet::new(), 0);
             while seen.len() < count && misses < MISSES_MAX {
                 let Some(pair) = large.table.random(rng) else { return };

@@ -30,7 +30,7 @@ fn field(rng: &mut SmallRng, kinds: u32) -> Vec<u8> {
 }
 
 fn contents(hash: &Hash, now_ms: i64) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    hash.iter(now_ms).map(|(field, value)| (field.to_vec(), value.to_vec())).collect()
+    hash.view().iter(now_ms).map(|(field, value)| (field.to_vec(), value.to_vec())).collect()
 }
 
 fn live(model: &Model, now_ms: i64) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -86,9 +86,9 @@ fn step(hash: &mut Hash, model: &mut Model, rng: &mut SmallRng, now_ms: i64, lim
             assert!(gone.len() == 3 || !any_left);
         }
         _ => {
-            let value = hash.get(&name, now_ms).map(|value| value.to_vec());
+            let value = hash.view().get(&name, now_ms).map(|value| value.to_vec());
             assert_eq!(value, there.clone().map(|(value, _)| value));
-            assert_eq!(hash.deadline(&name, now_ms), there.map(|(_, at)| at));
+            assert_eq!(hash.view().deadline(&name, now_ms), there.map(|(_, at)| at));
         }
     }
 }
@@ -103,18 +103,18 @@ fn both_encodings_follow_the_model() {
             step(&mut hash, &mut model, &mut rng, now_ms, &limits);
             now_ms += i64::from(rng.random_bool(0.2));
             let next = model.values().filter_map(|(_, at)| *at).min();
-            assert_eq!(hash.next_deadline(), next);
+            assert_eq!(hash.view().next_deadline(), next);
             if round % 20 == 0 {
-                hash.check();
-                assert_eq!(hash.len(), model.len());
+                hash.view().check();
+                assert_eq!(hash.view().len(), model.len());
                 assert_eq!(contents(&hash, now_ms), live(&model, now_ms));
-                assert_eq!(hash.live_len(now_ms), live(&model, now_ms).len());
+                assert_eq!(hash.view().live_len(now_ms), live(&model, now_ms).len());
                 let gone = !model.is_empty() && live(&model, now_ms).is_empty();
-                assert_eq!(hash.is_gone(now_ms), gone);
+                assert_eq!(hash.view().is_gone(now_ms), gone);
             }
         }
         let packed = entries > 1000;
-        assert_eq!(hash.encoding(), if packed { "listpackex" } else { "hashtable" });
+        assert_eq!(hash.view().encoding(), if packed { "listpackex" } else { "hashtable" });
     }
 }
 
@@ -130,19 +130,19 @@ fn the_encoding_changes_when_redis_changes_it() {
     }
     let long = "x".repeat(64);
     assert!(!set(&mut hash, "a", &long));
-    assert_eq!(hash.encoding(), "listpack");
+    assert_eq!(hash.view().encoding(), "listpack");
     let mut longer = hash.clone();
     set(&mut longer, "a", &"x".repeat(65));
-    assert_eq!((longer.encoding(), longer.len()), ("hashtable", 3));
+    assert_eq!((longer.view().encoding(), longer.view().len()), ("hashtable", 3));
     assert!(hash.set_deadline(b"b", Some(99), 0));
-    assert_eq!(hash.encoding(), "listpackex");
+    assert_eq!(hash.view().encoding(), "listpackex");
     assert!(hash.set_deadline(b"b", None, 0));
-    assert_eq!(hash.encoding(), "listpackex");
+    assert_eq!(hash.view().encoding(), "listpackex");
     set(&mut hash, "d", "1");
-    assert_eq!(hash.encoding(), "hashtable");
+    assert_eq!(hash.view().encoding(), "hashtable");
     let mut guessed = Hash::new();
     guessed.prepare(4, 1, &limits);
-    assert_eq!(guessed.encoding(), "hashtable");
+    assert_eq!(guessed.view().encoding(), "hashtable");
 }
 
 #[test]
@@ -156,16 +156,16 @@ fn random_fields_cover_the_live_ones_evenly() {
         }
         let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
         for _ in 0..3_000 {
-            let (field, _) = hash.random(&mut rng, 5).expect("30 are live");
+            let (field, _) = hash.view().random(&mut rng, 5).expect("30 are live");
             *counts.entry(field.to_vec()).or_default() += 1;
         }
-        hash.random_many(3_000, &mut rng, 5, |field, _| {
+        hash.view().random_many(3_000, &mut rng, 5, |field, _| {
             *counts.entry(field.to_vec()).or_default() += 1;
         });
         for _ in 0..300 {
             for wanted in [0, 3, 7, 20] {
                 let mut seen = BTreeSet::new();
-                hash.sample(wanted, &mut rng, 5, |field, _| {
+                hash.view().sample(wanted, &mut rng, 5, |field, _| {
                     assert!(seen.insert(field.to_vec()));
                     *counts.entry(field.to_vec()).or_default() += 1;
                 });
@@ -175,11 +175,11 @@ fn random_fields_cover_the_live_ones_evenly() {
         assert_eq!(counts.len(), 30);
         assert!(counts.values().all(|&count| (400..600).contains(&count)), "{counts:?}");
         let mut all = 0;
-        hash.sample(99, &mut rng, 5, |_, _| all += 1);
+        hash.view().sample(99, &mut rng, 5, |_, _| all += 1);
         assert_eq!(all, 30);
-        assert!(hash.random(&mut rng, 5).is_some());
+        assert!(hash.view().random(&mut rng, 5).is_some());
         assert_eq!(hash.take_expired(5, 100).len(), 10);
-        assert_eq!(hash.len(), 30);
+        assert_eq!(hash.view().len(), 30);
     }
 }
 
@@ -194,7 +194,7 @@ fn scans_return_every_field_that_stays() {
         }
         let (mut cursor, mut seen) = (0, BTreeSet::new());
         loop {
-            cursor = hash.scan(cursor, 10, 5, |field, _| {
+            cursor = hash.view().scan(cursor, 10, 5, |field, _| {
                 seen.insert(field.to_vec());
             });
             hash.remove(format!("f{}", rng.random_range(0..3_000) / 10 * 10).as_bytes(), 5);
@@ -229,11 +229,11 @@ fn memory_is_lean_counted_and_given_back_in_pieces() {
     for at in 0..1_000 {
         assert!(large.set_deadline(format!("field:{at:09}").as_bytes(), Some(at + 1), 0));
     }
-    large.check();
-    let (mut left, mut pieces) = (large.len(), 0);
+    large.view().check();
+    let (mut left, mut pieces) = (large.view().len(), 0);
     while large.pop_chunk() {
-        assert!(left - large.len() <= 500);
-        (left, pieces) = (large.len(), pieces + 1);
+        assert!(left - large.view().len() <= 500);
+        (left, pieces) = (large.view().len(), pieces + 1);
     }
     assert!(large.is_empty() && pieces > 100);
     assert_eq!(large.heap_bytes(), Hash::new().heap_bytes());
@@ -245,14 +245,18 @@ fn a_listpack_carries_the_small_form() {
     let mut hash = Hash::new();
     hash.set(b"name", b"12", Deadline::Clear, 0, &limits);
     let texts = |hash: &Hash| -> Vec<Vec<u8>> {
-        hash.listpack().iter().flat_map(|list| list.iter().map(|item| item.to_vec())).collect()
+        hash.view()
+            .listpack()
+            .iter()
+            .flat_map(|list| list.iter().map(|item| item.to_vec()))
+            .collect()
     };
     assert_eq!(texts(&hash), [b"name".to_vec(), b"12".to_vec()]);
     hash.set(b"7", b"soon", Deadline::At(1234), 0, &limits);
     let expected: [&[u8]; 6] = [b"7", b"soon", b"1234", b"name", b"12", b"0"];
     assert_eq!(texts(&hash), expected.map(<[u8]>::to_vec));
     hash.prepare(1000, 0, &limits);
-    assert!(hash.listpack().is_none());
+    assert!(hash.view().listpack().is_none());
 }
 
 #[test]
@@ -289,7 +293,7 @@ fn the_small_order_is_the_genuine_servers() {
                     oracle.call(&["HPEXPIREAT", "h", &at.to_string(), "FIELDS", "1", &name]);
                 }
             }
-            let ours: Vec<_> = hash.iter(0).map(|(field, _)| Some(field.to_vec())).collect();
+            let ours: Vec<_> = hash.view().iter(0).map(|(field, _)| Some(field.to_vec())).collect();
             assert_eq!(oracle.call(&["HKEYS", "h"]), ours);
         }
     }

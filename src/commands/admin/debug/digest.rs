@@ -6,7 +6,7 @@
 
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::Entry;
-use crate::keyspace::value::{Hash, List, Set, SortedSet, Stream};
+use crate::keyspace::value::{List, Set, SortedSet, Stream};
 use crate::types::stream::StreamId;
 use sha1_smol::Sha1;
 
@@ -82,7 +82,7 @@ fn value(digest: &mut Digest, entry: &Entry, now_ms: i64) {
             follow(&mut own, general(score).as_bytes());
             add(digest, &own);
         }
-    } else if let Some(hash) = entry.collection::<Hash>() {
+    } else if let Some(hash) = entry.hash() {
         kind(digest, 4);
         for (field, value) in hash.iter(now_ms) {
             let mut own = Digest::default();

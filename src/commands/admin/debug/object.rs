@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::keyspace::db::Db;
-use crate::keyspace::value::{Hash, List, SortedSet};
+use crate::keyspace::value::{List, SortedSet};
 use crate::resp::out::{Done, Out};
+use crate::types::hash::HashView;
 
 pub(super) fn object(db: &Db, key: &[u8], out: Out<'_>) -> Result<Done> {
     let entry = db.look(key).ok_or(Error::NoSuchKey)?;
@@ -36,7 +37,7 @@ pub(super) fn listpack(db: &Db, key: &[u8], out: Out<'_>) -> Result<Done> {
     if entry.encoding() != "listpack" {
         return Err(Error::of("ERR Not a listpack encoded object."));
     }
-    let hash = entry.collection::<Hash>().and_then(Hash::listpack);
+    let hash = entry.hash().and_then(HashView::listpack);
     let pack = match &hash {
         Some(pack) => Some(pack),
         None => entry.collection::<SortedSet>().and_then(SortedSet::listpack),
