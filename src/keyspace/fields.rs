@@ -57,3 +57,86 @@ impl Edit<'_, Hash> {
         effects.event(number, key, Class::Hash, "hexpired");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::keyspace::db::{Db, Ttl};
+    use crate::keyspace::effects::listener;
+    use crate::keyspace::entry::NewValue;
+    use crate::keyspace::value::Value;
+    use crate::types::hash::{Deadline, Hash};
+    use crate::types::limits::Limits;
+    use rand::{rngs::SmallRng, Rng, SeedableRng};
+
+    const KEYS: [&[u8]; 4] = [b"a", b"b", b"longer key", b"d"];
+
+    fn change(db: &mut Db, rng: &mut SmallRng) {
+        let key = KEYS[rng.random_range(0..KEYS.len())];
+        let field = format!("f{}", rng.random_range(0..12));
+        let now_ms = db.now_ms();
+        let at = now_ms + rng.random_range(1..200);
+        match rng.random_range(0..10) {
+            0..5 => {
+                let mut edit = db.edit::<Hash>(key).expect("a hash").or_default();
+                edit.drop_gone([field.as_bytes()]);
+                let value = "v".repeat(rng.random_range(0..70));
+                let deadline = [Deadline::Clear, Deadline::Keep, Deadline::At(at)];
+                let deadline = deadline[rng.random_range(0..3)];
+                let (hash, limits, _) = edit.parts();
+                hash.set(field.as_bytes(), value.as_bytes(), deadline, now_ms, limits);
+                edit.changed("hset");
+            }
+            5 | 6 => {
+                if let Some(mut edit) = db.edit::<Hash>(key).expect("a hash").existing() {
+                    edit.set_deadline(field.as_bytes(), Some(at), now_ms);
+                }
+            }
+            7 => {
+                if let Some(mut edit) = db.edit::<Hash>(key).expect("a hash").existing() {
+                    edit.remove(field.as_bytes(), now_ms);
+                }
+            }
+            8 => drop(db.remove(key, "del")),
+            _ => {
+                if let Some((value, _)) = db.take(key) {
+                    let moved = KEYS[rng.random_range(0..KEYS.len())];
+                    assert!(matches!(value, Value::Hash(_)));
+                    db.put(moved, NewValue::Owned(value), Ttl::Clear, "rename_to");
+                }
+            }
+        }
+    }
+
+    /// Fields go on time and nothing but them, and the figures stay those of the entries,
+    /// wherever a hash lies.
+    #[test]
+    fn figures_follow_the_hashes_and_fields_go_on_time() {
+        for entries in [3, 512] {
+            let limits = Limits { hash_max_listpack_entries: entries, ..Limits::default() };
+            let mut db = Db::new(1, limits, 1);
+            db.effects.listeners = listener::LOG;
+            let mut rng = SmallRng::seed_from_u64(entries as u64);
+            let mut now_ms = 1_700_000_000_000;
+            for step in 0..8_000 {
+                db.set_now_ms(now_ms);
+                change(&mut db, &mut rng);
+                now_ms += rng.random_range(0..20);
+                if step % 16 == 0 {
+                    db.set_now_ms(now_ms);
+                    while db.expire_due(64) {}
+                    for entry in db.here().table.iter() {
+                        entry.hash().expect("a hash").check();
+                        // The wheel may be one of its ticks late.
+                        assert!(entry.fields_due_ms().is_none_or(|at| at > now_ms - 40));
+                    }
+                }
+                db.here().check();
+            }
+            assert!(db.counters.expired_fields > 500);
+            let records = std::mem::take(&mut db.effects.records);
+            assert!(records
+                .iter()
+                .all(|record| record.argv[0] == b"HDEL" || record.argv[0] == b"DEL"));
+        }
+    }
+}

@@ -205,6 +205,16 @@ impl Space {
             .find(hash, |entry| entry.deadline_ms().is_some() && hash_key.hash(entry.key()) == hash)
     }
 
+    /// Panics when a figure is not the sum of the entries'.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let sum = |figure: fn(&Entry) -> usize| self.table.iter().map(figure).sum::<usize>();
+        assert_eq!(self.value_bytes, sum(Entry::heap_bytes));
+        assert_eq!(self.with_deadline, sum(|entry| entry.deadline_ms().is_some() as usize));
+        let dated = sum(|entry| entry.fields_due_ms().is_some() as usize);
+        assert_eq!(self.with_field_deadlines, dated);
+    }
+
     /// Frees one bounded piece of an abandoned database; false when nothing is left.
     pub(crate) fn pop_chunk(&mut self) -> bool {
         self.table.pop_segment().is_some()
