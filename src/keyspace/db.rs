@@ -705,7 +705,7 @@ impl Db {
 
     /// Frees a removed entry: a large value later, in pieces.
     fn bury(&mut self, mut entry: Entry) {
-        if matches!(entry.kind(), Kind::Int | Kind::Inline) {
+        if entry.is_inline() || entry.kind() == Kind::Int {
             return;
         }
         if let Some(value) = entry.take() {

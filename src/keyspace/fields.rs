@@ -60,10 +60,8 @@ impl Edit<'_, Hash> {
 
 #[cfg(test)]
 mod tests {
-    use crate::keyspace::db::{Db, Ttl};
+    use crate::keyspace::db::Db;
     use crate::keyspace::effects::listener;
-    use crate::keyspace::entry::NewValue;
-    use crate::keyspace::value::Value;
     use crate::types::hash::{Deadline, Hash};
     use crate::types::limits::Limits;
     use rand::{rngs::SmallRng, Rng, SeedableRng};
@@ -98,10 +96,8 @@ mod tests {
             }
             8 => drop(db.remove(key, "del")),
             _ => {
-                if let Some((value, _)) = db.take(key) {
-                    let moved = KEYS[rng.random_range(0..KEYS.len())];
-                    assert!(matches!(value, Value::Hash(_)));
-                    db.put(moved, NewValue::Owned(value), Ttl::Clear, "rename_to");
+                if let Some(entry) = db.take(key) {
+                    db.place(KEYS[rng.random_range(0..KEYS.len())], entry);
                 }
             }
         }
