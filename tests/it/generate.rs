@@ -86,7 +86,10 @@ impl<'s> Generator<'s> {
         let family = family(&synopsis.name[0]);
         self.owed = 0;
         self.part(&synopsis.arguments, family, &mut words);
-        if self.rng.one_in(25) {
+        // A spoilt timeout might be one without an end.
+        let waits = ["BL", "BR", "BZ"].iter().any(|start| synopsis.name[0].starts_with(start))
+            || words.iter().any(|word| word.eq_ignore_ascii_case(b"BLOCK"));
+        if !waits && self.rng.one_in(25) {
             self.spoil(&mut words, fixed);
         }
         words
