@@ -260,9 +260,11 @@ fn tally(db: &mut Db, key: &[u8], entries: &[(f64, &[u8])], rule: AddRule) -> Re
     if rule.only_present && !edit.exists() {
         return Ok(tally);
     }
+    // Redis: a new set looks at its first member only; a long one that comes later converts it.
+    let first = entries.first().filter(|_| !edit.exists());
+    let longest = first.map_or(0, |(_, member)| member.len());
     let mut edit = edit.or_default();
     let (set, limits, _) = edit.parts();
-    let longest = entries.iter().map(|(_, member)| member.len()).max().unwrap_or(0);
     set.expect(entries.len(), longest, limits);
     for (score, member) in entries {
         match set.add(member, *score, rule, limits) {
@@ -287,12 +289,19 @@ fn tally(db: &mut Db, key: &[u8], entries: &[(f64, &[u8])], rule: AddRule) -> Re
 }
 
 fn zadd(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    add(db, args, out, AddRule::default())
+}
+
+// Redis: ZINCRBY reads the options of ZADD too, though its arity leaves no room for them.
+fn zincrby(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    add(db, args, out, AddRule { increment: true, ..AddRule::default() })
+}
+
+fn add(db: &mut Db, args: &mut Args<'_>, out: Out<'_>, mut rule: AddRule) -> Result<Done> {
     let key = args.key();
-    let mut rule = AddRule::default();
     let mut counts_updates = false;
-    while let Some(word) =
-        args.peek().filter(|word| word.first().is_some_and(u8::is_ascii_alphabetic))
-    {
+    let is_word = |word: &&[u8]| word.first().is_some_and(u8::is_ascii_alphabetic);
+    while let Some(word) = args.peek().filter(is_word) {
         match &*Word::of(word) {
             "NX" => rule.only_new = true,
             "XX" => rule.only_present = true,
@@ -330,14 +339,6 @@ fn zadd(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         (false, _) if counts_updates => out.int((tally.added + tally.updated) as i64),
         (false, _) => out.int(tally.added as i64),
     })
-}
-
-fn zincrby(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let key = args.key();
-    let increment = args.float()?;
-    let rule = AddRule { increment: true, ..AddRule::default() };
-    let tally = tally(db, key, &[(increment, args.bytes())], rule)?;
-    Ok(out.double(tally.score.unwrap_or(increment)))
 }
 
 fn zrem(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

@@ -37,11 +37,11 @@ impl<'a> Span<'a> {
         })
     }
 
-    /// The ranks from and up to, not including.
-    fn ranks(&self, set: &SortedSet, reverse: bool) -> (usize, usize) {
+    /// The ranks from and up to, not including; of a range of members without the first `skipped`.
+    fn ranks(&self, set: &SortedSet, reverse: bool, skipped: usize) -> (usize, usize) {
         match self {
             Span::Scores(min, max) => set.ranks_by_score(min, max),
-            Span::Members(min, max) => set.ranks_by_lex(min, max, reverse),
+            Span::Members(min, max) => set.ranks_by_lex(min, max, reverse, skipped),
             Span::Ranks(start, stop) => {
                 let len = set.len() as i64;
                 let place = |at: i64| if at < 0 { at.saturating_add(len) } else { at };
@@ -120,12 +120,15 @@ impl<'a> Query<'a> {
 
     /// The ranks from and up to, after offset and count.
     fn ranks(&self, set: &SortedSet) -> (usize, usize) {
-        let (from, to) = self.span.ranks(set, self.reverse);
+        let lex = matches!(self.span, Span::Members(..)) && self.offset > 0;
+        let skipped_already = if lex { self.offset as usize } else { 0 };
+        let (from, to) = self.span.ranks(set, self.reverse, skipped_already);
         if let Span::Ranks(..) = self.span {
             return (from, to);
         }
         let len = (to - from) as i64;
         let skipped = match self.offset {
+            _ if lex => 0,
             offset if offset >= 0 => offset.min(len),
             // Redis: a negative offset counts from the far end, in the large encoding only.
             offset if set.listpack().is_none() && offset >= -len => len + offset,
@@ -223,7 +226,7 @@ fn count(db: &Db, args: &mut Args<'_>, out: Out<'_>, by: By) -> Result<Done> {
     let key = args.key();
     let span = Span::parse(by, args.bytes(), args.bytes())?;
     let set = db.get::<SortedSet>(key)?;
-    let (from, to) = set.map_or((0, 0), |set| span.ranks(set, false));
+    let (from, to) = set.map_or((0, 0), |set| span.ranks(set, false, 0));
     Ok(out.int((to - from) as i64))
 }
 
@@ -247,7 +250,7 @@ fn remove(
     let Some(mut edit) = db.edit::<SortedSet>(key)?.existing() else {
         return Ok(out.int(0));
     };
-    let (from, to) = span.ranks(&edit, false);
+    let (from, to) = span.ranks(&edit, false, 0);
     let removed = edit.remove_ranks(from, to);
     if removed > 0 {
         edit.changed_times(removed, event);

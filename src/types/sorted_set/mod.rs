@@ -315,23 +315,34 @@ impl SortedSet {
     }
 
     /// The ranks, from and up to, of the members between `min` and `max`, in a set where all
-    /// scores are equal. Where they differ, any range may come out; `reverse` says from which end
-    /// it is going to be read.
+    /// scores are equal, without the first `skipped` ones. Where scores differ, any range may come
+    /// out; `reverse` says from which end it is going to be read.
     pub fn ranks_by_lex(
         &self,
         min: &LexBound<'_>,
         max: &LexBound<'_>,
         reverse: bool,
+        skipped: usize,
     ) -> (usize, usize) {
-        if min.excludes_all_up_to(max) {
+        let (Some((first, _)), Some((last, _))) = (self.at(0), self.at(self.len().wrapping_sub(1)))
+        else {
+            return (0, 0);
+        };
+        if min.excludes_all_up_to(max)
+            || last.with_bytes(|name| min.is_above(name))
+            || !first.with_bytes(|name| max.admits(name))
+        {
             return (0, 0);
         }
         match &self.0 {
-            Small(packed) => packed.lex_ranks(min, max, reverse),
+            Small(packed) => packed.lex_ranks(min, max, reverse, skipped),
             Ordered(large) => {
                 let from = large.tree().prefix(|_, member| min.is_above(member.as_bytes()));
-                let to = large.tree().prefix(|_, member| max.admits(member.as_bytes()));
-                (from, to.max(from))
+                let to = large.tree().prefix(|_, member| max.admits(member.as_bytes())).max(from);
+                match reverse {
+                    true => (from, to.saturating_sub(skipped).max(from)),
+                    false => (from.saturating_add(skipped).min(to), to),
+                }
             }
         }
     }

@@ -130,31 +130,27 @@ impl Packed {
         self.range(0, self.len(), false).take_while(|(_, score)| below(*score)).count()
     }
 
-    /// The ranks of the members from `min` to `max`. Where scores differ, the order of members
-    /// means nothing; then the answer is what Redis's walk over a listpack finds, which depends on
-    /// the end it starts from.
+    /// The ranks of the members from `min` to `max`, without the first `skipped` ones in the
+    /// direction of reading. Where scores differ, the order of members means nothing; then the
+    /// answer is what Redis's walk over a listpack finds: what it skips, it does not look at.
     pub fn lex_ranks(
         &self,
         min: &LexBound<'_>,
         max: &LexBound<'_>,
         reverse: bool,
+        skipped: usize,
     ) -> (usize, usize) {
         let len = self.len();
-        let (Some((first, _)), Some((last, _))) = (self.at(0), self.at(len.wrapping_sub(1))) else {
-            return (0, 0);
-        };
-        if last.with_bytes(|name| min.is_above(name)) || !first.with_bytes(|name| max.admits(name))
-        {
-            return (0, 0);
-        }
         let low = |(name, _): &(Item<'_>, f64)| name.with_bytes(|name| min.is_above(name));
         let high = |(name, _): &(Item<'_>, f64)| !name.with_bytes(|name| max.admits(name));
         if reverse {
             let to = len - self.range(0, len, true).take_while(high).count();
+            let to = to.saturating_sub(skipped);
             let inside = self.range(0, to, true).take_while(|entry| !low(entry)).count();
             (to - inside, to)
         } else {
             let from = self.range(0, len, false).take_while(low).count();
+            let from = from.saturating_add(skipped).min(len);
             let inside = self.range(from, len, false).take_while(|entry| !high(entry)).count();
             (from, from + inside)
         }
