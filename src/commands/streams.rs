@@ -27,7 +27,7 @@ pub const FAMILY: Family = Family { group: "stream", rows: ROWS };
 const GROUP_KEYS: &[KeySpec] = &[KeySpec {
     begin: Begin::Keyword("STREAMS", 4),
     find: Find::Range { last: -1, step: 1, limit: 2 },
-    access: &["RO", "ACCESS"],
+    access: &["RO", "access"],
 }];
 
 const ROWS: &[Row] = &[
