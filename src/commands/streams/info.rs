@@ -172,11 +172,11 @@ pub fn consumers(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         items.text("pending");
         items.int(consumer.pending().len() as i64);
         items.text("idle");
-        items.int((now_ms - consumer.seen_ms).max(0));
+        items.int(now_ms.saturating_sub(consumer.seen_ms).max(0));
         items.text("inactive");
         items.int(match consumer.active_ms {
             -1 => -1,
-            active_ms => now_ms - active_ms,
+            active_ms => now_ms.saturating_sub(active_ms),
         });
     }
     Ok(items.end())

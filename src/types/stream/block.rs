@@ -198,11 +198,13 @@ impl Block {
 
     fn validate(&self) -> Option<()> {
         let pack = &self.0;
+        // Counted once: a long listpack does not know its length.
+        let elements_max = pack.len();
         let (live, at) = int(pack, pack.first()?)?;
         let (deleted, at) = int(pack, at)?;
         let (field_count, at) = int(pack, at)?;
         let master_count =
-            usize::try_from(field_count).ok().filter(|&count| count <= pack.len())?;
+            usize::try_from(field_count).ok().filter(|&count| count <= elements_max)?;
         let (zero, mut at) = int(pack, pack.skip(at, master_count))?;
         let (mut live_seen, mut deleted_seen) = (0, 0);
         while at != pack.end() {
@@ -212,7 +214,7 @@ impl Block {
                 (FIXED_ELEMENTS + field_count, next, master_count)
             } else {
                 let (count, next) = int(pack, next)?;
-                let data = usize::try_from(count).ok().filter(|&count| count <= pack.len())?;
+                let data = usize::try_from(count).ok().filter(|&count| count <= elements_max)?;
                 (FIXED_ELEMENTS + 1 + 2 * count, next, 2 * data)
             };
             let (stated, end) = int(pack, pack.skip(data_at, data))?;
