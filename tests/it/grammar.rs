@@ -1,8 +1,8 @@
 //! A synopsis line as a tree: what random commands are made from.
 //!
 //! `[ ]` is optional, `< | >` a choice, `...` repeats what stands before it in its bracket. Words
-//! in capitals (and signs) are literal, the others are placeholders. This is a reading of its own, so
-//! that a fault in the server's parser of the same lines shows.
+//! in capitals (and signs) are literal, the others are placeholders. This is a reading of its own,
+//! so that a fault in the server's parser of the same lines shows.
 
 /// One part of a command line.
 #[derive(Clone, Debug, PartialEq)]
