@@ -61,7 +61,11 @@ impl Use {
 pub fn measure_clients(state: &mut State) {
     // What was written to others a moment ago is on its way to their sockets: counting it would
     // let the invalidations that eviction sends cause more eviction.
-    let kept = |client: &Client| (client.memory_bytes() - client.outbox.len()) as u64;
+    // Who is being closed gives all back.
+    let kept = |client: &Client| match client.close_now {
+        true => 0,
+        false => (client.memory_bytes() - client.outbox.len()) as u64,
+    };
     state.stats.client_bytes = state.clients.iter().map(kept).sum();
 }
 
@@ -84,6 +88,7 @@ pub fn gate(state: &mut State, grows: impl FnOnce(&mut State) -> bool) -> Result
         return Ok(());
     }
     measure_clients(state);
+    limit_clients(state);
     if make_room(state) || !grows(state) {
         return Ok(());
     }
@@ -147,6 +152,7 @@ pub fn limit_clients(state: &mut State) {
         state.stats.evicted_clients += 1;
         total = total.saturating_sub(bytes);
     }
+    state.stats.client_bytes = total;
 }
 
 /// How long a round may take, from `maxmemory-eviction-tenacity`: 0.5 ms at the default of 10,

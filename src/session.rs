@@ -185,7 +185,8 @@ impl Session {
             match self.poll_flush(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Wake::Gone),
                 Poll::Ready(Ok(())) if self.closing => return Poll::Ready(Wake::Gone),
-                _ => {}
+                Poll::Ready(Ok(())) => self.all_written(),
+                Poll::Pending => {}
             }
         }
         if rung.poll(cx).is_ready() {
@@ -225,6 +226,15 @@ impl Session {
         self.kept.truncate(before + len);
         ready!(result)?;
         Poll::Ready(Ok((len > 0).then_some(0)))
+    }
+
+    /// The peer has taken what it had not read: it counts no longer.
+    fn all_written(&self) {
+        if let Some(mut state) = self.shared.lock_unless_busy() {
+            let client = state.clients.at(self.me);
+            client.unwritten_bytes = 0;
+            client.over_soft_limit_since_ms = None;
+        }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -291,6 +301,10 @@ impl Session {
     async fn work(&mut self, len: usize) {
         let mut scratch = self.scratch.take();
         let from_scratch = len > 0;
+        if !from_scratch && self.kept.len() > READ_BYTES {
+            // Redis: the limit counts what was read, before any of it is understood.
+            self.check_query_limit();
+        }
         let kept = std::mem::take(&mut self.kept);
         let consumed = {
             let Scratch { input, out, batch } = &mut scratch;
@@ -399,10 +413,13 @@ impl Session {
         state.db.set_now_ms(now_ms);
         let client = state.clients.at(self.me);
         client.active_ms = now_ms;
+        client.query_bytes = 0;
         if client.close_now {
             return (done, Flow::Close);
         }
         let mut flow = Flow::Next;
+        let (first, out_before) = (done, out.len());
+        let command_ns_before = state.stats.work.command_ns;
         let mut dispatcher = Dispatcher::new(&mut state, self.me);
         let mut ahead = [Prepared::default(); PREFETCH];
         'batch: while done < batch.requests.len() && out.len() < BATCH_REPLY_BYTES_MAX {
@@ -426,6 +443,14 @@ impl Session {
                 }
             }
         }
+        let end_of = |number: usize| number.checked_sub(1).map_or(0, |at| batch.requests[at].end);
+        let in_bytes = (end_of(done) - end_of(first)) as u64;
+        let out_bytes = (out.len() - out_before) as u64;
+        let client = state.clients.at(self.me);
+        client.net_in_bytes += in_bytes;
+        client.net_out_bytes += out_bytes;
+        let busy_ns = state.stats.work.command_ns.saturating_sub(command_ns_before);
+        state.stats.batch(busy_ns, (done - first) as u64, in_bytes, out_bytes);
         drop(state);
         if flow == Flow::Blocked {
             // Its timeout may end before cron would look.
@@ -442,7 +467,10 @@ impl Session {
             let client = state.clients.at(self.me);
             client.unwritten_bytes = self.unwritten.len() - self.written;
             client.outbox.drain_into(&mut out);
-            (client.close_now, client.blocked.is_none() && !client.paused)
+            client.net_out_bytes += out.len() as u64;
+            let answer = (client.close_now, client.blocked.is_none() && !client.paused);
+            state.stats.pushed(out.len() as u64);
+            answer
         };
         if close_now {
             // What was answered before the end still leaves, as far as the peer takes it at once.
@@ -466,6 +494,7 @@ impl Session {
     fn check_query_limit(&mut self) {
         let Some(mut state) = self.shared.lock_unless_busy() else { return };
         let limit = state.config.settings().client_query_buffer_limit;
+        state.clients.at(self.me).query_bytes = self.kept.len();
         if limit > 0 && self.kept.len() > limit {
             state.stats.query_limit_disconnections += 1;
             self.closing = true;

@@ -44,6 +44,9 @@ pub fn configured(state: &mut State) {
     state.db.limits =
         crate::types::limits::Limits { hash_key, list_packed_threshold, ..settings.limits.clone() };
     state.db.string_bytes_max = settings.proto_max_bulk_len;
+    let policy = settings.maxmemory_policy;
+    let ages = settings.maxmemory > 0 && (policy.is_lru() || policy.is_lfu());
+    state.db.shares_integers = !ages;
     state.db.ageing.is_lfu = settings.maxmemory_policy.is_lfu();
     state.db.ageing.log_factor = settings.lfu_log_factor;
     state.db.ageing.decay_minutes = settings.lfu_decay_time_min;

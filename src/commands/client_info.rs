@@ -77,7 +77,7 @@ pub(super) fn line(state: &State, id: ClientId) -> String {
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} \
          ssub={} multi={} watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} \
          obl={} oll={} omem={} tot-mem={} events={} cmd={} user=default redir={} resp={} \
-         lib-name={} lib-ver={}",
+         lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={}",
         client.id.serial,
         client.addr,
         client.laddr,
@@ -108,5 +108,8 @@ pub(super) fn line(state: &State, id: ClientId) -> String {
         if client.resp3 { 3 } else { 2 },
         text(&client.lib_name),
         text(&client.lib_ver),
+        client.net_in_bytes,
+        client.net_out_bytes,
+        client.commands,
     )
 }

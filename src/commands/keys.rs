@@ -471,7 +471,9 @@ const SHARED_INTEGERS: std::ops::Range<i64> = 0..10000;
 fn object_refcount(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let Some(entry) = object(db, args) else { return Ok(out.null()) };
     let shared = match entry.string() {
-        Some(crate::keyspace::value::StrRef::Int(number)) => SHARED_INTEGERS.contains(&number),
+        Some(crate::keyspace::value::StrRef::Int(number)) => {
+            db.shares_integers && SHARED_INTEGERS.contains(&number)
+        }
         _ => false,
     };
     Ok(out.int(if shared { i32::MAX as i64 } else { 1 }))

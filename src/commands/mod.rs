@@ -57,6 +57,7 @@ pub const FAMILIES: &[&Family] = &[
     &admin::FAMILIES[5],
     &admin::FAMILIES[6],
     &admin::FAMILIES[7],
+    &admin::FAMILIES[8],
 ];
 
 /// The table of all commands; read once in a process, it never changes.

@@ -73,6 +73,8 @@ pub struct Db {
     pub inside_script: bool,
     /// A replica, or PAUSE: keys whose time has come are hidden but not removed.
     pub keeps_expired: bool,
+    /// Small integers count as shared objects: their age need not be known one by one.
+    pub shares_integers: bool,
     /// `proto-max-bulk-len`: the longest string.
     pub string_bytes_max: usize,
     /// Values of at least this many elements are freed in pieces, later.
@@ -101,6 +103,7 @@ impl Db {
             inside_script: false,
             may_wait: true,
             keeps_expired: false,
+            shares_integers: true,
             string_bytes_max: 512 << 20,
             lazyfree_from: 64,
             met_expired: RefCell::default(),

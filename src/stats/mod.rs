@@ -158,6 +158,22 @@ impl Stats {
         Stats { commands: vec![CommandStats::default(); commands], ..Stats::default() }
     }
 
+    /// Counts a batch of commands: its time under the lock, its requests and replies.
+    #[inline]
+    pub fn batch(&mut self, ns: u64, commands: u64, in_bytes: u64, out_bytes: u64) {
+        self.work.batch(ns, commands);
+        self.reads += 1;
+        self.net_in_bytes += in_bytes;
+        self.pushed(out_bytes);
+    }
+
+    /// Counts bytes that are sent at one go.
+    #[inline]
+    pub fn pushed(&mut self, bytes: u64) {
+        self.writes += u64::from(bytes > 0);
+        self.net_out_bytes += bytes;
+    }
+
     /// Counts an error reply by its code word.
     pub fn error(&mut self, code: &str) {
         self.error_replies += 1;

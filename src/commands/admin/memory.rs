@@ -61,7 +61,7 @@ fn stats(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let resident = crate::process::resident_bytes();
     let databases: Vec<(usize, usize, usize)> = (0..state.db.databases())
         .map(|db| (db, state.db.space(db)))
-        .filter(|(_, space)| !space.is_empty())
+        .filter(|(_, space)| !space.is_empty() || space.overhead_bytes() > 0)
         .map(|(db, space)| (db, space.table.heap_bytes(), space.wheel.heap_bytes()))
         .collect();
     let keys: u64 = (0..state.db.databases()).map(|db| state.db.space(db).len() as u64).sum();

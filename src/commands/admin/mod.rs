@@ -8,13 +8,14 @@ mod debug;
 mod info;
 mod latency;
 mod memory;
+mod module;
 mod process;
 mod slowlog;
 
 use crate::command::Family;
 
 /// The families, all of one group; a file each.
-pub const FAMILIES: [Family; 8] = [
+pub const FAMILIES: [Family; 9] = [
     server(data::ROWS),
     server(process::ROWS),
     server(config::ROWS),
@@ -22,6 +23,7 @@ pub const FAMILIES: [Family; 8] = [
     server(slowlog::ROWS),
     server(latency::ROWS),
     server(memory::ROWS),
+    server(module::ROWS),
     server(debug::ROWS),
 ];
 

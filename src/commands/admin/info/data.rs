@@ -4,12 +4,11 @@ use super::{human_bytes, Report};
 use crate::config::Policy;
 use crate::memory::Use;
 use crate::process::{resident_bytes, total_memory_bytes};
-use crate::scripting::Purpose;
+use crate::scripting::{Purpose, Scripting};
 use crate::state::State;
 
 pub(super) fn memory(report: &mut Report, state: &mut State) {
     let used = Use::of(state);
-    let settings = state.config.settings();
     let resident = if state.facts.embedded { used.total } else { resident_bytes() };
     report.title("Memory");
     report.bytes("used_memory", used.total);
@@ -29,23 +28,8 @@ pub(super) fn memory(report: &mut Report, state: &mut State) {
         ("allocator_muzzy", 0),
     ]);
     report.bytes("total_system_memory", total_memory_bytes());
-    let scripting = &state.scripting;
-    let eval_bytes = scripting.engine_bytes(Purpose::Scripts) as u64;
-    let function_bytes = scripting.engine_bytes(Purpose::Functions) as u64;
-    let cached_bytes = scripting.scripts.body_bytes() as u64;
-    let library_bytes = scripting.libraries.code_bytes() as u64;
-    report.numbers(&[("used_memory_lua", eval_bytes), ("used_memory_vm_eval", eval_bytes)]);
-    report.field("used_memory_lua_human", human_bytes(eval_bytes));
-    report.numbers(&[
-        ("used_memory_scripts_eval", cached_bytes),
-        ("number_of_cached_scripts", scripting.scripts.len() as u64),
-        ("number_of_functions", scripting.libraries.function_count() as u64),
-        ("number_of_libraries", scripting.libraries.len() as u64),
-        ("used_memory_vm_functions", function_bytes),
-    ]);
-    report.bytes("used_memory_vm_total", eval_bytes + function_bytes);
-    report.field("used_memory_functions", library_bytes);
-    report.bytes("used_memory_scripts", cached_bytes + library_bytes);
+    scripts(report, &state.scripting);
+    let settings = state.config.settings();
     report.bytes("maxmemory", settings.maxmemory);
     report.field("maxmemory_policy", policy_name(settings.maxmemory_policy));
     let fragmentation = resident as f64 / used.total.max(1) as f64;
@@ -75,6 +59,25 @@ pub(super) fn memory(report: &mut Report, state: &mut State) {
         ("lazyfree_pending_objects", state.db.waiting_to_be_freed() as u64),
         ("lazyfreed_objects", state.db.counters.lazyfreed),
     ]);
+}
+
+fn scripts(report: &mut Report, room: &Scripting) {
+    let engine = |purpose| room.engine_bytes(purpose) as u64;
+    let (eval, functions) = (engine(Purpose::Scripts), engine(Purpose::Functions));
+    let bodies = room.scripts.body_bytes() as u64;
+    report.numbers(&[("used_memory_lua", eval), ("used_memory_vm_eval", eval)]);
+    report.field("used_memory_lua_human", human_bytes(eval));
+    report.numbers(&[
+        ("used_memory_scripts_eval", bodies),
+        ("number_of_cached_scripts", room.scripts.len() as u64),
+        ("number_of_functions", room.libraries.function_count() as u64),
+        ("number_of_libraries", room.libraries.len() as u64),
+        ("used_memory_vm_functions", functions),
+    ]);
+    report.bytes("used_memory_vm_total", eval + functions);
+    let code = room.libraries.code_bytes() as u64;
+    report.field("used_memory_functions", code);
+    report.bytes("used_memory_scripts", bodies + code);
 }
 
 fn percent(part: u64, whole: u64) -> String {
