@@ -12,6 +12,7 @@ use crate::keyspace::entry::NewValue;
 use crate::keyspace::value::Value;
 use crate::resp::out::{Done, Out};
 use crate::types::compact::Item;
+use crate::types::limits::Limits;
 use crate::types::set::{Set, Small};
 
 /// Up to so many sets a union looks into the earlier sets instead of copying them.
@@ -124,10 +125,21 @@ pub(super) fn sunion(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
     Ok(items.end())
 }
 
+/// Whether every set that contains this one is a hash table too, whatever else is in it.
+fn stays_hashed(set: &Set, limits: &Limits) -> bool {
+    let is_integer = |member: Item<'_>| member.as_i64().is_some();
+    set.small().is_none()
+        && set.len() > limits.set_max_listpack_entries
+        && (set.len() > limits.set_max_intset_entries || !set.iter().next().is_some_and(is_integer))
+}
+
 pub(super) fn sunionstore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let destination = args.key();
-    let mut union = Set::new();
-    for set in sets_at(db, args.rest())?.into_iter().flatten() {
+    let sets: Vec<&Set> = sets_at(db, args.rest())?.into_iter().flatten().collect();
+    let largest = sets.iter().copied().max_by_key(|set| set.len());
+    let copied = largest.filter(|set| stays_hashed(set, &db.limits));
+    let mut union = copied.cloned().unwrap_or_default();
+    for set in sets.iter().filter(|set| !copied.is_some_and(|copied| std::ptr::eq(**set, copied))) {
         for member in set.iter() {
             union.add_item(&member, &db.limits);
         }

@@ -229,9 +229,10 @@ fn by_score(
     by: Option<&[u8]>,
     descending: bool,
 ) -> Result<Vec<Text>> {
-    let score = |text: &[u8]| match text {
-        b"" => Some(0.0),
-        _ => parse_f64(text).filter(|score| !score.is_nan()),
+    // Redis: the text ends at a zero byte, and no text at all is zero.
+    let score = |text: &[u8]| match text.split(|&byte| byte == 0).next() {
+        None | Some(b"") => Some(0.0),
+        Some(text) => parse_f64(text).filter(|score| !score.is_nan()),
     };
     let mut scored = Vec::with_capacity(elements.len());
     for element in elements {
