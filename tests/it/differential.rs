@@ -55,6 +55,7 @@ const NOT_PLAYED: &[&str] = &[
     "BGREWRITEAOF",
     "BGSAVE",
     "CLIENT",
+    "CLOCK",
     "CLUSTER",
     "COMMAND",
     "CONFIG",
