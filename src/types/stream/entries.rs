@@ -216,10 +216,14 @@ impl Entries {
                 continue;
             }
             if !whole_blocks {
-                let positions = self.positions_to_trim(block_id, goal);
+                let (positions, kept) = self.positions_to_trim(block_id, goal);
                 self.mark_deleted(block_id, &positions);
                 self.len -= positions.len() as u64;
                 removed += positions.len() as u64;
+                if let Some(kept) = kept {
+                    self.first_id = kept;
+                    return removed;
+                }
             }
             break;
         }
@@ -229,25 +233,27 @@ impl Entries {
         removed
     }
 
-    /// The live entries of one block that an exact trim takes. Redis: all of them, when only
-    /// deleted ones are above the goal, and then the block stays without any.
-    fn positions_to_trim(&self, block_id: StreamId, goal: Trim) -> Vec<usize> {
+    /// The live entries of the first block that an exact trim takes, and the first that it leaves.
+    /// Redis: it takes all when only deleted ones are above the goal, and then the block stays
+    /// without any.
+    fn positions_to_trim(&self, id: StreamId, goal: Trim) -> (Vec<usize>, Option<StreamId>) {
         let mut positions = Vec::new();
-        let Some(block) = self.blocks.find(&block_id) else { return positions };
-        let mut walk = block.walk(block_id);
+        let Some(block) = self.blocks.find(&id) else { return (positions, None) };
+        let mut walk = block.walk(id);
         while let Some(entry) = walk.step() {
-            let done = match goal {
+            if entry.is_deleted() {
+                continue;
+            }
+            let kept = match goal {
                 Trim::MaxLen(len) => self.len - positions.len() as u64 <= len,
                 Trim::MinId(id) => entry.id >= id,
             };
-            if done {
-                break;
+            if kept {
+                return (positions, Some(entry.id));
             }
-            if !entry.is_deleted() {
-                positions.push(entry.position());
-            }
+            positions.push(entry.position());
         }
-        positions
+        (positions, None)
     }
 
     /// The id of the first place in the first block, be its entry deleted or not. What Redis
