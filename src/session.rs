@@ -114,6 +114,28 @@ enum Wake {
     Gone,
 }
 
+/// Replies of up to this many bytes wait for the session's next turn.
+const OWED_BYTES_MAX: usize = 64 << 10;
+/// Empty buffers that a worker keeps for replies to come.
+const SPARE_BUFFERS_MAX: usize = 64;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn spared() -> Vec<u8> {
+    SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+fn spare(mut buffer: Vec<u8>) {
+    buffer.clear();
+    SPARE.with_borrow_mut(|buffers| {
+        if buffers.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= OWED_BYTES_MAX {
+            buffers.push(buffer);
+        }
+    });
+}
+
 /// One connection.
 pub struct Session {
     socket: Rc<Socket>,
@@ -126,6 +148,10 @@ pub struct Session {
     /// Replies that the peer has not taken, and how much of them it has.
     unwritten: Vec<u8>,
     written: usize,
+    /// `unwritten` leaves at this session's next turn.
+    owed: bool,
+    /// The peer has been seen not to take everything at once.
+    behind: bool,
     /// The client waits for a key, or CLIENT PAUSE holds it back: its requests stay in `kept`.
     waiting: bool,
     closing: bool,
@@ -150,6 +176,8 @@ impl Session {
             kept: Vec::new(),
             unwritten: Vec::new(),
             written: 0,
+            owed: false,
+            behind: false,
             waiting: false,
             closing: false,
         }
@@ -181,12 +209,21 @@ impl Session {
     }
 
     fn next(&mut self, cx: &mut Context<'_>, rung: Pin<&mut impl Future>) -> Poll<Wake> {
+        if std::mem::take(&mut self.owed) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if !self.unwritten.is_empty() {
             match self.poll_flush(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Wake::Gone),
                 Poll::Ready(Ok(())) if self.closing => return Poll::Ready(Wake::Gone),
                 Poll::Ready(Ok(())) => self.all_written(),
-                Poll::Pending => {}
+                Poll::Pending => {
+                    self.check_output_limit();
+                    if self.closing && self.unwritten.is_empty() {
+                        return Poll::Ready(Wake::Gone);
+                    }
+                }
             }
         }
         if rung.poll(cx).is_ready() {
@@ -229,7 +266,10 @@ impl Session {
     }
 
     /// The peer has taken what it had not read: it counts no longer.
-    fn all_written(&self) {
+    fn all_written(&mut self) {
+        if !std::mem::take(&mut self.behind) {
+            return;
+        }
         if let Some(mut state) = self.shared.lock_unless_busy() {
             let client = state.clients.at(self.me);
             client.unwritten_bytes = 0;
@@ -249,13 +289,40 @@ impl Session {
             }
             self.written += len;
         }
-        self.unwritten = Vec::new();
+        spare(std::mem::take(&mut self.unwritten));
         self.written = 0;
         Poll::Ready(Ok(()))
     }
 
-    /// Sends `out` as far as the peer takes it now, and keeps the rest.
-    async fn send(&mut self, out: &mut Vec<u8>) {
+    /// Sends the replies to `requests` at this session's next turn, after all sessions that have
+    /// input now: replies that leave in a row find their reader awake, and waking it costs more
+    /// than writing. A single reply, or a long one, or what comes on top of one that is owed,
+    /// leaves now as far as the peer takes it.
+    async fn send(&mut self, requests: usize, out: &mut Vec<u8>) {
+        if requests > 1 && self.unwritten.is_empty() && out.len() <= OWED_BYTES_MAX {
+            self.unwritten = std::mem::replace(out, spared());
+            self.owed = !self.unwritten.is_empty();
+            return;
+        }
+        self.pay().await;
+        self.send_now(out).await;
+    }
+
+    /// Sends what is owed as far as the peer takes it now.
+    async fn pay(&mut self) {
+        if std::mem::take(&mut self.owed) {
+            let paid = poll_fn(|cx| match self.poll_flush(cx) {
+                Poll::Ready(Err(_)) => Poll::Ready(false),
+                _ => Poll::Ready(true),
+            });
+            if !paid.await {
+                self.closing = true;
+                self.unwritten.clear();
+            }
+        }
+    }
+
+    async fn send_now(&mut self, out: &mut Vec<u8>) {
         if self.unwritten.is_empty() {
             let sent = poll_fn(|cx| {
                 let mut sent = 0;
@@ -282,18 +349,24 @@ impl Session {
         }
         out.clear();
         if !self.unwritten.is_empty() {
-            let Some(mut state) = self.shared.lock_unless_busy() else { return };
-            let unwritten_bytes = self.unwritten.len() - self.written;
-            let now_ms = state.db.now_ms();
-            let state = &mut *state;
-            let settings = state.config.settings();
-            let client = state.clients.at(self.me);
-            client.unwritten_bytes = unwritten_bytes;
-            client.check_output_limit(settings, now_ms);
-            if client.over_output_limit {
-                self.unwritten.clear();
-                self.closing = true;
-            }
+            self.check_output_limit();
+        }
+    }
+
+    /// `client-output-buffer-limit`, for what the peer has not taken.
+    fn check_output_limit(&mut self) {
+        self.behind = true;
+        let Some(mut state) = self.shared.lock_unless_busy() else { return };
+        let unwritten_bytes = self.unwritten.len() - self.written;
+        let now_ms = state.db.now_ms();
+        let state = &mut *state;
+        let settings = state.config.settings();
+        let client = state.clients.at(self.me);
+        client.unwritten_bytes = unwritten_bytes;
+        client.check_output_limit(settings, now_ms);
+        if client.over_output_limit {
+            self.unwritten.clear();
+            self.closing = true;
         }
     }
 
@@ -345,7 +418,7 @@ impl Session {
         let mut flow = Flow::Next;
         while done < batch.requests.len() && flow == Flow::Next {
             (done, flow) = self.run_batch(input, out, batch, done);
-            self.send(out).await;
+            self.send(batch.requests.len(), out).await;
             if self.closing {
                 break;
             }
@@ -367,7 +440,7 @@ impl Session {
             Ok(consumed) => (consumed, consumed == 0 || batch.requests.is_empty()),
             Err(error) => {
                 out.extend_from_slice(format!("-ERR {}\r\n", shown(error.0.as_bytes())).as_bytes());
-                self.send(out).await;
+                self.send(1, out).await;
                 self.closing = true;
                 (input.len(), true)
             }
@@ -474,13 +547,14 @@ impl Session {
         };
         if close_now {
             // What was answered before the end still leaves, as far as the peer takes it at once.
-            self.send(&mut out).await;
+            self.pay().await;
+            self.send_now(&mut out).await;
             self.unwritten.clear();
             self.closing = true;
             return;
         }
         if !out.is_empty() {
-            self.send(&mut out).await;
+            self.send(1, &mut out).await;
         }
         if self.waiting && go_on {
             self.waiting = false;
