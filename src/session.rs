@@ -403,7 +403,7 @@ impl Session {
             scratch.out = Vec::new();
         }
         self.scratch.replace(scratch);
-        if !self.kept.is_empty() {
+        if !self.kept.is_empty() && !self.closing {
             self.check_query_limit();
         }
     }

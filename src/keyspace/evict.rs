@@ -162,3 +162,109 @@ fn sample<'a>(space: &'a Space, any: bool, rng: &mut impl Rng) -> Option<&'a Ent
     }
     space.table.iter().find(|entry| entry.deadline_ms().is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::db::Ttl;
+    use crate::types::limits::Limits;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+    const KEYS: usize = 1000;
+
+    fn name(number: usize) -> Vec<u8> {
+        format!("key:{number}").into_bytes()
+    }
+
+    /// Keys whose age falls with their number; every second one has a deadline, the later the
+    /// higher its number.
+    fn filled(is_lfu: bool) -> Db {
+        let mut db = Db::new(2, Limits::default(), 7);
+        db.ageing.is_lfu = is_lfu;
+        (db.ageing.log_factor, db.ageing.decay_minutes) = (0, 0);
+        for number in 0..KEYS {
+            db.set_now_ms(NOW_MS + number as i64 * 1000);
+            let ttl = match number % 2 {
+                0 => Ttl::At(NOW_MS + 10_000_000 + number as i64 * 1000),
+                _ => Ttl::Clear,
+            };
+            db.put_string(&name(number), b"value", ttl, "set");
+            for _ in 0..number / 10 * usize::from(is_lfu) {
+                db.read(&name(number));
+            }
+        }
+        db.effects.happened.clear();
+        db
+    }
+
+    /// The numbers of the keys that are gone after `count` evictions.
+    fn evicted(db: &mut Db, policy: Policy, count: usize) -> Vec<usize> {
+        let mut pool = Pool::default();
+        for _ in 0..count {
+            assert!(db.evict_one(policy, 5, &mut pool), "{policy:?}");
+        }
+        (0..KEYS).filter(|number| !db.contains(&name(*number))).collect()
+    }
+
+    fn average(numbers: &[usize]) -> usize {
+        numbers.iter().sum::<usize>() / numbers.len().max(1)
+    }
+
+    #[test]
+    fn volatile_policies_only_take_keys_with_a_deadline() {
+        for policy in
+            [Policy::VolatileLru, Policy::VolatileLfu, Policy::VolatileRandom, Policy::VolatileTtl]
+        {
+            let mut db = filled(policy.is_lfu());
+            let gone = evicted(&mut db, policy, 500);
+            assert_eq!(gone.len(), 500, "{policy:?}");
+            assert!(gone.iter().all(|number| number % 2 == 0), "{policy:?}");
+            assert!(!db.evict_one(policy, 5, &mut Pool::default()), "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn old_keys_seldom_used_keys_and_early_deadlines_go_first() {
+        for policy in [Policy::AllkeysLru, Policy::AllkeysLfu, Policy::VolatileTtl] {
+            let mut db = filled(policy.is_lfu());
+            let gone = evicted(&mut db, policy, 100);
+            // Exact order would give an average of 50 (100 of those with a deadline).
+            assert!(average(&gone) < 200, "{policy:?}: {}", average(&gone));
+        }
+        let mut db = filled(false);
+        let random = average(&evicted(&mut db, Policy::AllkeysRandom, 100));
+        assert!((350..650).contains(&random), "{random}");
+    }
+
+    #[test]
+    fn everything_can_go_and_nothing_goes_without_a_policy() {
+        let mut db = filled(false);
+        assert!(!db.evict_one(Policy::NoEviction, 5, &mut Pool::default()));
+        assert_eq!(evicted(&mut db, Policy::AllkeysLru, KEYS).len(), KEYS);
+        assert_eq!((db.counters.evicted, db.space(0).len()), (KEYS as u64, 0));
+        assert!(!db.evict_one(Policy::AllkeysRandom, 5, &mut Pool::default()));
+    }
+
+    #[test]
+    fn names_in_the_pool_may_have_gone() {
+        let mut db = filled(false);
+        let mut pool = Pool::default();
+        assert!(db.evict_one(Policy::AllkeysLru, 16, &mut pool));
+        for number in 0..KEYS - 1 {
+            db.remove(&name(number), "del");
+        }
+        assert!(db.evict_one(Policy::AllkeysLru, 16, &mut pool));
+        assert!(db.space(0).is_empty());
+    }
+
+    #[test]
+    fn the_average_time_to_live_is_a_samples_average() {
+        let mut db = Db::new(1, Limits::default(), 7);
+        db.set_now_ms(NOW_MS);
+        assert_eq!(db.average_ttl_ms(0), 0);
+        for number in 0..100 {
+            db.put_string(&name(number), b"v", Ttl::At(NOW_MS + 60_000), "set");
+        }
+        assert_eq!(db.average_ttl_ms(0), 60_000);
+    }
+}
