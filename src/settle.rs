@@ -93,8 +93,10 @@ fn break_watches(state: &mut State, db: usize, key: &[u8]) {
         return;
     }
     if let Some(watchers) = state.watches.get(&(db, key.into())) {
-        for (id, _) in watchers {
-            if let Some(client) = state.clients.find_mut(*id) {
+        // What was gone already when the watch began may go once more: an expired key is removed.
+        let here_now = state.db.is_alive(db, key);
+        for (id, existed) in watchers {
+            if let (true, Some(client)) = (*existed || here_now, state.clients.find_mut(*id)) {
                 client.watch_broken = true;
             }
         }
@@ -144,7 +146,7 @@ fn swapped(state: &mut State, first: usize, second: usize) {
         if *db != first && *db != second {
             continue;
         }
-        let here_now = state.db.within(*db, |db| db.contains(key));
+        let here_now = state.db.is_alive(*db, key);
         for (id, existed) in watchers {
             if let (true, Some(client)) = (*existed || here_now, state.clients.find_mut(*id)) {
                 client.watch_broken = true;
@@ -377,6 +379,7 @@ pub fn release_held_back(state: &mut State) {
     if state.pause.is_some() {
         return;
     }
+    state.db.keeps_expired = false;
     for id in std::mem::take(&mut state.held_back) {
         if let Some(client) = state.clients.find_mut(id) {
             client.paused = false;

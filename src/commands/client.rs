@@ -246,6 +246,7 @@ pub(super) fn pause(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> R
         until_ms: before.map_or(until_ms, |pause| pause.until_ms.max(until_ms)),
         all: all || before.is_some_and(|pause| pause.all && pause.until_ms > until_ms),
     });
+    call.state.db.keeps_expired = true;
     Ok(out.ok())
 }
 

@@ -1,5 +1,6 @@
 //! SUBSCRIBE and PUBLISH, by channels, patterns and shard channels.
 
+use crate::client::ReplyMode;
 use crate::command::{client, container, flag, Args, Call, Family, Row};
 use crate::error::{Error, Result};
 use crate::pubsub::Scope;
@@ -207,7 +208,7 @@ fn join(
     for name in args.rest() {
         call.state.pubsub.join(scope, call.me, name);
         let count = recount(call, scope);
-        confirm(&mut items, word, Some(name), count);
+        confirm(call, &mut items, word, Some(name), count);
     }
     Ok(items.end())
 }
@@ -227,21 +228,40 @@ fn leave(
     let mut items = out.several();
     if names.is_empty() {
         let count = recount(call, scope);
-        confirm(&mut items, word, None, count);
+        confirm(call, &mut items, word, None, count);
     }
     for name in names {
         call.state.pubsub.leave(scope, me, &name);
         let count = recount(call, scope);
-        confirm(&mut items, word, Some(&name), count);
+        confirm(call, &mut items, word, Some(&name), count);
     }
     Ok(items.end())
 }
 
-fn confirm(items: &mut Items<'_>, word: &str, name: Option<&[u8]>, count: i64) {
-    items.push(3);
-    items.text(word);
-    items.bulk_or_null(name);
-    items.int(count);
+/// Confirmations are messages, not replies: CLIENT REPLY OFF does not hold them back.
+fn confirm(
+    call: &mut Call<'_>,
+    items: &mut Items<'_>,
+    word: &str,
+    name: Option<&[u8]>,
+    count: i64,
+) {
+    let write = |items: &mut Items<'_>| {
+        items.push(3);
+        items.text(word);
+        items.bulk_or_null(name);
+        items.int(count);
+    };
+    let client = call.client();
+    if client.reply_mode == ReplyMode::On {
+        return write(items);
+    }
+    let resp3 = client.resp3;
+    client.outbox.append_with(|buf| {
+        let mut items = Out::new(buf, resp3).several();
+        write(&mut items);
+        items.end();
+    });
 }
 
 fn publish(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

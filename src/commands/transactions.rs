@@ -83,7 +83,7 @@ fn watch(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         if call.client().watched.contains(&place) {
             continue;
         }
-        let existed = call.state.db.contains(key);
+        let existed = call.state.db.is_alive(place.0, key);
         call.state.watches.entry(place.clone()).or_default().push((me, existed));
         call.client().watched.push(place);
     }
@@ -130,6 +130,6 @@ fn is_broken(state: &mut State, me: crate::client::ClientId) -> bool {
     watched.iter().any(|place| {
         let existed =
             state.watches.get(place).is_some_and(|watchers| watchers.contains(&(me, true)));
-        existed && !state.db.within(place.0, |db| db.contains(&place.1))
+        existed && !state.db.is_alive(place.0, &place.1)
     })
 }

@@ -309,6 +309,13 @@ impl Db {
         self.look(key).is_some()
     }
 
+    /// Whether the key of a database is there, asked by nobody who meets it: one whose time has
+    /// come stays where it is.
+    pub fn is_alive(&self, index: usize, key: &[u8]) -> bool {
+        let entry = self.spaces[index].find(self.hash(key), key);
+        entry.is_some_and(|entry| entry.deadline_ms().is_none_or(|at| at > self.now_ms))
+    }
+
     /// The type of the value at a key.
     pub fn kind(&self, key: &[u8]) -> Option<Kind> {
         self.look(key).map(Entry::kind)

@@ -29,7 +29,7 @@ pub(super) fn clients(report: &mut Report, state: &mut State) {
             "client_recent_max_output_buffer",
             connected.iter().map(|client| client.output_bytes() as u64).max().unwrap_or(0),
         ),
-        ("blocked_clients", state.blocking.len() as u64),
+        ("blocked_clients", (state.blocking.len() + state.held_back.len()) as u64),
         ("tracking_clients", state.tracking.clients() as u64),
         ("pubsub_clients", count(&|client| client.is_subscriber())),
         ("watching_clients", count(&|client| !client.watched.is_empty())),
