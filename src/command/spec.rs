@@ -261,7 +261,7 @@ impl Table {
             flags |= flag::BLOCKING;
         }
         let first_key = keys.first().and_then(|key| match (key.begin, key.find) {
-            (_, Find::KeyNum { .. }) => None,
+            (Begin::Index(index), Find::KeyNum { first, .. }) => Some(index + first),
             (Begin::Index(index), _) => Some(index),
             _ => None,
         });

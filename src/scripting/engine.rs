@@ -42,7 +42,7 @@ pub struct Call<'a> {
     /// What to run.
     pub function: Function,
     /// Name in error messages: the script's SHA1, or the function's name.
-    pub name: &'a str,
+    pub name: &'a [u8],
     /// KEYS.
     pub keys: &'a [&'a [u8]],
     /// ARGV.
@@ -242,7 +242,8 @@ fn error_of(lua: Lua) -> ErrorValue {
 }
 
 /// Writes the error that ended a run.
-fn write_failure(lua: Lua, name: &str, out: &mut Vec<u8>) -> Outcome {
+fn write_failure(lua: Lua, name: &[u8], out: &mut Vec<u8>) -> Outcome {
+    let name = String::from_utf8_lossy(name);
     let mut line = Vec::new();
     let mut counted = false;
     if lua.kind(-1) == Kind::Table {

@@ -31,19 +31,15 @@ pub struct Script {
     used: u64,
 }
 
-impl Script {
-    /// The digest as text.
-    pub fn name(&self) -> &str {
-        std::str::from_utf8(&self.digest).unwrap_or_default()
-    }
-}
-
 /// See the module.
 #[derive(Default, Debug)]
 pub struct Scripts {
-    by_digest: HashMap<Digest, Script>,
-    /// Bodies that EVAL sent lately, so that it need not hash them again.
-    by_body: HashMap<Arc<[u8]>, Digest>,
+    /// Scripts by number; numbers of dropped ones are used again.
+    slots: Vec<Option<Script>>,
+    free: Vec<usize>,
+    by_digest: HashMap<Digest, usize>,
+    /// By the text, so that EVAL need not hash it twice.
+    by_body: HashMap<Arc<[u8]>, usize>,
     uses: u64,
     evicted: u64,
     for_eval: usize,
@@ -78,46 +74,37 @@ impl Scripts {
 
     /// Finds a script by its digest, in either case, and marks it used.
     pub fn find(&mut self, digest: &[u8]) -> Option<&Script> {
-        self.touch(&lower(digest)?)
-    }
-
-    /// The flags of a script that EVAL would run, without compiling it; None when its first line
-    /// is wrong.
-    pub fn flags_of_body(&self, body: &[u8]) -> Option<Flags> {
-        match self.by_body.get(body).and_then(|digest| self.by_digest.get(digest)) {
-            Some(script) => Some(script.flags),
-            None => flags::shebang(body).ok().map(|(flags, _)| flags),
-        }
-    }
-
-    /// The flags of a known script.
-    pub fn flags_of_digest(&self, digest: &[u8]) -> Option<Flags> {
-        self.by_digest.get(&lower(digest)?).map(|script| script.flags)
+        let slot = *self.by_digest.get(&lower(digest)?)?;
+        self.touch(slot)
     }
 
     /// The script of this body, compiled if it is new. The error is without `ERR`.
     pub fn eval(&mut self, engine: &mut Engine, body: &[u8]) -> Result<&Script, Vec<u8>> {
-        let digest = match self.by_body.get(body) {
-            Some(&digest) => digest,
-            None => digest_of(body),
+        let slot = match self.by_body.get(body) {
+            Some(&slot) => slot,
+            None => {
+                self.make_room(engine);
+                let slot = self.add(engine, digest_of(body), body)?;
+                self.for_eval += 1;
+                slot
+            }
         };
-        if !self.by_digest.contains_key(&digest) {
-            self.make_room(engine);
-            self.add(engine, digest, body)?;
-            self.for_eval += 1;
-        }
-        self.touch(&digest).ok_or_else(Vec::new)
+        self.touch(slot).ok_or_else(Vec::new)
     }
 
     /// Keeps a script for good (SCRIPT LOAD). The error is without `ERR`.
     pub fn load(&mut self, engine: &mut Engine, body: &[u8]) -> Result<Digest, Vec<u8>> {
         let digest = digest_of(body);
-        match self.by_digest.get(&digest) {
+        let slot = match self.by_digest.get(&digest) {
+            Some(&slot) => {
+                if self.slots[slot].as_ref().is_some_and(|script| script.used != 0) {
+                    self.for_eval -= 1;
+                }
+                slot
+            }
             None => self.add(engine, digest, body)?,
-            Some(script) if script.used != 0 => self.for_eval -= 1,
-            Some(_) => {}
-        }
-        if let Some(script) = self.by_digest.get_mut(&digest) {
+        };
+        if let Some(script) = &mut self.slots[slot] {
             script.used = 0;
         }
         Ok(digest)
@@ -129,8 +116,8 @@ impl Scripts {
         *self = Scripts { evicted, ..Scripts::default() };
     }
 
-    fn touch(&mut self, digest: &Digest) -> Option<&Script> {
-        let script = self.by_digest.get_mut(digest)?;
+    fn touch(&mut self, slot: usize) -> Option<&Script> {
+        let script = self.slots.get_mut(slot)?.as_mut()?;
         if script.used != 0 {
             self.uses += 1;
             script.used = self.uses;
@@ -138,7 +125,7 @@ impl Scripts {
         Some(script)
     }
 
-    fn add(&mut self, engine: &mut Engine, digest: Digest, body: &[u8]) -> Result<(), Vec<u8>> {
+    fn add(&mut self, engine: &mut Engine, digest: Digest, body: &[u8]) -> Result<usize, Vec<u8>> {
         let (flags, header_bytes) = flags::shebang(body)?;
         let function =
             engine.compile(&body[header_bytes..], c"@user_script").map_err(|message| {
@@ -147,23 +134,31 @@ impl Scripts {
         let body: Arc<[u8]> = body.into();
         self.uses += 1;
         self.body_bytes += body.len();
-        self.by_body.insert(body.clone(), digest);
-        let script = Script { digest, body, flags, function, used: self.uses };
-        self.by_digest.insert(digest, script);
-        Ok(())
+        let script = Script { digest, body: body.clone(), flags, function, used: self.uses };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot] = Some(script);
+                slot
+            }
+            None => {
+                self.slots.push(Some(script));
+                self.slots.len() - 1
+            }
+        };
+        self.by_body.insert(body, slot);
+        self.by_digest.insert(digest, slot);
+        Ok(slot)
     }
 
     fn make_room(&mut self, engine: &mut Engine) {
         while self.for_eval >= EVAL_SCRIPTS {
-            let oldest = self
-                .by_digest
-                .values()
-                .filter(|script| script.used != 0)
-                .min_by_key(|script| script.used)
-                .map(|script| script.digest);
-            let Some(script) = oldest.and_then(|digest| self.by_digest.remove(&digest)) else {
+            let bounded = self.slots.iter().flatten().filter(|script| script.used != 0);
+            let oldest = bounded.min_by_key(|script| script.used).map(|script| script.digest);
+            let Some(slot) = oldest.and_then(|digest| self.by_digest.remove(&digest)) else {
                 return;
             };
+            let Some(script) = self.slots[slot].take() else { return };
+            self.free.push(slot);
             self.by_body.remove(&script.body);
             self.body_bytes -= script.body.len();
             engine.release(script.function);

@@ -75,7 +75,7 @@ impl Bench {
         let mut out = Vec::new();
         match self.scripts.eval(&mut self.engine, body) {
             Ok(script) => {
-                let (function, name) = (script.function, script.name().to_string());
+                let (function, name) = (script.function, script.digest);
                 let call = Call {
                     function,
                     name: &name,
@@ -399,7 +399,7 @@ fn libraries_load_whole_or_not_at_all() {
     let function = libraries.find(b"F").expect("found without case").function;
     let call = Call {
         function,
-        name: "f",
+        name: b"f",
         keys: &[],
         args: &[b"hello"],
         passing: Passing::Parameters,

@@ -64,13 +64,13 @@ struct Plan {
 /// The name of a script is its SHA1, on the stack; that of a function is its own.
 enum Name {
     Digest([u8; 40]),
-    Text(String),
+    Text(Vec<u8>),
 }
 
 impl Name {
-    fn as_str(&self) -> &str {
+    fn as_bytes(&self) -> &[u8] {
         match self {
-            Name::Digest(digest) => std::str::from_utf8(digest).unwrap_or_default(),
+            Name::Digest(digest) => digest,
             Name::Text(text) => text,
         }
     }
@@ -134,7 +134,7 @@ fn function(
     };
     let plan = Plan {
         function: found.function,
-        name: Name::Text(String::from_utf8_lossy(&found.name).into_owned()),
+        name: Name::Text(found.name.clone()),
         flags: found.flags,
         purpose: Purpose::Functions,
         read_only,
@@ -206,7 +206,7 @@ fn start(
         running,
         watch: Stopwatch::start(),
         threshold_ms,
-        name: plan.name.as_str(),
+        name: plan.name.as_bytes(),
         words,
         is_function: plan.purpose == Purpose::Functions,
     };
@@ -216,7 +216,7 @@ fn start(
     };
     let call = Call {
         function: plan.function,
-        name: plan.name.as_str(),
+        name: plan.name.as_bytes(),
         keys,
         args: rest,
         passing,
@@ -245,18 +245,35 @@ struct ScriptHost<'a> {
     watch: Stopwatch,
     /// 0: never slow.
     threshold_ms: u64,
-    name: &'a str,
+    name: &'a [u8],
     words: &'a [&'a [u8]],
     is_function: bool,
 }
 
+impl ScriptHost<'_> {
+    /// Answers the requests that came while the script runs.
+    fn answer_letters(&mut self) {
+        for letter in self.running.letters() {
+            let argv: Vec<&[u8]> = letter.words.iter().map(Vec::as_slice).collect();
+            let mut reply = Vec::new();
+            self.caller.run_while_busy(letter.client, &argv, &mut reply);
+            let _ = letter.answer.send(reply);
+        }
+    }
+}
+
 impl Host for ScriptHost<'_> {
     fn call(&mut self, args: &[&[u8]], protocol: u8, reply: &mut Vec<u8>) {
+        if self.running.is_slow() {
+            self.answer_letters();
+        }
         self.rules.resp3 = protocol == 3;
         let wrote = self.caller.run_from_script(args, self.rules, reply);
         if wrote && !self.rules.wrote {
             self.rules.wrote = true;
-            self.running.note_write();
+            if self.running.is_slow() {
+                self.running.note_write();
+            }
         }
     }
 
@@ -281,10 +298,10 @@ impl Host for ScriptHost<'_> {
                 "Slow script detected: still in execution after {elapsed_ms} milliseconds. You \
                  can try killing the script using the {} command. Script name is: {}.",
                 if self.is_function { "FUNCTION KILL" } else { "SCRIPT KILL" },
-                self.name
+                String::from_utf8_lossy(self.name)
             ));
             let slow = Slow {
-                name: self.name.as_bytes().to_vec(),
+                name: self.name.to_vec(),
                 words: self.words.iter().map(|word| word.to_vec()).collect(),
                 watch: self.watch,
             };
@@ -293,12 +310,7 @@ impl Host for ScriptHost<'_> {
                 outside.script_is_slow();
             }
         }
-        for letter in self.running.letters() {
-            let argv: Vec<&[u8]> = letter.words.iter().map(Vec::as_slice).collect();
-            let mut reply = Vec::new();
-            self.caller.run_while_busy(letter.client, &argv, &mut reply);
-            let _ = letter.answer.send(reply);
-        }
+        self.answer_letters();
         if self.running.must_stop() {
             self.caller.state().logger.notice("Lua script killed by user with SCRIPT KILL.");
             return Verdict::Kill;
