@@ -114,7 +114,11 @@ pub fn categories(spec: &Spec) -> impl Iterator<Item = &'static str> + '_ {
         ("pubsub", &[]),
         ("pubsub|help", &[]),
     ];
-    let of_group = GROUPS.iter().find(|(group, _)| *group == spec.group).map(|(_, name)| *name);
+    // Redis: a container as such belongs to no group.
+    let of_group = GROUPS
+        .iter()
+        .find(|(group, _)| *group == spec.group && !spec.has(flag::CONTAINER))
+        .map(|(_, name)| *name);
     let otherwise = OTHERWISE.iter().find(|(name, _)| *name == spec.name).map(|(_, names)| *names);
     let is_command = spec.name.split('|').next() == Some("command");
     let is_of = move |name: &str| match otherwise {
