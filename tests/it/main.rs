@@ -17,6 +17,7 @@ mod differential;
 mod generate;
 mod grammar;
 mod printed;
+mod process;
 mod replay;
 mod server;
 mod session;

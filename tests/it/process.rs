@@ -1,0 +1,235 @@
+//! The binary as a process: what tools and test suites read from it and do to it.
+
+use crate::wire::{Reply, Wire};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_redouble");
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn output(args: &[&str]) -> Output {
+    Command::new(BINARY).args(args).output().expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder of one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("redouble-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A server that is ready.
+struct Process {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    log: String,
+    port: u16,
+}
+
+impl Process {
+    fn start(args: &[&str]) -> Process {
+        let port = free_port();
+        let mut child = Command::new(BINARY)
+            .args(args)
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let stdout = child.stdout.take().expect("a pipe");
+        let mut process =
+            Process { child, lines: BufReader::new(stdout), log: String::new(), port };
+        process.read_until("* Ready to accept connections tcp");
+        process
+    }
+
+    fn read_until(&mut self, wanted: &str) {
+        while !self.log.contains(wanted) {
+            let read = self.lines.read_line(&mut self.log).expect("a line");
+            assert!(read > 0, "no {wanted:?} in\n{}", self.log);
+        }
+    }
+
+    fn wire(&self) -> Wire {
+        Wire::connect(SocketAddr::from(([127, 0, 0, 1], self.port))).expect("connected")
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Waits for the end; gives the exit code and the whole log.
+    fn end(mut self) -> (Option<i32>, String) {
+        let code = self.child.wait().expect("it ends").code();
+        let mut rest = String::new();
+        let _ = self.lines.read_to_string(&mut rest);
+        (code, std::mem::take(&mut self.log) + &rest)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn bulk(reply: Reply) -> String {
+    match reply {
+        Reply::Bulk(bytes) | Reply::Status(bytes) | Reply::Error(bytes) => text(&bytes),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn versions_and_refusals_are_said_and_left() {
+    let version = output(&["--version"]);
+    assert!(version.status.success());
+    assert!(text(&version.stdout).starts_with("Redis server v="));
+    let unknown = output(&["--nonsense", "1"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let said = text(&unknown.stderr);
+    assert!(said.contains("*** FATAL CONFIG FILE ERROR (Redis "), "{said}");
+    assert!(said.contains("at line 2\n>>> 'nonsense \"1\"'\nBad directive or wrong"), "{said}");
+    let missing = output(&["/nonexistent.conf"]);
+    assert_eq!(missing.status.code(), Some(1));
+    let said = text(&missing.stdout);
+    assert!(said.contains("# Fatal error, can't open config file '/nonexistent.conf': No such"));
+    let renamed = output(&["--rename-command", "nonsense", "x"]);
+    assert!(text(&renamed.stderr).ends_with("No such command in rename-command\n"));
+}
+
+#[test]
+fn a_port_in_use_ends_the_start_with_two_lines() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let ended = output(&["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+    assert_eq!(ended.status.code(), Some(1));
+    let said = text(&ended.stdout);
+    let first = format!(
+        "# Warning: Could not create server TCP listening socket 127.0.0.1:{port}: bind: Address \
+         already in use\n"
+    );
+    assert!(said.contains(&first), "{said}");
+    assert!(said.contains(&format!("# Failed listening on port {port} (tcp), aborting.\n")));
+}
+
+#[test]
+fn a_terminated_server_cleans_up_and_exits_with_0() {
+    let folder = Folder::new("process");
+    let (pidfile, socket) = (folder.path("a.pid"), folder.path("a.sock"));
+    let args = ["--always-show-logo", "yes", "--pidfile", &pidfile, "--unixsocket", &socket];
+    let process = Process::start(&args);
+    let pid = process.child.id();
+    assert_eq!(std::fs::read_to_string(&pidfile).expect("a file"), format!("{pid}\n"));
+    let logo = process.log.find(&format!(" PID: {pid}\n")).expect("a logo");
+    assert!(process.log[logo..].contains("Server initialized"));
+    assert!(process.log.lines().all(|line| !line.contains(":M ") || line.contains(" 20")));
+    process.signal("TERM");
+    let (code, log) = process.end();
+    assert_eq!(code, Some(0), "{log}");
+    for line in [
+        "* Ready to accept connections unix",
+        "Received SIGTERM scheduling shutdown...",
+        "User requested shutdown...",
+        "ready to exit, bye bye...",
+    ] {
+        assert!(log.contains(line), "no {line:?} in\n{log}");
+    }
+    assert!(!std::path::Path::new(&pidfile).exists() && !std::path::Path::new(&socket).exists());
+}
+
+#[test]
+fn shutdown_answers_nothing_and_exits_with_0() {
+    let process = Process::start(&[]);
+    let mut wire = process.wire();
+    assert_eq!(
+        bulk(wire.call(&["SHUTDOWN", "SAVE", "NOSAVE"]).expect("a reply")),
+        "ERR syntax error"
+    );
+    assert_eq!(wire.call(&["SHUTDOWN", "NOSAVE"]).expect("an end"), Reply::Closed);
+    assert_eq!(process.end().0, Some(0));
+}
+
+#[test]
+fn configuration_comes_from_file_stdin_and_options_and_goes_back() {
+    let folder = Folder::new("rewrite");
+    let file = folder.path("a.conf");
+    std::fs::write(&file, "# mine\nhz 20\nrename-command KEYS \"\"\nrename-command GET READ\n")
+        .expect("a file");
+    let process = Process::start(&[&file, "--timeout", "7"]);
+    let mut wire = process.wire();
+    let mut call = |argv: &[&str]| wire.call(argv).expect("a reply");
+    assert!(bulk(call(&["KEYS", "*"])).starts_with("ERR unknown command 'KEYS'"));
+    assert!(bulk(call(&["GET", "a"])).starts_with("ERR unknown command 'GET'"));
+    assert_eq!(call(&["READ", "a"]), Reply::NilBulk);
+    assert_eq!(bulk(call(&["CONFIG", "SET", "maxmemory", "10mb", "timeout", "8"])), "OK");
+    assert_eq!(bulk(call(&["CONFIG", "REWRITE"])), "OK");
+    let written = std::fs::read_to_string(&file).expect("a file");
+    let head = "# mine\nhz 20\nrename-command KEYS \"\"\nrename-command GET READ\n";
+    assert!(written.starts_with(head), "{written}");
+    assert!(written.contains("\nmaxmemory 10mb\n") && written.contains("\ntimeout 8\n"));
+    drop(process);
+    let mut child = Command::new(BINARY)
+        .args(["-", "--nonsense"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let stdin = child.stdin.take().expect("a pipe");
+    { stdin }.write_all(b"hz 20\nhz 30\n").expect("written");
+    let said = text(&child.wait_with_output().expect("it ends").stderr);
+    assert!(said.contains("at line 4\n>>> 'nonsense'"), "{said}");
+}
+
+#[test]
+fn listeners_move_and_the_title_follows() {
+    let mut process = Process::start(&["--proc-title-template", "t {port} {listen-addr}"]);
+    let (before, after) = (process.wire(), free_port());
+    let mut wire = before;
+    let set = ["CONFIG", "SET", "port", &after.to_string()];
+    assert_eq!(bulk(wire.call(&set).expect("a reply")), "OK");
+    assert!(Wire::connect(SocketAddr::from(([127, 0, 0, 1], process.port))).is_err());
+    process.port = after;
+    assert_eq!(bulk(process.wire().call(&["PING"]).expect("a reply")), "PONG");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let refused = bulk(wire.call(&["CONFIG", "SET", "port", &port]).expect("a reply"));
+    assert_eq!(
+        refused,
+        "ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this \
+         port. Check server logs."
+    );
+    assert_eq!(bulk(process.wire().call(&["PING"]).expect("a reply")), "PONG");
+    #[cfg(target_os = "linux")]
+    {
+        let path = format!("/proc/{}/cmdline", process.child.id());
+        let shown = std::fs::read_to_string(path).expect("a title");
+        assert_eq!(shown.trim_end_matches('\0'), format!("t {after} 127.0.0.1:{after}"));
+    }
+}
