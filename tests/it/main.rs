@@ -16,6 +16,7 @@ mod config;
 mod differential;
 mod generate;
 mod grammar;
+mod memory;
 mod printed;
 mod process;
 mod replay;

@@ -1,0 +1,96 @@
+//! The limit on memory, seen from a client: refusals, eviction, and figures that add up.
+
+use redouble::resp::reader::Value;
+use redouble::Server;
+
+fn start(directives: &[(&str, &str)]) -> Server {
+    let builder = Server::builder().without_tcp().seed(1);
+    let builder =
+        directives.iter().fold(builder, |builder, (name, value)| builder.config(name, value));
+    builder.start().expect("a server")
+}
+
+/// A field of INFO.
+fn info(server: &Server, field: &str) -> u64 {
+    let text = match server.command(&["INFO", "everything"]) {
+        Value::Bulk(text) => String::from_utf8_lossy(&text).into_owned(),
+        Value::Verbatim(_, text) => String::from_utf8_lossy(&text).into_owned(),
+        other => panic!("{other:?}"),
+    };
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {field} in {text}"))
+}
+
+fn set(server: &Server, number: usize) -> Value {
+    server.command(&["SET".to_string(), format!("key:{number}"), "x".repeat(1000)])
+}
+
+fn is_oom(value: &Value) -> bool {
+    let text = "OOM command not allowed when used memory > 'maxmemory'.";
+    matches!(value, Value::Error(error) if error == text)
+}
+
+#[test]
+fn without_eviction_writers_are_refused_and_readers_are_not() {
+    let server = start(&[("maxmemory", "1mb")]);
+    let refused = (0..2000).position(|number| is_oom(&set(&server, number)));
+    let refused = refused.expect("memory runs out");
+    assert!((700..1100).contains(&refused), "{refused}");
+    assert!(info(&server, "used_memory") > 1 << 20);
+    assert!(matches!(server.command(&["GET", "key:0"]), Value::Bulk(_)));
+    assert_eq!(server.command(&["DEL", "key:0", "key:1", "key:2", "key:3"]), Value::Int(4));
+    assert!(!is_oom(&set(&server, 0)));
+    assert_eq!(info(&server, "evicted_keys"), 0);
+}
+
+#[test]
+fn with_eviction_memory_stays_at_the_limit() {
+    for policy in ["allkeys-lru", "allkeys-lfu", "allkeys-random"] {
+        let server = start(&[("maxmemory", "1mb"), ("maxmemory-policy", policy)]);
+        for number in 0..3000 {
+            assert!(!is_oom(&set(&server, number)), "{policy} {number}");
+        }
+        let (used, evicted) = (info(&server, "used_memory"), info(&server, "evicted_keys"));
+        assert!(used < (1 << 20) + 16_384, "{policy}: {used}");
+        let Value::Int(left) = server.command(&["DBSIZE"]) else { panic!("DBSIZE") };
+        assert_eq!(evicted + left as u64, 3000, "{policy}");
+    }
+}
+
+#[test]
+fn keys_without_a_deadline_survive_volatile_policies() {
+    let server = start(&[("maxmemory", "1mb"), ("maxmemory-policy", "volatile-ttl")]);
+    for number in 0..600 {
+        set(&server, number);
+    }
+    for number in 600..2000 {
+        let argv =
+            ["SET".into(), format!("key:{number}"), "x".repeat(1000), "EX".into(), "99".into()];
+        assert!(!is_oom(&server.command(&argv)), "{number}");
+    }
+    for number in 0..600 {
+        let argv = ["EXISTS".to_string(), format!("key:{number}")];
+        assert_eq!(server.command(&argv), Value::Int(1));
+    }
+    assert!(info(&server, "evicted_keys") > 900);
+    // When all with a deadline are gone, there is nothing left to evict.
+    let refused = (2000..4000).any(|number| is_oom(&set(&server, number)));
+    assert!(refused);
+}
+
+#[test]
+fn sizes_are_the_same_in_every_run() {
+    let used = || {
+        let server = start(&[]);
+        for number in 0..500 {
+            set(&server, number);
+        }
+        server.command(&["HSET", "h", "a", "1", "b", "2"]);
+        server.command(&["ZADD", "z", "1", "a", "2", "b"]);
+        let usage = server.command(&["MEMORY", "USAGE", "h"]);
+        (usage, info(&server, "used_memory_dataset"))
+    };
+    let (usage, dataset) = used();
+    assert_eq!((usage, dataset), used());
+    assert!((500_000..700_000).contains(&dataset), "{dataset}");
+}
