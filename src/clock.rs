@@ -55,7 +55,7 @@ impl Clock {
 
     /// Sets the time (Unix time in milliseconds); a running clock runs on from there.
     pub fn set(&self, unix_ms: i64) {
-        let target_us = unix_ms.saturating_mul(1000);
+        let target_us = unix_ms.saturating_mul(1000).clamp(0, LATEST_US);
         if self.is_frozen() {
             self.0.frozen_at_us.store(target_us, Ordering::Relaxed);
         } else {
@@ -66,9 +66,10 @@ impl Clock {
 
     /// Moves the time forward.
     pub fn advance(&self, by: Duration) {
-        let by_us = i64::try_from(by.as_micros()).unwrap_or(i64::MAX / 4);
+        let by_us = i64::try_from(by.as_micros()).unwrap_or(LATEST_US);
         let hand = if self.is_frozen() { &self.0.frozen_at_us } else { &self.0.offset_us };
-        hand.fetch_add(by_us, Ordering::Relaxed);
+        let moved = |at_us: i64| Some(at_us.saturating_add(by_us).min(LATEST_US));
+        let _ = hand.fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
         self.0.moved.send_replace(());
     }
 
@@ -97,6 +98,9 @@ impl Clock {
         self.0.moved.subscribe()
     }
 }
+
+/// No hand goes further, so that sums with a moment never overflow.
+const LATEST_US: i64 = i64::MAX / 4;
 
 fn system_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -141,4 +145,28 @@ pub fn random_hex_id(rng: &mut impl rand::RngCore) -> String {
 pub fn random_seed() -> u64 {
     use rand::SeedableRng;
     rand::RngCore::next_u64(&mut rand::rngs::SmallRng::from_os_rng())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_hand_goes_so_far_that_sums_overflow() {
+        for frozen in [false, true] {
+            let clock = Clock::default();
+            if frozen {
+                clock.freeze();
+            }
+            for unix_ms in [i64::MAX, i64::MIN, 0, i64::MAX / 1000] {
+                clock.set(unix_ms);
+                clock.advance(Duration::MAX);
+                clock.advance(Duration::MAX);
+                assert!((LATEST_US..i64::MAX / 2).contains(&clock.now_us()));
+            }
+            clock.set(i64::MAX);
+            clock.resume();
+            assert!(clock.now_us() >= LATEST_US);
+        }
+    }
 }
