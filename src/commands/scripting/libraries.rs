@@ -97,14 +97,20 @@ pub fn function_delete(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -
 
 pub fn function_flush(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if args.left() > 1 {
-        return Err(Error::of(
-            "ERR unknown subcommand or wrong number of arguments for 'flush'. Try FUNCTION HELP.",
-        ));
+        return Err(too_many(args));
     }
     super::flush_mode(args, Error::FunctionFlushMode)?;
     call.state.scripting.flush_libraries();
     call.state.db.effects.dirty += 1;
     Ok(out.ok())
+}
+
+/// The refusal of a subcommand with too many words.
+fn too_many(args: &Args<'_>) -> Error {
+    let name = args.all().get(1).map(|word| shown(word)).unwrap_or_default();
+    Error::of(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try FUNCTION HELP."
+    ))
 }
 
 pub fn function_list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -198,10 +204,7 @@ pub fn function_dump(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Res
 
 pub fn function_restore(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if args.left() > 2 {
-        return Err(Error::of(
-            "ERR unknown subcommand or wrong number of arguments for 'restore'. \
-             Try FUNCTION HELP.",
-        ));
+        return Err(too_many(args));
     }
     let packed = args.bytes();
     let policy = args.option();
