@@ -183,7 +183,7 @@ fn geoadd(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     }
     let (added, updated) = sorted_sets::add_all(db, key, &entries, rule)?;
     if added + updated > 0 && db.is_logged() {
-        let mut form: Vec<Vec<u8>> = vec![b"ZADD".to_vec(), key.to_vec()];
+        let mut form: Vec<Vec<u8>> = vec![b"zadd".to_vec(), key.to_vec()];
         form.extend(options.iter().map(|option| option.to_vec()));
         for (score, member) in &entries {
             form.push(itoa::Buffer::new().format(*score as u64).as_bytes().to_vec());

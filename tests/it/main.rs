@@ -23,6 +23,7 @@ mod replay;
 mod server;
 mod session;
 mod sessions;
+mod sorted_set_log;
 mod show;
 mod tidy;
 mod waiters;

@@ -11,8 +11,9 @@ use crate::server::Ours;
 use crate::session::run::Server;
 use crate::wire::{request, Reply, Wire};
 
+/// Keeps what enters the log.
 #[derive(Clone, Default)]
-struct Tape(Arc<Mutex<Vec<u8>>>);
+pub struct Tape(Arc<Mutex<Vec<u8>>>);
 
 impl Reader for Tape {
     fn receive(&mut self, encoded: &[u8]) {
@@ -21,7 +22,8 @@ impl Reader for Tape {
 }
 
 impl Tape {
-    fn attach(server: &Ours) -> Tape {
+    /// Listens from now on.
+    pub fn attach(server: &Ours) -> Tape {
         let tape = Tape::default();
         let mut state = server.handle().shared().lock();
         state.log.attach(Box::new(tape.clone()));
@@ -30,7 +32,7 @@ impl Tape {
     }
 
     /// The records, one a line, their words separated by spaces.
-    fn lines(&self) -> String {
+    pub fn lines(&self) -> String {
         let log = self.0.lock().unwrap().clone();
         let text = String::from_utf8(log).unwrap();
         let mut lines = String::new();
