@@ -7,7 +7,7 @@
 
 use crate::keyspace::db::Db;
 use crate::keyspace::edit::Edit;
-use crate::keyspace::effects::Class;
+use crate::keyspace::effects::{listener, Class};
 use crate::types::hash::Hash;
 
 impl Db {
@@ -50,9 +50,11 @@ impl Edit<'_, Hash> {
         let db = self.db();
         db.counters.expired_fields += fields.len() as u64;
         let (number, effects) = (db.current(), &mut db.effects);
-        let mut record: Vec<&[u8]> = vec![b"HDEL", key];
-        record.extend(fields.iter().map(Vec::as_slice));
-        effects.record(number, &record);
+        if effects.hears(listener::LOG) {
+            let mut record: Vec<&[u8]> = vec![b"HDEL", key];
+            record.extend(fields.iter().map(Vec::as_slice));
+            effects.record(number, &record);
+        }
         effects.modified(number, key);
         effects.event(number, key, Class::Hash, "hexpired");
     }

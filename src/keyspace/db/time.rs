@@ -1,0 +1,128 @@
+//! What the door does as time passes: keys and fields whose time has come, and freeing in pieces.
+
+use super::Db;
+use crate::keyspace::effects::Class;
+use crate::keyspace::entry::Entry;
+use crate::keyspace::space::Space;
+use crate::keyspace::value::{Kind, Value};
+
+impl Db {
+    /// Removes the key if its time has come; true when it did.
+    #[inline]
+    pub(super) fn drop_if_expired(&mut self, hash: u64, key: &[u8]) -> bool {
+        let Some(entry) = self.spaces[self.current].find(hash, key) else { return false };
+        if !entry.is_gone(self.now_ms) {
+            return false;
+        }
+        self.expire(self.current, key);
+        true
+    }
+
+    pub(super) fn expire(&mut self, db: usize, key: &[u8]) {
+        if self.keeps_expired {
+            return;
+        }
+        let hash = self.limits.hash_key.hash(key);
+        let Some(entry) = self.spaces[db].remove(hash, key) else { return };
+        let by_fields = entry.deadline_ms().is_none_or(|at| at > self.now_ms);
+        let fields = entry.hash().map_or(0, |hash| hash.len());
+        self.bury(entry);
+        self.effects.modified(db, key);
+        if by_fields {
+            self.counters.expired_fields += fields as u64;
+            self.effects.event(db, key, Class::Hash, "hexpired");
+            self.effects.event(db, key, Class::Generic, "del");
+        } else {
+            self.counters.expired += 1;
+            self.effects.event(db, key, Class::Expired, "expired");
+        }
+        self.effects.record(db, &[&b"DEL"[..], key]);
+    }
+
+    /// Removes what readers met after its time; part of settling a command. True when there was
+    /// something.
+    pub fn drop_met_expired(&mut self) -> bool {
+        if self.met_expired.get_mut().is_empty() {
+            return false;
+        }
+        for (db, key) in std::mem::take(self.met_expired.get_mut()) {
+            let hash = self.limits.hash_key.hash(&key);
+            if self.spaces[db].find(hash, &key).is_some_and(|entry| entry.is_gone(self.now_ms)) {
+                self.expire(db, &key);
+            }
+        }
+        true
+    }
+
+    /// Turns misses of readers into events; part of settling a command.
+    pub fn report_missed(&mut self) {
+        for (db, key) in std::mem::take(self.missed.get_mut()) {
+            self.effects.event(db, &key, Class::KeyMiss, "keymiss");
+        }
+    }
+
+    /// Expires what has come due, at most `looks` keys; true when more is waiting.
+    pub fn expire_due(&mut self, mut looks: usize) -> bool {
+        for db in 0..self.spaces.len() {
+            self.spaces[db].wheel.turn(self.now_ms);
+            while looks > 0 && self.spaces[db].wheel.has_due() {
+                let (key, left) = self.spaces[db].next_due(self.now_ms, looks);
+                looks = left;
+                let Some(key) = key else { continue };
+                let hash = self.hash(&key);
+                if !self.within(db, |db| db.drop_if_expired(hash, &key)) {
+                    let fields = self.within(db, |db| db.expire_fields(&key, looks + 1));
+                    looks -= fields.min(looks);
+                    self.spaces[db].put_down_again(hash, self.now_ms);
+                }
+            }
+            if self.spaces[db].wheel.has_due() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// When the wheel has to turn next (Unix ms).
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.spaces.iter().filter_map(|space| space.wheel.next_due_ms()).min()
+    }
+
+    /// Frees a removed entry: a large value later, in pieces.
+    pub(super) fn bury(&mut self, mut entry: Entry) {
+        if entry.is_inline() || entry.kind() == Kind::Int {
+            return;
+        }
+        if let Some(value) = entry.take() {
+            self.bury_value(value);
+        }
+    }
+
+    /// Frees a value: a large one later, in pieces.
+    pub fn bury_value(&mut self, value: Value) {
+        if value.heap_bytes() > self.lazyfree_from * 1024 {
+            self.counters.lazyfreed += 1;
+            self.graveyard.push(value);
+        }
+    }
+
+    /// Frees one bounded piece of what was removed; false when nothing is left.
+    pub fn free_chunk(&mut self) -> bool {
+        if let Some(value) = self.graveyard.last_mut() {
+            if !value.pop_chunk() {
+                self.graveyard.pop();
+            }
+            return true;
+        }
+        let Some(space) = self.abandoned.last_mut() else { return false };
+        if !space.pop_chunk() {
+            self.abandoned.pop();
+        }
+        true
+    }
+
+    /// Objects that wait to be freed.
+    pub fn waiting_to_be_freed(&self) -> usize {
+        self.graveyard.len() + self.abandoned.iter().map(Space::len).sum::<usize>()
+    }
+}
