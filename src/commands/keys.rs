@@ -162,7 +162,7 @@ fn copy(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         match &*word {
             "REPLACE" => replace = true,
             "DB" => {
-                let index = args.int()?;
+                let index = i32::try_from(args.int()?).map_err(|_| Error::NotInt32)?;
                 target = usize::try_from(index)
                     .ok()
                     .filter(|&index| index < db.databases())
