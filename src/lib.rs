@@ -68,6 +68,7 @@ pub mod state;
 pub mod stats;
 pub mod tracking;
 pub mod types;
+pub mod welcome;
 
 pub use clock::Clock;
 pub use listeners::StartError;
