@@ -5,7 +5,7 @@
 //! that live until it returns, except for the title, whose contract stands at `Title`.
 #![allow(unsafe_code)]
 
-use crate::config::LogLevel;
+use crate::config::{LogLevel, OomScore};
 use std::ffi::{CStr, CString};
 use std::io;
 
@@ -123,6 +123,27 @@ pub fn oom_score() -> Option<i64> {
 /// Sets that score, which the kernel limits to -1000 to 1000.
 pub fn set_oom_score(score: i64) -> io::Result<()> {
     std::fs::write("/proc/self/oom_score_adj", score.clamp(-1000, 1000).to_string())
+}
+
+/// Sets the score as directives say. `base` is the score before the first change, while one is in
+/// force.
+pub fn follow_oom_score(wanted: OomScore, base: &mut Option<i64>) -> io::Result<()> {
+    let (score, next_base) = match (wanted, *base) {
+        (OomScore::Untouched, None) => return Ok(()),
+        (OomScore::Untouched, Some(before)) => (before, None),
+        (_, known) => {
+            let before = known.or_else(oom_score).ok_or(io::ErrorKind::Unsupported)?;
+            let score = match wanted {
+                OomScore::Relative(by) => before + by,
+                OomScore::Absolute(score) => score,
+                OomScore::Untouched => before,
+            };
+            (score, Some(before))
+        }
+    };
+    set_oom_score(score)?;
+    *base = next_base;
+    Ok(())
 }
 
 /// Processor time used so far, in seconds.

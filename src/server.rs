@@ -30,7 +30,7 @@ use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub struct Shared {
     /// Duplicates of the TCP listeners that accept now.
     listening: Mutex<Vec<StdTcpListener>>,
     /// Grows when they are replaced.
-    pub(crate) listening_since: AtomicU64,
+    pub(crate) listening_since: watch::Sender<u64>,
     /// What the process list shows, and where.
     title: Option<(title::Facts, Title)>,
     logger: Arc<Logger>,
@@ -419,13 +419,22 @@ impl Builder {
             control: Notify::new(),
             stopping: watch::Sender::new(false),
             listening: Mutex::new(tcp.iter().filter_map(|one| one.try_clone().ok()).collect()),
-            listening_since: AtomicU64::new(0),
+            listening_since: watch::Sender::new(0),
             title,
             logger: self.logger,
             workers: senders,
             next_worker: AtomicUsize::new(0),
         });
-        apply_to_state(&mut shared.lock());
+        {
+            let mut state = shared.lock();
+            apply_to_state(&mut state);
+            if !state.facts.embedded {
+                let wanted = state.config.settings().oom_score;
+                if crate::process::follow_oom_score(wanted, &mut state.debug.oom_base).is_err() {
+                    state.logger.warning("Unable to write oom_score_adj.");
+                }
+            }
+        }
         let mut threads = Vec::new();
         let mut listeners = Some((tcp, unix));
         for (number, receiver) in receivers.into_iter().enumerate() {
@@ -507,22 +516,25 @@ impl Outside for Surroundings {
         for old in listening.iter() {
             let _ = socket2::SockRef::from(old).shutdown(std::net::Shutdown::Both);
         }
-        match open_tcp(&settings.bind, settings.port, false, settings.tcp_backlog) {
+        let opened = open_tcp(&settings.bind, settings.port, false, settings.tcp_backlog);
+        let (accepting, answer) = match opened {
             Ok(fresh) => {
-                shared.listening_since.fetch_add(1, Ordering::Relaxed);
                 *listening = fresh.iter().filter_map(|one| one.try_clone().ok()).collect();
-                for listener in fresh {
-                    let _ = shared.workers[0].send(Incoming::Listener(listener));
-                }
-                Ok(settings.port)
+                (fresh, Ok(settings.port))
             }
             Err(error) => {
                 for old in listening.iter() {
                     let _ = socket2::SockRef::from(old).listen(settings.tcp_backlog.max(16));
                 }
-                Err(error.to_string())
+                let again = listening.iter().filter_map(|one| one.try_clone().ok());
+                (again.collect(), Err(error.to_string()))
             }
+        };
+        shared.listening_since.send_modify(|since| *since += 1);
+        for listener in accepting {
+            let _ = shared.workers[0].send(Incoming::Listener(listener));
         }
+        answer
     }
 
     fn stop(&self) {

@@ -70,6 +70,8 @@ pub struct Switches {
     pub cron_paused: bool,
     /// DEBUG SET-DISABLE-DENY-SCRIPTS 1.
     pub scripts_may_all: bool,
+    /// The kernel's score for this process before `oom-score-adj` changed it.
+    pub oom_base: Option<i64>,
     /// When figures were last sampled (Unix ms).
     pub sampled_ms: i64,
     /// The second in which clients were last looked at.

@@ -7,23 +7,27 @@ use crate::session::{Scratch, Session, Stream};
 use std::cell::RefCell;
 use std::net::TcpListener as StdTcpListener;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 pub(crate) async fn accept_tcp(shared: Arc<Shared>, listener: StdTcpListener) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
-    let since = shared.listening_since.load(Ordering::Relaxed);
+    let mut since = shared.listening_since.subscribe();
     loop {
-        match listener.accept().await {
+        // A listener that was shut down looks ready for ever: only the change ends it.
+        let accepted = tokio::select! {
+            biased;
+            _ = since.changed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let _ = stream.set_nodelay(true);
                 if let Ok(stream) = stream.into_std() {
                     shared.hand_over(Incoming::Tcp(stream));
                 }
             }
-            Err(_) if shared.listening_since.load(Ordering::Relaxed) != since => return,
             // Out of descriptors, say: the next try must not spin.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }

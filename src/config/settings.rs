@@ -98,6 +98,16 @@ pub struct ShutdownFlags {
     pub force: bool,
 }
 
+/// How `oom-score-adj` sets the kernel's score; the numbers are that of a primary.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OomScore {
+    #[default]
+    Untouched,
+    Relative(i64),
+    Absolute(i64),
+}
+
 /// The limit on the memory of clients' buffers.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,6 +151,8 @@ pub struct Settings {
     pub pidfile: Option<PathBuf>,
     /// Rounds of background work a second, 1 to 500.
     pub hz: u32,
+    /// Whether and how the kernel is told which process to kill first.
+    pub oom_score: OomScore,
     pub set_proc_title: bool,
     pub proc_title_template: String,
     pub shutdown_on_sigint: ShutdownFlags,
@@ -250,6 +262,15 @@ impl Settings {
         self.daemonize = on(config, "daemonize");
         self.pidfile = text(config, "pidfile").map(|path| path_from(&path));
         self.hz = number(config, "hz");
+        let primary = match value(config, "oom-score-adj-values") {
+            Value::OomScores([primary, ..]) => *primary,
+            _ => 0,
+        };
+        self.oom_score = match choice(config, "oom-score-adj") {
+            0 => OomScore::Untouched,
+            1 => OomScore::Relative(primary),
+            _ => OomScore::Absolute(primary),
+        };
         self.set_proc_title = on(config, "set-proc-title");
         self.proc_title_template = lossy(&text(config, "proc-title-template").unwrap_or_default());
         self.shutdown_on_sigint = shutdown_flags(config, "shutdown-on-sigint");

@@ -41,6 +41,15 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
             }
         }
     }
+    if (has("oom-score-adj") || has("oom-score-adj-values")) && !state.facts.embedded {
+        let base = &mut state.debug.oom_base;
+        if let Err(error) = crate::process::follow_oom_score(settings.oom_score, base) {
+            state.logger.warning(format!("Unable to write oom_score_adj: {error}"));
+            let name = if has("oom-score-adj") { "oom-score-adj" } else { "oom-score-adj-values" };
+            let reason = "Failed to set current oom_score_adj. Check server logs.";
+            return refused(name, reason.to_string());
+        }
+    }
     if has("slowlog-max-len") {
         state.stats.slowlog.shorten(settings.slowlog_max_len);
     }

@@ -51,8 +51,10 @@ pub(super) const PROCESS: &[Directive] = &[
     number("shutdown-timeout", "10", 0, I32_MAX)
         .about("Seconds that a shutdown waits for replicas to catch up."),
     choice("oom-score-adj", "no", OOM)
+        .honoured()
         .about("Tell the kernel which process to kill when memory runs out."),
     row("oom-score-adj-values", Kind::OomScores, "0 200 800")
+        .honoured()
         .about("Scores for a primary, a replica and a background process."),
     on("disable-thp").fixed().honoured().about("Ask the kernel for no transparent huge pages."),
     unset("server-cpulist").alias("server_cpulist").fixed().about("CPUs of the server."),
