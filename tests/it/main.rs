@@ -9,6 +9,7 @@
 //! `REDIS_SERVER` names a genuine server's command line (`redis-server`, or
 //! `chroot /somewhere redis-server`); without it the checks that need one say that they skip.
 
+mod busy;
 mod bytes;
 mod clients;
 mod command_table;

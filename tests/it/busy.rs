@@ -1,0 +1,93 @@
+//! A slow script: everybody else is answered, and may stop it.
+//!
+//! The server has one worker, so the script keeps the thread that all connections live on.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use redouble::Server;
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn new(addr: SocketAddr) -> Client {
+        Client(BufReader::new(TcpStream::connect(addr).expect("the server listens")))
+    }
+
+    fn send(&mut self, words: &[&str]) {
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        self.0.get_mut().write_all(request.as_bytes()).expect("the server reads");
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("the server answers");
+        line.trim_end().to_string()
+    }
+
+    fn ask(&mut self, words: &[&str]) -> String {
+        self.send(words);
+        self.line()
+    }
+}
+
+const BUSY: &str = "-BUSY Redis is busy running a script. \
+                    You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+
+fn server() -> (Server, SocketAddr) {
+    let server = Server::builder().config("busy-reply-threshold", "20").start();
+    let server = server.expect("the server starts");
+    let addr = server.addr().expect("a TCP address");
+    (server, addr)
+}
+
+#[test]
+fn slow_scripts_can_be_killed_by_old_and_new_connections() {
+    let (_server, addr) = server();
+    let (mut slow, mut other) = (Client::new(addr), Client::new(addr));
+    assert_eq!(other.ask(&["PING"]), "+PONG");
+    slow.send(&["EVAL", "while true do end", "0"]);
+    let mut stranger = Client::new(addr);
+    assert_eq!(stranger.ask(&["PING"]), BUSY);
+    assert_eq!(other.ask(&["GET", "k"]), BUSY);
+    assert_eq!(other.ask(&["FUNCTION", "KILL"]), BUSY);
+    assert_eq!(other.ask(&["FUNCTION", "STATS"]), BUSY);
+    assert_eq!(other.ask(&["HELLO", "2", "SETNAME", "me"]), "*14");
+    for _ in 0..25 {
+        other.line();
+    }
+    assert_eq!(stranger.ask(&["SCRIPT", "KILL"]), "+OK");
+    assert!(slow.line().starts_with("-ERR Script killed by user with SCRIPT KILL... script:"));
+    assert_eq!(slow.ask(&["PING"]), "+PONG");
+    assert_eq!(other.ask(&["CLIENT", "GETNAME"]), "$2");
+    assert_eq!(other.line(), "me");
+    assert_eq!(stranger.ask(&["PING"]), "+PONG");
+}
+
+#[test]
+fn transactions_are_lost_when_a_command_meets_a_slow_script() {
+    let (_server, addr) = server();
+    let (mut slow, mut other) = (Client::new(addr), Client::new(addr));
+    assert_eq!(other.ask(&["MULTI"]), "+OK");
+    slow.send(&["EVAL", "while true do end", "0"]);
+    assert_eq!(other.ask(&["INCR", "n"]), BUSY);
+    assert_eq!(other.ask(&["SCRIPT", "KILL"]), "+OK");
+    slow.line();
+    let lost = "-EXECABORT Transaction discarded because of previous errors.";
+    assert_eq!(other.ask(&["EXEC"]), lost);
+}
+
+#[test]
+fn scripts_that_have_written_cannot_be_killed() {
+    let (server, addr) = server();
+    let (mut slow, mut other) = (Client::new(addr), Client::new(addr));
+    slow.send(&["EVAL", "redis.call('SET', KEYS[1], '1') while true do end", "1", "k"]);
+    assert_eq!(other.ask(&["GET", "k"]), BUSY);
+    assert!(other.ask(&["SCRIPT", "KILL"]).starts_with("-UNKILLABLE "));
+    other.send(&["SHUTDOWN", "NOSAVE"]);
+    assert!(slow.line().starts_with("-ERR Script killed"));
+    drop(server);
+}
