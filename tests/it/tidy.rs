@@ -59,7 +59,7 @@ const LAYERS: &[&[&str]] = &[
     &["commands", "rdb", "snapshot"],
     &["dispatch"],
     &["cron"],
-    &["busy", "session", "server", "listeners", "replication"],
+    &["busy", "session", "server", "listeners", "welcome", "replication"],
     &["lib", "main", "signals"],
 ];
 
