@@ -350,7 +350,7 @@ fn deadline(db: &Db, args: &mut Args<'_>, out: Out<'_>, show: impl Fn(i64) -> i6
 }
 
 fn expiretime(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    deadline(db, args, out, |at| (at + 500) / 1000)
+    deadline(db, args, out, |at| at.saturating_add(500) / 1000)
 }
 
 fn pexpiretime(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -359,12 +359,12 @@ fn pexpiretime(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 fn ttl(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let now_ms = db.now_ms();
-    deadline(db, args, out, |at| (at - now_ms + 500) / 1000)
+    deadline(db, args, out, |at| at.saturating_sub(now_ms).saturating_add(500) / 1000)
 }
 
 fn pttl(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let now_ms = db.now_ms();
-    deadline(db, args, out, |at| at - now_ms)
+    deadline(db, args, out, |at| at.saturating_sub(now_ms))
 }
 
 fn keys(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

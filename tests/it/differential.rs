@@ -230,7 +230,7 @@ impl Player {
             let value = shown(&value, if group == 0 { &[] } else { &marks });
             let deadline = ask(&mut self.wire, &[if exact { "PEXPIRETIME" } else { "TTL" }], &[])?;
             let deadline = match deadline {
-                Reply::Int(left) if left > 0 && !exact => left / 100,
+                Reply::Int(left) if left > 0 && !exact => (left + 50) / 100,
                 Reply::Int(left) => left,
                 _ => 0,
             };
