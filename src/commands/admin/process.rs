@@ -131,8 +131,9 @@ fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Do
     if let Some(outside) = &call.state.outside {
         outside.stop();
     }
-    // Nothing is answered: the connection ends.
-    call.client().close_after_reply = true;
+    // Nothing is answered: the connection ends with the process, after its listeners; where
+    // there is none of its own, at once.
+    call.client().close_after_reply = call.state.facts.embedded;
     Ok(out.several().end())
 }
 
