@@ -602,11 +602,13 @@ fn worker(
                     Some(Incoming::Listener(listener)) => {
                         tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
                     }
-                    Some(connection) if shared.running.is_slow() => {
-                        let session = entertain(shared.clone(), scratch.clone(), connection);
-                        tokio::task::spawn_local(session);
-                    }
-                    Some(connection) => welcome(&shared, &scratch, connection),
+                    Some(connection) => match shared.lock_unless_busy() {
+                        Some(state) => welcome(&shared, &scratch, connection, state),
+                        None => {
+                            let guest = entertain(shared.clone(), scratch.clone(), connection);
+                            tokio::task::spawn_local(guest);
+                        }
+                    },
                     None => break,
                 },
             }
@@ -624,13 +626,16 @@ async fn entertain(shared: Arc<Shared>, scratch: Rc<RefCell<Scratch>>, connectio
     if let Some(twin) = &twin {
         let _ = twin.set_nonblocking(true);
     }
-    while shared.running.is_slow() {
+    let state = loop {
+        if let Some(state) = shared.lock_unless_busy() {
+            break state;
+        }
         if twin.as_ref().is_some_and(|twin| !busy::serve(twin, None, &shared.running)) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    welcome(&shared, &scratch, connection);
+    };
+    welcome(&shared, &scratch, connection, state);
 }
 
 /// Turns the wheel of time.

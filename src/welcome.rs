@@ -3,7 +3,9 @@
 use crate::client::{ClientId, Transport};
 use crate::listeners::refuse;
 use crate::server::{Incoming, Shared};
+use crate::state::State;
 use crate::session::{Scratch, Session, Stream};
+use parking_lot::MutexGuard;
 use std::cell::RefCell;
 use std::net::TcpListener as StdTcpListener;
 use std::rc::Rc;
@@ -61,12 +63,17 @@ restart it with the '--protected-mode no' option. 4) Set up an authentication pa
 default user. NOTE: You only need to do one of the above things in order for the server to start \
 accepting connections from the outside.\r\n";
 
-/// Registers a connection and starts its session, or refuses it.
-pub(crate) fn welcome(shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>, connection: Incoming) {
+/// Registers a connection and starts its session, or refuses it. The caller has the lock, so that
+/// no slow script can keep the worker here.
+pub(crate) fn welcome(
+    shared: &Arc<Shared>,
+    scratch: &Rc<RefCell<Scratch>>,
+    connection: Incoming,
+    mut state: MutexGuard<'_, State>,
+) {
     let Some((stream, transport, addr, laddr)) = identify(connection) else { return };
     let fd = descriptor(&stream);
     let (id, kick, keepalive_s) = {
-        let mut state = shared.lock();
         let now_ms = shared.clock.now_ms();
         let settings = state.config.settings();
         let exposed = settings.protected_mode && settings.requirepass.is_empty();
