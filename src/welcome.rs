@@ -3,8 +3,8 @@
 use crate::client::{ClientId, Transport};
 use crate::listeners::refuse;
 use crate::server::{Incoming, Shared};
-use crate::state::State;
 use crate::session::{Scratch, Session, Stream};
+use crate::state::State;
 use parking_lot::MutexGuard;
 use std::cell::RefCell;
 use std::net::TcpListener as StdTcpListener;
