@@ -379,11 +379,14 @@ impl Db {
     /// Opens the collection at a key for change.
     pub fn edit<'a, T: Collection>(&'a mut self, key: &'a [u8]) -> Result<Edit<'a, T>> {
         let hash = self.hash(key);
-        self.drop_if_expired(hash, key);
         let now_ms = self.now_ms;
         let Some(entry) = self.spaces[self.current].find_mut(hash, key) else {
             return Ok(Edit::vacant(self, key, hash));
         };
+        if entry.is_gone(now_ms) {
+            self.expire(self.current, key);
+            return Ok(Edit::vacant(self, key, hash));
+        }
         if entry.kind() != T::KIND {
             return Err(Error::WrongType);
         }

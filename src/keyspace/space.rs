@@ -37,6 +37,12 @@ impl Space {
         self.table.is_empty()
     }
 
+    /// Whether any key, or any field of a hash, has a deadline.
+    #[inline]
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.with_deadline + self.with_field_deadlines > 0
+    }
+
     /// Keys with a deadline.
     pub fn with_deadline(&self) -> usize {
         self.with_deadline

@@ -10,7 +10,11 @@ impl Db {
     /// Removes the key if its time has come; true when it did.
     #[inline]
     pub(super) fn drop_if_expired(&mut self, hash: u64, key: &[u8]) -> bool {
-        let Some(entry) = self.spaces[self.current].find(hash, key) else { return false };
+        let space = &self.spaces[self.current];
+        if !space.has_deadlines() {
+            return false;
+        }
+        let Some(entry) = space.find(hash, key) else { return false };
         if !entry.is_gone(self.now_ms) {
             return false;
         }
