@@ -76,13 +76,20 @@ fn run(program: &str, call: &Run) {
     for name in config.unhonoured() {
         log.warning(format!("The directive '{name}' is accepted and has no effect yet."));
     }
+    let signals = match signals::Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            log.warning(format!("No signals: {}", error_text(&error)));
+            exit(1);
+        }
+    };
     if settings.port > 0 {
         log.notice("Ready to accept connections tcp");
     }
     if settings.unixsocket.is_some() {
         log.notice("Ready to accept connections unix");
     }
-    let code = signals::serve(&server, &log);
+    let code = signals.serve(&server, &log);
     end(server, &log, pidfile.as_deref(), code)
 }
 

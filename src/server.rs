@@ -292,7 +292,8 @@ impl Drop for Running {
         for listener in self.shared.listening.lock().drain(..) {
             let _ = socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
         }
-        let _ = self.shared.stopping.send(true);
+        // Also when no worker has begun to listen for it.
+        self.shared.stopping.send_replace(true);
         for thread in self.threads.get_mut().drain(..) {
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
