@@ -3,12 +3,27 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::grammar::{synopsis, Synopsis};
 use crate::session::parse::version;
 use crate::session::run::Server;
 use crate::wire::{Reply, Wire};
+
+/// A port that nobody has, and that no other call in this process is given: below the range from
+/// which the system takes the ports of outgoing connections.
+fn free_port() -> io::Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let offset = (std::process::id() % 100) as u16 * 100;
+    for _ in 0..5000 {
+        let port = 20_000 + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::Error::other("no free port"))
+}
 
 /// A genuine server as a child process, killed on drop.
 pub struct Genuine {
@@ -25,7 +40,18 @@ impl Genuine {
 
     /// Starts `command_line` with further directives on a free port.
     pub fn start(command_line: &str, directives: &[&str]) -> io::Result<Genuine> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        // A port can be taken between our look and the server's start: then another is tried.
+        let mut last = io::Error::other("no free port");
+        for _ in 0..5 {
+            match Genuine::start_at(command_line, directives, free_port()?) {
+                Ok(genuine) => return Ok(genuine),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn start_at(command_line: &str, directives: &[&str], port: u16) -> io::Result<Genuine> {
         let mut words = command_line.split_whitespace();
         let program = words.next().ok_or_else(|| io::Error::other("REDIS_SERVER is empty"))?;
         let child = Command::new(program)
