@@ -9,8 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 const BINARY: &str = env!("CARGO_BIN_EXE_redouble");
 
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    crate::server::free_port().expect("a port")
 }
 
 fn output(args: &[&str]) -> Output {

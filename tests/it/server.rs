@@ -13,7 +13,7 @@ use crate::wire::{Reply, Wire};
 
 /// A port that nobody has, and that no other call in this process is given: below the range from
 /// which the system takes the ports of outgoing connections.
-fn free_port() -> io::Result<u16> {
+pub fn free_port() -> io::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let offset = (std::process::id() % 100) as u16 * 100;
     for _ in 0..5000 {
