@@ -142,6 +142,13 @@ impl Outbox {
         self.bytes = 0;
     }
 
+    /// Everything inside, in order.
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.drain_into(&mut bytes);
+        bytes
+    }
+
     /// Throws everything away.
     pub fn clear(&mut self) {
         *self = Outbox::default();

@@ -216,6 +216,11 @@ impl<'a> Dispatcher<'a> {
             }
             Ok(Gate::Run) => {}
         }
+        // What making room told this client comes before the reply.
+        let client = self.state.clients.at(self.me);
+        if !client.outbox.is_empty() {
+            client.outbox.drain_into(out);
+        }
         let outcome = self.call(spec, argv, out);
         let flow = match outcome {
             None => Flow::Next,
@@ -425,7 +430,8 @@ impl<'a> Dispatcher<'a> {
     fn track(&mut self, spec: &Spec, argv: &[&[u8]]) {
         let in_multi = self.nested || self.state.clients.at(self.me).multi.is_some();
         self.state.tracking.command_begins(self.me, in_multi);
-        if spec.has(flag::READONLY) {
+        // What a script reads is remembered when it reads it.
+        if spec.has(flag::READONLY) && !matches!(spec.row.run, Run::Nested(_)) {
             let keys = spec.key_positions(argv).unwrap_or_default();
             self.state.tracking.remember(self.me, keys.into_iter().map(|at| argv[at]));
         }
@@ -500,6 +506,8 @@ impl<'a> Dispatcher<'a> {
         let argv: Vec<&[u8]> = blocked.argv.iter().map(Vec::as_slice).collect();
         let Ok(spec) = self.table.find(&argv) else { return };
         let mut reply = Vec::new();
+        // What the command tells its own client follows the reply.
+        let before = std::mem::take(&mut self.state.clients.at(id).outbox);
         self.watch.lap_ns();
         self.again = true;
         let waiting = match memory::gate(self.state, |_| spec.has(flag::DENYOOM)) {
@@ -510,12 +518,14 @@ impl<'a> Dispatcher<'a> {
             }
         };
         self.again = false;
+        let told = std::mem::replace(&mut self.state.clients.at(id).outbox, before).into_bytes();
         if waiting.is_some() {
             self.state.clients.at(id).blocked = Some(blocked);
         } else {
             settle::wait_ends(self.state, id, &blocked);
             settle::hand_over(self.state, id, &reply);
         }
+        self.state.clients.at(id).outbox.push(&told);
         settle::unit_over(self.state);
     }
 }

@@ -72,18 +72,22 @@ pub fn command_over(state: &mut State) {
 fn spread(state: &mut State) {
     for effect in std::mem::take(&mut state.db.effects.happened) {
         match effect {
-            Effect::Modified { db, key } => {
-                break_watches(state, db, &key);
-                state.blocking.changed(db, &key);
-                if !state.tracking.is_empty() {
-                    state.tracking.changed(&key, state.current, &mut state.clients);
-                }
-            }
+            Effect::Modified { db, key } => modified(state, db, &key, state.current),
+            Effect::Expired { db, key } => modified(state, db, &key, None),
             Effect::Woken { db, key } => state.blocking.changed(db, &key),
             Effect::Event { db, key, class, name } => publish_event(state, db, &key, class, name),
             Effect::Flushed(index) => flushed(state, index),
             Effect::Swapped(first, second) => swapped(state, first, second),
         }
+    }
+}
+
+/// A key changed, by a client or by time.
+fn modified(state: &mut State, db: usize, key: &[u8], by: Option<ClientId>) {
+    break_watches(state, db, key);
+    state.blocking.changed(db, key);
+    if !state.tracking.is_empty() {
+        state.tracking.changed(key, by, &mut state.clients);
     }
 }
 

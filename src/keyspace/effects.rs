@@ -59,6 +59,13 @@ pub enum Effect {
         /// The key.
         key: Box<[u8]>,
     },
+    /// A key, or a field of the hash at it, has reached its deadline: nobody's change.
+    Expired {
+        /// Number of the database.
+        db: usize,
+        /// The key.
+        key: Box<[u8]>,
+    },
     /// Who waits for a key must look again, although its value did not change (a group went).
     Woken {
         /// Number of the database.
@@ -185,6 +192,15 @@ impl Effects {
             || self.hears(listener::WAITERS) && self.waited.may_hold(db, key)
         {
             self.happened.push(Effect::Modified { db, key: key.into() });
+        }
+    }
+
+    /// A key, or a field of the hash at it, has reached its deadline.
+    pub fn expired(&mut self, db: usize, key: &[u8]) {
+        if self.hears(listener::WATCHES | listener::TRACKING)
+            || self.hears(listener::WAITERS) && self.waited.may_hold(db, key)
+        {
+            self.happened.push(Effect::Expired { db, key: key.into() });
         }
     }
 

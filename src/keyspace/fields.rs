@@ -55,7 +55,7 @@ impl Edit<'_, Hash> {
             record.extend(fields.iter().map(Vec::as_slice));
             effects.record(number, &record);
         }
-        effects.modified(number, key);
+        effects.expired(number, key);
         effects.event(number, key, Class::Hash, "hexpired");
     }
 }

@@ -31,7 +31,7 @@ impl Db {
         let by_fields = entry.deadline_ms().is_none_or(|at| at > self.now_ms);
         let fields = entry.hash().map_or(0, |hash| hash.len());
         self.bury(entry);
-        self.effects.modified(db, key);
+        self.effects.expired(db, key);
         if by_fields {
             self.counters.expired_fields += fields as u64;
             self.effects.event(db, key, Class::Hash, "hexpired");
