@@ -289,7 +289,8 @@ impl<'a> Dispatcher<'a> {
                 self.table.find(&argv).is_ok_and(|spec| spec.has(writes))
             })
         });
-        let held = pause.all && !spec.has(flag::DURING_PAUSE)
+        // Redis: a pause of everything holds back CLIENT UNPAUSE too.
+        let held = pause.all
             || spec.has(writes)
             || (queued_write && matches!(spec.row.run, Run::Nested(_)));
         if held && !client.paused {

@@ -121,7 +121,6 @@ const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
-        .flags(flag::DURING_PAUSE)
         .since("3.0.0")
         .cost("O(1)")
         .about("Holds back commands of clients."),
@@ -177,7 +176,6 @@ const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
-        .flags(flag::DURING_PAUSE)
         .since("6.2.0")
         .cost("O(N) where N is the number of clients held back")
         .about("Ends CLIENT PAUSE."),
