@@ -1,7 +1,7 @@
 //! HyperLogLog commands. The values are strings; `types::hyperloglog` knows what is in them.
 
 use crate::command::spec::{Begin, Find, KeySpec};
-use crate::command::{read, write, Args, Family, Row};
+use crate::command::{flag, read, write, Args, Family, Row};
 use crate::error::{Error, Result};
 use crate::keyspace::db::{Db, Ttl};
 use crate::keyspace::entry::NewValue;
@@ -21,6 +21,7 @@ const ROWS: &[Row] = &[
         .about("Adds elements to a HyperLogLog, creating the key when absent."),
     write("PFCOUNT key [key ...]", pfcount)
         .reads()
+        .flags(flag::MAY_REPLICATE)
         .since("2.8.9")
         .cost("O(1), O(N) for N keys")
         .about("Estimates how many different elements were added to HyperLogLogs."),
