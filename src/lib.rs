@@ -73,3 +73,9 @@ pub mod welcome;
 pub use clock::Clock;
 pub use listeners::StartError;
 pub use server::{Builder, Server};
+
+/// Handles go from thread to thread: what does not hold here does not compile.
+const _: fn() = || {
+    fn shared_between_threads<T: Send + Sync + Clone>() {}
+    shared_between_threads::<Server>();
+};

@@ -693,8 +693,3 @@ fn block_on<F: Future>(future: F) -> F::Output {
         }
     }
 }
-
-#[allow(unused)]
-fn is_send_sync(server: Server) -> impl Send + Sync {
-    server
-}

@@ -65,16 +65,6 @@ impl Ageing {
         seconds(now_ms).wrapping_sub(bits) & LRU_MASK
     }
 
-    /// The bits that give this idle time (RESTORE IDLETIME).
-    pub fn with_idle_seconds(&self, idle_seconds: u32, now_ms: i64) -> u32 {
-        seconds(now_ms).wrapping_sub(idle_seconds) & LRU_MASK
-    }
-
-    /// The bits that give this counter (RESTORE FREQ).
-    pub fn with_count(&self, count: u8, now_ms: i64) -> u32 {
-        minutes(now_ms) << 8 | count as u32
-    }
-
     fn incremented(&self, count: u32) -> u32 {
         if count >= 255 {
             return 255;

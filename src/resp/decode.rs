@@ -133,11 +133,6 @@ impl Decoder {
         Ok(start)
     }
 
-    /// Whether a request has begun and is not yet complete.
-    pub fn is_midway(&self) -> bool {
-        self.missing > 0 || self.parsed > 0
-    }
-
     /// Finds the line that begins at `parsed`; `Ok(None)` when its end has not arrived.
     fn line<'a>(
         &mut self,
