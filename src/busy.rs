@@ -9,7 +9,7 @@
 use crate::client::ClientId;
 use crate::commands::scripting::unkillable;
 use crate::error::Error;
-use crate::resp::decode::{Batch, Bounds, Decoder};
+use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::out::Out;
 use crate::scripting::{Reply, Running};
 use std::io::{self, Read, Write};
@@ -90,7 +90,7 @@ pub fn serve(mut socket: &TcpStream, client: Option<ClientId>, running: &Running
     if Decoder::default().decode(input, bounds, REQUESTS_MAX, &mut batch).is_err() {
         return true;
     }
-    let (mut out, mut argv, mut consumed) = (Vec::new(), Vec::new(), 0);
+    let (mut out, mut argv, mut consumed) = (Vec::new(), Argv::new(), 0);
     for request in &batch.requests {
         batch.argv(request, input, &mut argv);
         if !argv.is_empty() && answer(running, client, &argv, &mut out) == Answer::AwaitsLock {

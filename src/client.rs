@@ -7,8 +7,9 @@ use crate::keyspace::value::Kind;
 use crate::resp::out::{Done, Out};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::sync::Arc;
-use tokio::sync::Notify;
+use std::sync::atomic::{fence, AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 
 /// Names a connection: a slot of the register, and the number that CLIENT ID answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -155,19 +156,36 @@ impl Outbox {
     }
 }
 
-/// Wakes the session of a client.
+/// Wakes the session of a client. A session looks at it at each of its turns, so looking costs
+/// one load while nobody has rung.
 #[derive(Debug, Default)]
-pub struct Kick(Notify);
+pub struct Kick {
+    rung: AtomicBool,
+    waker: OnceLock<Waker>,
+}
 
 impl Kick {
     /// The session looks at its client's state soon.
     pub fn ring(&self) {
-        self.0.notify_one();
+        self.rung.store(true, Ordering::Release);
+        // Either this side sees the waker, or the first look, which sets it, sees the ring.
+        fence(Ordering::SeqCst);
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
     }
 
-    /// Resolves after a ring.
-    pub async fn rung(&self) {
-        self.0.notified().await;
+    /// Ready once after any number of rings. One task (or thread) looks, always the same one: its
+    /// waker is taken at the first look and holds from then on.
+    pub fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.waker.get().is_none() {
+            let _ = self.waker.set(cx.waker().clone());
+            fence(Ordering::SeqCst);
+        }
+        if self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::AcqRel) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
     }
 }
 

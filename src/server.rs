@@ -12,7 +12,6 @@ use crate::dispatch::{Dispatcher, Flow};
 use crate::keyspace::db::Db;
 use crate::listeners::{open_tcp, open_unix, StartError};
 use crate::process::Title;
-use crate::resp::decode::Bounds;
 use crate::resp::reader::{self, Value};
 use crate::server_log::Logger;
 use crate::session::{self, Scratch};
@@ -25,7 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{poll_fn, Future};
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -43,8 +42,8 @@ pub struct Shared {
     state: Mutex<State>,
     /// The clock.
     pub clock: Clock,
-    /// Bounds of requests, from the configuration.
-    pub bounds: Mutex<Bounds>,
+    /// `proto-max-bulk-len`, in bytes.
+    pub bulk_bytes_max: AtomicUsize,
     /// `requirepass` is set: sessions have to look whether their client has authenticated.
     pub password_set: AtomicBool,
     /// The script that runs now.
@@ -220,7 +219,7 @@ impl Server {
         };
         while flow != Flow::Next && out.is_empty() {
             self.0.shared.cron.notify_one();
-            block_on(kick.rung());
+            block_on(poll_fn(|cx| kick.poll_rung(cx)));
             let mut state = self.0.shared.lock();
             let client = state.clients.at(id);
             client.outbox.drain_into(&mut out);
@@ -412,7 +411,7 @@ impl Builder {
                 ..state
             }),
             clock: self.clock,
-            bounds: Mutex::new(Bounds { bulk_bytes_max: 512 << 20, unauthenticated: false }),
+            bulk_bytes_max: AtomicUsize::new(512 << 20),
             password_set: AtomicBool::new(false),
             running,
             stuck: AtomicUsize::new(usize::MAX),
@@ -497,7 +496,7 @@ struct Surroundings(Weak<Shared>);
 impl Outside for Surroundings {
     fn configured(&self, settings: &Settings) {
         let Some(shared) = self.0.upgrade() else { return };
-        shared.bounds.lock().bulk_bytes_max = settings.proto_max_bulk_len;
+        shared.bulk_bytes_max.store(settings.proto_max_bulk_len, Ordering::Relaxed);
         shared.password_set.store(!settings.requirepass.is_empty(), Ordering::Relaxed);
         shared.logger.set_level(settings.loglevel);
         shared.cron.notify_one();

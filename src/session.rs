@@ -11,15 +11,16 @@ use crate::busy::{self, Answer};
 use crate::client::{ClientId, Kick};
 use crate::dispatch::{Dispatcher, Flow, Prepared};
 use crate::error::shown;
-use crate::resp::decode::{Batch, Bounds, Decoder};
+use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::server::Shared;
 use crate::settle;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::{poll_fn, Future};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{pin, Pin};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -185,30 +186,34 @@ impl Session {
 
     /// Serves the connection until it ends, then forgets the client.
     pub async fn run(mut self, kick: Arc<Kick>) {
-        let mut rung = pin!(kick.rung());
-        loop {
-            let wake = poll_fn(|cx| self.next(cx, rung.as_mut())).await;
-            self.socket.idle.set(false);
-            match wake {
-                Wake::Input(len) => self.work(len).await,
-                Wake::Rung => {
-                    rung.set(kick.rung());
-                    self.attend().await;
-                }
-                Wake::Gone => break,
-            }
-            if self.closing && self.unwritten.is_empty() {
-                break;
-            }
-            let idle = self.kept.is_empty() && self.unwritten.is_empty() && !self.waiting;
-            self.socket.idle.set(idle);
+        while poll_fn(|cx| self.poll_rung(cx, &kick)).await {
+            self.attend().await;
         }
         SOCKETS.with_borrow_mut(|sockets| sockets.remove(&self.me));
         let mut state = self.shared.lock_when_free().await;
         settle::disconnect(&mut state, self.me);
     }
 
-    fn next(&mut self, cx: &mut Context<'_>, rung: Pin<&mut impl Future>) -> Poll<Wake> {
+    /// Does what needs no waiting, until the client's state wants attention; false when the
+    /// connection has ended.
+    fn poll_rung(&mut self, cx: &mut Context<'_>, kick: &Kick) -> Poll<bool> {
+        loop {
+            if self.closing && self.unwritten.is_empty() {
+                return Poll::Ready(false);
+            }
+            let idle = self.kept.is_empty() && self.unwritten.is_empty() && !self.waiting;
+            self.socket.idle.set(idle);
+            let wake = ready!(self.next(cx, kick));
+            self.socket.idle.set(false);
+            match wake {
+                Wake::Input(len) => self.work(cx, len),
+                Wake::Rung => return Poll::Ready(true),
+                Wake::Gone => return Poll::Ready(false),
+            }
+        }
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>, kick: &Kick) -> Poll<Wake> {
         if std::mem::take(&mut self.owed) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -226,7 +231,7 @@ impl Session {
                 }
             }
         }
-        if rung.poll(cx).is_ready() {
+        if kick.poll_rung(cx).is_ready() {
             return Poll::Ready(Wake::Rung);
         }
         if self.closing {
@@ -298,50 +303,38 @@ impl Session {
     /// input now: replies that leave in a row find their reader awake, and waking it costs more
     /// than writing. A single reply, or a long one, or what comes on top of one that is owed,
     /// leaves now as far as the peer takes it.
-    async fn send(&mut self, requests: usize, out: &mut Vec<u8>) {
+    fn send(&mut self, cx: &mut Context<'_>, requests: usize, out: &mut Vec<u8>) {
         if requests > 1 && self.unwritten.is_empty() && out.len() <= OWED_BYTES_MAX {
             self.unwritten = std::mem::replace(out, spared());
             self.owed = !self.unwritten.is_empty();
             return;
         }
-        self.pay().await;
-        self.send_now(out).await;
+        self.pay(cx);
+        self.send_now(cx, out);
     }
 
     /// Sends what is owed as far as the peer takes it now.
-    async fn pay(&mut self) {
-        if std::mem::take(&mut self.owed) {
-            let paid = poll_fn(|cx| match self.poll_flush(cx) {
-                Poll::Ready(Err(_)) => Poll::Ready(false),
-                _ => Poll::Ready(true),
-            });
-            if !paid.await {
-                self.closing = true;
-                self.unwritten.clear();
-            }
+    fn pay(&mut self, cx: &mut Context<'_>) {
+        if std::mem::take(&mut self.owed) && matches!(self.poll_flush(cx), Poll::Ready(Err(_))) {
+            self.closing = true;
+            self.unwritten.clear();
         }
     }
 
-    async fn send_now(&mut self, out: &mut Vec<u8>) {
+    fn send_now(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
         if self.unwritten.is_empty() {
-            let sent = poll_fn(|cx| {
-                let mut sent = 0;
-                while sent < out.len() {
-                    match self.socket.stream.borrow_mut().poll_write(cx, &out[sent..]) {
-                        Poll::Ready(Ok(len)) if len > 0 => sent += len,
-                        Poll::Ready(_) => return Poll::Ready(Err(())),
-                        Poll::Pending => break,
+            let mut sent = 0;
+            while sent < out.len() {
+                match self.socket.stream.borrow_mut().poll_write(cx, &out[sent..]) {
+                    Poll::Ready(Ok(len)) if len > 0 => sent += len,
+                    Poll::Ready(_) => {
+                        self.closing = true;
+                        break;
                     }
-                }
-                Poll::Ready(Ok(sent))
-            })
-            .await;
-            match sent {
-                Ok(sent) if sent == out.len() => {}
-                Ok(sent) => self.unwritten.extend_from_slice(&out[sent..]),
-                Err(()) => {
-                    self.closing = true;
-                    self.unwritten.clear();
+                    Poll::Pending => {
+                        self.unwritten.extend_from_slice(&out[sent..]);
+                        break;
+                    }
                 }
             }
         } else {
@@ -371,54 +364,56 @@ impl Session {
     }
 
     /// Decodes and runs what has been read.
-    async fn work(&mut self, len: usize) {
-        let mut scratch = self.scratch.take();
+    fn work(&mut self, cx: &mut Context<'_>, len: usize) {
+        let scratch = self.scratch.clone();
+        let Scratch { input, out, batch } = &mut *scratch.borrow_mut();
         let from_scratch = len > 0;
         if !from_scratch && self.kept.len() > READ_BYTES {
             // Redis: the limit counts what was read, before any of it is understood.
             self.check_query_limit();
         }
         let kept = std::mem::take(&mut self.kept);
-        let consumed = {
-            let Scratch { input, out, batch } = &mut scratch;
-            let input = if from_scratch { &input[..len] } else { &kept[..] };
-            let mut at = 0;
-            while !self.waiting && !self.closing && at < input.len() {
-                let (used, stalled) = self.step(&input[at..], out, batch).await;
-                at += used;
-                if stalled {
-                    break;
-                }
+        let input = if from_scratch { &input[..len] } else { &kept[..] };
+        let mut consumed = 0;
+        while !self.waiting && !self.closing && consumed < input.len() {
+            let (used, stalled) = self.step(cx, &input[consumed..], out, batch);
+            consumed += used;
+            if stalled {
+                break;
             }
-            at
-        };
-        if from_scratch {
-            self.kept = scratch.input[consumed..len].to_vec();
-        } else if consumed == 0 {
+        }
+        if !from_scratch && consumed == 0 {
             self.kept = kept;
-        } else {
-            self.kept = kept[consumed..].to_vec();
+        } else if consumed < input.len() {
+            self.kept = input[consumed..].to_vec();
         }
-        if scratch.out.capacity() > 4 * BATCH_REPLY_BYTES_MAX {
-            scratch.out = Vec::new();
+        if out.capacity() > 4 * BATCH_REPLY_BYTES_MAX {
+            *out = Vec::new();
         }
-        self.scratch.replace(scratch);
         if !self.kept.is_empty() && !self.closing {
             self.check_query_limit();
         }
     }
 
     /// One batch. Returns the bytes consumed, and whether the rest has to wait for more.
-    async fn step(&mut self, input: &[u8], out: &mut Vec<u8>, batch: &mut Batch) -> (usize, bool) {
+    fn step(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        batch: &mut Batch,
+    ) -> (usize, bool) {
         batch.clear();
-        let bounds = *self.shared.bounds.lock();
-        let bounds = Bounds { unauthenticated: self.is_unauthenticated(), ..bounds };
+        let bounds = Bounds {
+            bulk_bytes_max: self.shared.bulk_bytes_max.load(Ordering::Relaxed),
+            unauthenticated: self.is_unauthenticated(),
+        };
         let decoded = self.decoder.decode(input, bounds, BATCH_COMMANDS_MAX, batch);
         let mut done = 0;
         let mut flow = Flow::Next;
         while done < batch.requests.len() && flow == Flow::Next {
             (done, flow) = self.run_batch(input, out, batch, done);
-            self.send(batch.requests.len(), out).await;
+            self.send(cx, batch.requests.len(), out);
             if self.closing {
                 break;
             }
@@ -440,7 +435,7 @@ impl Session {
             Ok(consumed) => (consumed, consumed == 0 || batch.requests.is_empty()),
             Err(error) => {
                 out.extend_from_slice(format!("-ERR {}\r\n", shown(error.0.as_bytes())).as_bytes());
-                self.send(1, out).await;
+                self.send(cx, 1, out);
                 self.closing = true;
                 (input.len(), true)
             }
@@ -448,7 +443,7 @@ impl Session {
     }
 
     fn is_unauthenticated(&self) -> bool {
-        self.shared.password_set.load(std::sync::atomic::Ordering::Relaxed)
+        self.shared.password_set.load(Ordering::Relaxed)
             && self
                 .shared
                 .lock_unless_busy()
@@ -463,7 +458,7 @@ impl Session {
         batch: &Batch,
         mut done: usize,
     ) -> (usize, Flow) {
-        let mut argv: Vec<&[u8]> = Vec::with_capacity(16);
+        let mut argv = Argv::new();
         let mut state = match self.shared.lock_unless_busy() {
             Some(state) => state,
             None => {
@@ -545,22 +540,29 @@ impl Session {
             state.stats.pushed(out.len() as u64);
             answer
         };
+        poll_fn(|cx| {
+            self.hand_out(cx, &mut out, close_now);
+            if self.waiting && go_on && !self.closing {
+                self.waiting = false;
+                if !self.kept.is_empty() {
+                    self.work(cx, 0);
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Sends what others wrote to the client.
+    fn hand_out(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>, close_now: bool) {
         if close_now {
             // What was answered before the end still leaves, as far as the peer takes it at once.
-            self.pay().await;
-            self.send_now(&mut out).await;
+            self.pay(cx);
+            self.send_now(cx, out);
             self.unwritten.clear();
             self.closing = true;
-            return;
-        }
-        if !out.is_empty() {
-            self.send(1, &mut out).await;
-        }
-        if self.waiting && go_on {
-            self.waiting = false;
-            if !self.kept.is_empty() {
-                self.work(0).await;
-            }
+        } else if !out.is_empty() {
+            self.send(cx, 1, out);
         }
     }
 

@@ -16,6 +16,9 @@ const UNAUTHENTICATED_BULK_BYTES_MAX: i64 = 16384;
 /// Where an argument lies: from and to, in bytes.
 pub type Span = (usize, usize);
 
+/// The arguments of one request; those of most requests need no allocation.
+pub type Argv<'a> = smallvec::SmallVec<[&'a [u8]; 16]>;
+
 /// What bounds a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -59,7 +62,7 @@ impl Batch {
 
     /// The arguments of a request, in `argv`.
     #[inline]
-    pub fn argv<'a>(&'a self, request: &Request, input: &'a [u8], argv: &mut Vec<&'a [u8]>) {
+    pub fn argv<'a>(&'a self, request: &Request, input: &'a [u8], argv: &mut Argv<'a>) {
         let source = if request.inline { &self.unquoted[..] } else { input };
         argv.clear();
         argv.extend(self.spans[request.first..request.last].iter().map(|&(a, b)| &source[a..b]));
@@ -366,11 +369,12 @@ mod tests {
             kept.extend_from_slice(chunk);
             batch.clear();
             let used = decoder.decode(&kept, FREE, usize::MAX, &mut batch)?;
-            let mut argv = Vec::new();
+            let mut argv = Argv::new();
             for request in &batch.requests {
                 batch.argv(request, &kept, &mut argv);
                 all.push(argv.iter().map(|arg| arg.to_vec()).collect());
             }
+            drop(argv);
             kept.drain(..used);
         }
         Ok(all)

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use redouble::resp::decode::{Batch, Bounds, Decoder};
+use redouble::resp::decode::{Argv, Batch, Bounds, Decoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::differential::{is_played, number};
@@ -170,8 +170,8 @@ fn decoded(bytes: &[u8], mut piece: impl FnMut() -> usize) -> Requests {
         at = end;
         let mut batch = Batch::default();
         let outcome = decoder.decode(&buffer, bounds, usize::MAX, &mut batch);
-        let mut argv = Vec::new();
         for one in &batch.requests {
+            let mut argv = Argv::new();
             batch.argv(one, &buffer, &mut argv);
             requests.push(argv.iter().map(|word| word.to_vec()).collect());
         }
