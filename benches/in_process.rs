@@ -95,7 +95,7 @@ fn dispatch() {
         measure(&format!("dispatch {name}"), 50_000, || {
             for _ in 0..50_000 {
                 out.clear();
-                let prepared = dispatcher.prepare(&argv);
+                let prepared = dispatcher.prepare(|at| argv.get(at).copied());
                 black_box(dispatcher.request(&argv, &prepared, &mut out));
             }
         });

@@ -89,13 +89,14 @@ impl<'a> Dispatcher<'a> {
         self.state
     }
 
-    /// Finds a request's command and the place of its first key, and asks the processor for it.
+    /// Finds the command of the request with these words and the place of its first key, and asks
+    /// the processor for it.
     #[inline]
-    pub fn prepare(&mut self, argv: &[&[u8]]) -> Prepared {
+    pub fn prepare<'w>(&mut self, word: impl Fn(usize) -> Option<&'w [u8]>) -> Prepared {
         let mut prepared = Prepared::default();
-        let Some(spec) = self.find_as_before(argv) else { return prepared };
+        let Some(spec) = self.find_as_before(&word) else { return prepared };
         prepared.spec = Some(spec);
-        if let Some(key) = spec.first_key.and_then(|at| argv.get(at)) {
+        if let Some(key) = spec.first_key.and_then(word) {
             prepared.hash = Some(self.state.db.prefetch(self.db, key));
         }
         prepared
@@ -112,15 +113,18 @@ impl<'a> Dispatcher<'a> {
     /// The command of a request, if there is one: that of the request before, when the name is
     /// the same.
     #[inline]
-    fn find_as_before(&mut self, argv: &[&[u8]]) -> Option<&'static Spec> {
-        if let Some(last) = self.last.as_ref().filter(|last| last.0[..] == *argv[0]) {
+    fn find_as_before<'w>(
+        &mut self,
+        word: &impl Fn(usize) -> Option<&'w [u8]>,
+    ) -> Option<&'static Spec> {
+        let name = word(0)?;
+        if let Some(last) = self.last.as_ref().filter(|last| last.0[..] == *name) {
             return Some(last.1);
         }
-        let spec = self.find(argv).ok()?;
+        let names: smallvec::SmallVec<[&[u8]; 2]> = (0..2).map_while(word).collect();
+        let spec = self.find(&names).ok()?;
         if spec.container.is_none() && spec.subcommands.is_empty() {
-            let mut name = smallvec::SmallVec::new();
-            name.extend_from_slice(argv[0]);
-            self.last = Some((name, spec));
+            self.last = Some((smallvec::SmallVec::from_slice(name), spec));
         }
         Some(spec)
     }

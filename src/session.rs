@@ -493,8 +493,7 @@ impl Session {
         'batch: while done < batch.requests.len() && out.len() < BATCH_REPLY_BYTES_MAX {
             let group = &batch.requests[done..batch.requests.len().min(done + PREFETCH)];
             for (prepared, request) in ahead.iter_mut().zip(group) {
-                batch.argv(request, input, &mut argv);
-                *prepared = dispatcher.prepare(&argv);
+                *prepared = dispatcher.prepare(|at| batch.word(request, input, at));
             }
             if group.len() > 1 {
                 ahead[..group.len()].iter().for_each(|prepared| dispatcher.prefetch(prepared));

@@ -60,6 +60,13 @@ impl Batch {
         self.unquoted.clear();
     }
 
+    /// One argument of a request, if it has that many.
+    #[inline]
+    pub fn word<'a>(&'a self, request: &Request, input: &'a [u8], at: usize) -> Option<&'a [u8]> {
+        let source = if request.inline { &self.unquoted[..] } else { input };
+        self.spans[request.first..request.last].get(at).map(|&(a, b)| &source[a..b])
+    }
+
     /// The arguments of a request, in `argv`.
     #[inline]
     pub fn argv<'a>(&'a self, request: &Request, input: &'a [u8], argv: &mut Argv<'a>) {
