@@ -5,14 +5,15 @@
 //! between: a command, a transaction or a script; waiters are served and the log is written at its
 //! end.
 
-use crate::blocking::Place;
-use crate::client::{Blocked, ClientId, ReplyMode};
+mod nested;
+mod waiting;
+
+use crate::client::{ClientId, ReplyMode};
 use crate::clock::Stopwatch;
-use crate::command::row::{flag, Call, Caller, Run, ScriptRules, Wait, Waiting};
+use crate::command::row::{flag, Call, Run, Wait, Waiting};
 use crate::command::{Args, Spec, Table};
 use crate::error::{Error, Result};
 use crate::keyspace::effects::Record;
-use crate::keyspace::value::Kind;
 use crate::memory;
 use crate::resp::out::{push_error, Out};
 use crate::settle;
@@ -450,98 +451,6 @@ impl<'a> Dispatcher<'a> {
             effects.records.push(Record { db, argv });
         }
     }
-
-    fn block(&mut self, spec: &Spec, waiting: Waiting, argv: &[&[u8]]) {
-        let ticket = self.state.blocking.ticket();
-        let db = self.state.clients.at(self.me).db;
-        let mut keys: Vec<_> = waiting.keys.iter().map(|key| (db, key.as_slice().into())).collect();
-        keys.sort();
-        keys.dedup();
-        let own = || argv.iter().map(|arg| arg.to_vec()).collect();
-        let blocked = Box::new(Blocked {
-            argv: waiting.argv.unwrap_or_else(own),
-            keys,
-            until_ms: waiting.until_ms,
-            on_timeout: waiting.on_timeout,
-            wakes_on_loss: waiting.wakes_on_loss,
-            kind: waited_kind(spec),
-            command: spec.id,
-            since_ms: self.state.db.now_ms(),
-            ticket,
-        });
-        settle::wait_begins(self.state, self.me, blocked);
-    }
-
-    /// Runs the commands of those who wait for keys that have changed, key by key in the order of
-    /// the changes, for each key in the order in which they came, until nothing changes any more.
-    pub fn serve_ready(&mut self) {
-        let mine = self.me;
-        while self.state.blocking.has_ready() {
-            // What the unit brought may have expired while it ran.
-            let now_ms = self.state.clock.now_ms();
-            self.state.db.set_now_ms(now_ms);
-            for place in self.state.blocking.take_ready() {
-                self.serve_key(&place);
-            }
-        }
-        self.me = mine;
-    }
-
-    /// Serves those who wait for a key now; not those who only come to wait meanwhile.
-    fn serve_key(&mut self, place: &Place) {
-        let Some(last) = self.state.blocking.open(place) else { return };
-        let mut served = 0;
-        loop {
-            let kind = self.state.db.within(place.0, |db| db.kind(&place.1));
-            let next = self.state.blocking.next_waiter(place, served, last, kind);
-            let Some((ticket, id)) = next else { return };
-            served = ticket;
-            self.me = id;
-            self.serve(id);
-        }
-    }
-
-    /// Runs a waiting command again, as if it came from the wire now. One that still has to wait
-    /// keeps its place.
-    fn serve(&mut self, id: ClientId) {
-        let Some(blocked) = self.state.clients.find_mut(id).and_then(|one| one.blocked.take())
-        else {
-            return;
-        };
-        let argv: Vec<&[u8]> = blocked.argv.iter().map(Vec::as_slice).collect();
-        let Ok(spec) = self.table.find(&argv) else { return };
-        let mut reply = Vec::new();
-        // What the command tells its own client follows the reply.
-        let before = std::mem::take(&mut self.state.clients.at(id).outbox);
-        self.watch.lap_ns();
-        self.again = true;
-        let waiting = match memory::gate(self.state, |_| spec.has(flag::DENYOOM)) {
-            Ok(()) => self.call(spec, &argv, &mut reply),
-            Err(error) => {
-                self.refuse(Some(spec), error, &mut reply);
-                None
-            }
-        };
-        self.again = false;
-        let told = std::mem::replace(&mut self.state.clients.at(id).outbox, before).into_bytes();
-        if waiting.is_some() {
-            self.state.clients.at(id).blocked = Some(blocked);
-        } else {
-            settle::wait_ends(self.state, id, &blocked);
-            settle::hand_over(self.state, id, &reply);
-        }
-        self.state.clients.at(id).outbox.push(&told);
-        settle::unit_over(self.state);
-    }
-}
-
-/// The type that a family's waiting commands work on.
-fn waited_kind(spec: &Spec) -> Kind {
-    match spec.group {
-        "sorted-set" => Kind::SortedSet,
-        "stream" => Kind::Stream,
-        _ => Kind::List,
-    }
 }
 
 /// The first word of an HTTP request, or of one of its headers.
@@ -553,107 +462,4 @@ enum Gate {
     Run,
     Queue,
     HoldBack,
-}
-
-impl Caller for Dispatcher<'_> {
-    fn state(&mut self) -> &mut State {
-        self.state
-    }
-
-    fn me(&self) -> ClientId {
-        self.me
-    }
-
-    fn run_queued(&mut self, argv: &[&[u8]], reply: &mut Vec<u8>) {
-        match self.find(argv) {
-            Ok(spec) => self.run_nested(spec, argv, reply),
-            Err(_) => {
-                self.refuse(None, Error::unknown_command(argv), reply);
-            }
-        }
-    }
-
-    fn run_while_busy(&mut self, client: ClientId, argv: &[&[u8]], reply: &mut Vec<u8>) {
-        if argv.is_empty() || self.state.clients.find(client).is_none() {
-            return;
-        }
-        let mine = std::mem::replace(&mut self.me, client);
-        match self.find(argv) {
-            Ok(spec) if !spec.has(flag::ALLOW_BUSY) => {
-                let error = if self.state.scripting.running.is_function() {
-                    Error::BusyFunction
-                } else {
-                    Error::BusyScript
-                };
-                self.refuse(Some(spec), error, reply);
-            }
-            _ => {
-                self.request_unprepared(argv, reply);
-            }
-        }
-        self.me = mine;
-    }
-
-    fn run_from_script(&mut self, argv: &[&[u8]], rules: ScriptRules, reply: &mut Vec<u8>) -> bool {
-        match self.script_gate(argv, rules) {
-            Ok(spec) => {
-                let client = self.state.clients.at(self.me);
-                let resp3 = std::mem::replace(&mut client.resp3, rules.resp3);
-                let outer = std::mem::replace(&mut self.state.db.inside_script, true);
-                let records = self.state.db.effects.records.len();
-                self.run_nested(spec, argv, reply);
-                if rules.unlogged {
-                    self.state.db.effects.records.truncate(records);
-                }
-                self.state.db.inside_script = outer;
-                self.state.clients.at(self.me).resp3 = resp3;
-                spec.has(flag::WRITE)
-            }
-            Err(error) => {
-                self.state.stats.error(error.code());
-                push_error(reply, error.text());
-                false
-            }
-        }
-    }
-}
-
-impl Dispatcher<'_> {
-    /// Runs a command inside a unit: one that would wait gives up at once.
-    fn run_nested(&mut self, spec: &'static Spec, argv: &[&[u8]], reply: &mut Vec<u8>) {
-        if let Some(waiting) = self.call(spec, argv, reply) {
-            let resp3 = self.state.clients.at(self.me).resp3;
-            (waiting.on_timeout)(Out::new(reply, resp3));
-        }
-    }
-
-    fn script_gate(&mut self, argv: &[&[u8]], rules: ScriptRules) -> Result<&'static Spec> {
-        let spec = self
-            .find(argv)
-            .map_err(|_| Error::of("ERR Unknown Redis command called from script"))?;
-        if let Err(error) = self.script_may(spec, argv, rules) {
-            self.state.stats.commands[spec.id].rejected += 1;
-            return Err(error);
-        }
-        Ok(spec)
-    }
-
-    fn script_may(&self, spec: &Spec, argv: &[&[u8]], rules: ScriptRules) -> Result<()> {
-        if !spec.accepts(argv.len()) {
-            let text = "ERR Wrong number of args calling Redis command from script";
-            return Err(Error::of(text));
-        }
-        if spec.has(flag::NOSCRIPT) && !self.state.debug.scripts_may_all {
-            return Err(Error::of("ERR This Redis command is not allowed from script"));
-        }
-        if rules.read_only && spec.has(flag::WRITE | flag::MAY_REPLICATE) {
-            let text = "ERR Write commands are not allowed from read-only scripts.";
-            return Err(Error::of(text));
-        }
-        let may_refuse = !rules.allow_oom && !rules.wrote && spec.has(flag::DENYOOM);
-        if may_refuse && memory::is_short(self.state) {
-            return Err(Error::OutOfMemory);
-        }
-        Ok(())
-    }
 }

@@ -23,7 +23,8 @@
 //! leaves behind is recorded in [`keyspace::effects`] and spread by [`settle`]: to watches and
 //! waiters ([`blocking`]), subscribers ([`pubsub`]), caches ([`tracking`]) and the [`log`].
 //! [`cron`] is time's work, [`memory`] that of `maxmemory`. [`state`] is everything under the one
-//! lock; [`server`] starts the threads, [`listeners`] opens the sockets, [`config`] is one table
+//! lock, [`shared`] what lies around it; [`server`] starts the threads, [`listeners`] opens the
+//! sockets, [`config`] is one table
 //! of directives, [`cli`], [`process`] and [`server_log`] serve the binary. [`types`] are the data
 //! structures, [`scripting`] the Lua host, [`stats`] the counters, [`clock`] the one clock, and
 //! [`error`] holds every text of a refusal.
@@ -64,11 +65,13 @@ pub mod server;
 pub mod server_log;
 pub mod session;
 pub mod settle;
+pub mod shared;
 pub mod state;
 pub mod stats;
 pub mod tracking;
 pub mod types;
 pub mod welcome;
+mod worker;
 
 pub use clock::Clock;
 pub use listeners::StartError;

@@ -1,123 +1,35 @@
-//! Start, listeners, I/O workers, cron, stop.
+//! A server in this process: how it starts, its handle, how it stops.
 //!
 //! Invariant: nothing is global: a server is its [`Shared`] and its threads, and both are gone when
 //! the last handle is dropped.
 
-use crate::busy;
 use crate::client::Transport;
 use crate::clock::{random_hex_id, Clock};
-use crate::config::{title, Config, Settings};
-use crate::cron;
+use crate::config::{title, Config};
 use crate::dispatch::{Dispatcher, Flow};
 use crate::keyspace::db::Db;
 use crate::listeners::{open_tcp, open_unix, StartError};
 use crate::process::Title;
 use crate::resp::reader::{self, Value};
 use crate::server_log::Logger;
-use crate::session::{self, Scratch};
 use crate::settle;
-use crate::state::{Facts, Outside, Shutdown, State};
+use crate::shared::{Incoming, Shared, Surroundings, WORKER};
+use crate::state::{Facts, Shutdown, State};
 use crate::stats::Stats;
 use crate::types::limits::HashKey;
-use crate::welcome::{accept_tcp, accept_unix, welcome};
-use parking_lot::{Mutex, MutexGuard};
+use crate::worker;
+use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
-use std::cell::RefCell;
 use std::future::{poll_fn, Future};
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Wake, Waker};
-use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch, Notify};
-use tokio::task::LocalSet;
-
-/// What the threads of one server share.
-pub struct Shared {
-    state: Mutex<State>,
-    /// The clock.
-    pub clock: Clock,
-    /// `proto-max-bulk-len`, in bytes.
-    pub bulk_bytes_max: AtomicUsize,
-    /// `requirepass` is set: sessions have to look whether their client has authenticated.
-    pub password_set: AtomicBool,
-    /// The script that runs now.
-    pub running: Arc<crate::scripting::Running>,
-    /// The worker that a slow script keeps, or `usize::MAX`.
-    stuck: AtomicUsize,
-    /// Wakes cron before its time.
-    pub cron: Notify,
-    /// Somebody asked for the end: see [`State::shutdown`].
-    pub control: Notify,
-    stopping: watch::Sender<bool>,
-    /// Duplicates of the TCP listeners that accept now.
-    listening: Mutex<Vec<StdTcpListener>>,
-    /// Grows when they are replaced.
-    pub(crate) listening_since: watch::Sender<u64>,
-    /// What the process list shows, and where.
-    title: Option<(title::Facts, Title)>,
-    logger: Arc<Logger>,
-    workers: Vec<mpsc::UnboundedSender<Incoming>>,
-    next_worker: AtomicUsize,
-}
-
-impl Shared {
-    /// The state.
-    #[inline]
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
-    /// The state, or nothing when a slow script keeps it.
-    #[inline]
-    pub fn lock_unless_busy(&self) -> Option<MutexGuard<'_, State>> {
-        match self.state.try_lock() {
-            Some(state) => Some(state),
-            None => self.wait_unless_busy(),
-        }
-    }
-
-    #[cold]
-    fn wait_unless_busy(&self) -> Option<MutexGuard<'_, State>> {
-        const LOOK: Duration = Duration::from_millis(20);
-        loop {
-            if self.running.is_slow() {
-                return None;
-            }
-            if let Some(state) = self.state.try_lock_for(LOOK) {
-                return Some(state);
-            }
-        }
-    }
-
-    /// The state, when no slow script keeps it; other sessions of the thread go on meanwhile.
-    pub async fn lock_when_free(&self) -> MutexGuard<'_, State> {
-        loop {
-            if let Some(state) = self.lock_unless_busy() {
-                return state;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
-
-thread_local! {
-    /// The number of this thread's worker.
-    static WORKER: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
-}
-
-/// A connection on its way to its worker.
-pub(crate) enum Incoming {
-    Listener(StdTcpListener),
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
-    Memory(DuplexStream),
-}
 
 /// Says how a server starts.
 #[derive(Debug)]
@@ -443,7 +355,7 @@ impl Builder {
             let thread = std::thread::Builder::new().name(format!("redouble-io-{number}")).spawn(
                 move || {
                     WORKER.set(number);
-                    worker(shared, receiver, listeners);
+                    worker::run(shared, receiver, listeners);
                 },
             )?;
             threads.push(thread);
@@ -487,189 +399,6 @@ fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
 /// every change.
 pub fn apply_to_state(state: &mut State) {
     crate::settle::configured(state);
-}
-
-/// The server outside of the lock, as commands see it.
-#[derive(Debug)]
-struct Surroundings(Weak<Shared>);
-
-impl Outside for Surroundings {
-    fn configured(&self, settings: &Settings) {
-        let Some(shared) = self.0.upgrade() else { return };
-        shared.bulk_bytes_max.store(settings.proto_max_bulk_len, Ordering::Relaxed);
-        shared.password_set.store(!settings.requirepass.is_empty(), Ordering::Relaxed);
-        shared.logger.set_level(settings.loglevel);
-        shared.cron.notify_one();
-        if let (Some((facts, title)), true) = (&shared.title, settings.set_proc_title) {
-            let facts = facts.with(settings);
-            if let Some(text) = title::expand(&settings.proc_title_template, &facts) {
-                title.show(&text);
-            }
-        }
-    }
-
-    fn listen(&self, settings: &Settings) -> Result<u16, String> {
-        let Some(shared) = self.0.upgrade() else { return Ok(0) };
-        let mut listening = shared.listening.lock();
-        // A socket that is shut down no longer listens, but keeps its address and can listen
-        // again: the way back should the new addresses be refused.
-        for old in listening.iter() {
-            let _ = socket2::SockRef::from(old).shutdown(std::net::Shutdown::Both);
-        }
-        let opened = open_tcp(&settings.bind, settings.port, false, settings.tcp_backlog);
-        let (accepting, answer) = match opened {
-            Ok(fresh) => {
-                *listening = fresh.iter().filter_map(|one| one.try_clone().ok()).collect();
-                (fresh, Ok(settings.port))
-            }
-            Err(error) => {
-                for old in listening.iter() {
-                    let _ = socket2::SockRef::from(old).listen(settings.tcp_backlog.max(16));
-                }
-                let again = listening.iter().filter_map(|one| one.try_clone().ok());
-                (again.collect(), Err(error.to_string()))
-            }
-        };
-        shared.listening_since.send_modify(|since| *since += 1);
-        for listener in accepting {
-            let _ = shared.workers[0].send(Incoming::Listener(listener));
-        }
-        answer
-    }
-
-    fn stop(&self) {
-        let Some(shared) = self.0.upgrade() else { return };
-        shared.control.notify_one();
-    }
-
-    fn script_is_slow(&self) {
-        let Some(shared) = self.0.upgrade() else { return };
-        let number = WORKER.get();
-        if number == usize::MAX {
-            return;
-        }
-        shared.stuck.store(number, Ordering::Relaxed);
-        let sockets = session::idle_sockets();
-        // The first worker accepts.
-        let listeners: Vec<_> = match number {
-            0 => shared.listening.lock().iter().filter_map(|one| one.try_clone().ok()).collect(),
-            _ => Vec::new(),
-        };
-        let rescue = std::thread::Builder::new().name("redouble-rescue".into());
-        let _ = rescue.spawn(move || {
-            let guests = busy::rescue(&shared.running, sockets, &listeners);
-            shared.stuck.store(usize::MAX, Ordering::Relaxed);
-            for guest in guests {
-                shared.hand_over(Incoming::Tcp(guest));
-            }
-        });
-    }
-}
-
-type Listeners = (Vec<StdTcpListener>, Option<std::os::unix::net::UnixListener>);
-
-/// One I/O worker: a thread with a runtime of its own. The first one also accepts and turns the
-/// wheel of time.
-fn worker(
-    shared: Arc<Shared>,
-    mut incoming: mpsc::UnboundedReceiver<Incoming>,
-    listeners: Option<Listeners>,
-) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            shared.logger.warning(format!("No runtime for a worker: {error}"));
-            return;
-        }
-    };
-    let local = LocalSet::new();
-    let scratch = Rc::new(RefCell::new(Scratch::new()));
-    local.block_on(&runtime, async move {
-        if let Some((tcp, unix)) = listeners {
-            tokio::task::spawn_local(time(shared.clone()));
-            for listener in tcp {
-                tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
-            }
-            if let Some(listener) = unix {
-                tokio::task::spawn_local(accept_unix(shared.clone(), listener));
-            }
-        }
-        let mut stopping = shared.stopping.subscribe();
-        loop {
-            tokio::select! {
-                _ = stopping.wait_for(|stopping| *stopping) => break,
-                connection = incoming.recv() => match connection {
-                    Some(Incoming::Listener(listener)) => {
-                        tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
-                    }
-                    Some(connection) => match shared.lock_unless_busy() {
-                        Some(state) => welcome(&shared, &scratch, connection, state),
-                        None => {
-                            let guest = entertain(shared.clone(), scratch.clone(), connection);
-                            tokio::task::spawn_local(guest);
-                        }
-                    },
-                    None => break,
-                },
-            }
-        }
-    });
-}
-
-/// Answers a connection that came while a slow script runs, and welcomes it afterwards.
-async fn entertain(shared: Arc<Shared>, scratch: Rc<RefCell<Scratch>>, connection: Incoming) {
-    let twin = match &connection {
-        Incoming::Tcp(stream) => busy::twin(stream),
-        Incoming::Unix(stream) => busy::twin(stream),
-        _ => None,
-    };
-    if let Some(twin) = &twin {
-        let _ = twin.set_nonblocking(true);
-    }
-    let state = loop {
-        if let Some(state) = shared.lock_unless_busy() {
-            break state;
-        }
-        if twin.as_ref().is_some_and(|twin| !busy::serve(twin, None, &shared.running)) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    };
-    welcome(&shared, &scratch, connection, state);
-}
-
-/// Turns the wheel of time.
-async fn time(shared: Arc<Shared>) {
-    let mut moves = shared.clock.moves();
-    loop {
-        let (more, wait_ms) = {
-            let mut state = shared.lock_when_free().await;
-            let more = cron::tick(&mut state);
-            let hz = state.config.settings().hz.max(1) as i64;
-            (more, cron::next_tick_ms(&state, (1000 / hz).min(100)))
-        };
-        if more {
-            tokio::task::yield_now().await;
-            continue;
-        }
-        let wait = if shared.clock.is_frozen() { 100 } else { wait_ms } as u64;
-        tokio::select! {
-            _ = tokio::time::sleep(Duration::from_millis(wait)) => {}
-            _ = shared.cron.notified() => {}
-            _ = moves.changed() => {}
-        }
-    }
-}
-
-impl Shared {
-    /// Gives a connection to the next worker in turn.
-    pub(crate) fn hand_over(&self, connection: Incoming) {
-        let mut number = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
-        if number == self.stuck.load(Ordering::Relaxed) {
-            number = (number + 1) % self.workers.len();
-        }
-        let _ = self.workers[number].send(connection);
-    }
 }
 
 struct Unpark(std::thread::Thread);

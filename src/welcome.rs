@@ -2,8 +2,8 @@
 
 use crate::client::{ClientId, Transport};
 use crate::listeners::refuse;
-use crate::server::{Incoming, Shared};
 use crate::session::{Scratch, Session, Stream};
+use crate::shared::{Incoming, Shared};
 use crate::state::State;
 use parking_lot::MutexGuard;
 use std::cell::RefCell;

@@ -1,0 +1,115 @@
+//! Commands that run inside another one: what EXEC and scripts may call.
+//!
+//! Invariant: inside a unit nobody waits, and what a script may not call is refused before it runs.
+
+use super::Dispatcher;
+use crate::client::ClientId;
+use crate::command::row::{flag, Caller, ScriptRules};
+use crate::command::Spec;
+use crate::error::{Error, Result};
+use crate::memory;
+use crate::resp::out::{push_error, Out};
+use crate::state::State;
+
+impl Caller for Dispatcher<'_> {
+    fn state(&mut self) -> &mut State {
+        self.state
+    }
+
+    fn me(&self) -> ClientId {
+        self.me
+    }
+
+    fn run_queued(&mut self, argv: &[&[u8]], reply: &mut Vec<u8>) {
+        match self.find(argv) {
+            Ok(spec) => self.run_nested(spec, argv, reply),
+            Err(_) => {
+                self.refuse(None, Error::unknown_command(argv), reply);
+            }
+        }
+    }
+
+    fn run_while_busy(&mut self, client: ClientId, argv: &[&[u8]], reply: &mut Vec<u8>) {
+        if argv.is_empty() || self.state.clients.find(client).is_none() {
+            return;
+        }
+        let mine = std::mem::replace(&mut self.me, client);
+        match self.find(argv) {
+            Ok(spec) if !spec.has(flag::ALLOW_BUSY) => {
+                let error = if self.state.scripting.running.is_function() {
+                    Error::BusyFunction
+                } else {
+                    Error::BusyScript
+                };
+                self.refuse(Some(spec), error, reply);
+            }
+            _ => {
+                self.request_unprepared(argv, reply);
+            }
+        }
+        self.me = mine;
+    }
+
+    fn run_from_script(&mut self, argv: &[&[u8]], rules: ScriptRules, reply: &mut Vec<u8>) -> bool {
+        match self.script_gate(argv, rules) {
+            Ok(spec) => {
+                let client = self.state.clients.at(self.me);
+                let resp3 = std::mem::replace(&mut client.resp3, rules.resp3);
+                let outer = std::mem::replace(&mut self.state.db.inside_script, true);
+                let records = self.state.db.effects.records.len();
+                self.run_nested(spec, argv, reply);
+                if rules.unlogged {
+                    self.state.db.effects.records.truncate(records);
+                }
+                self.state.db.inside_script = outer;
+                self.state.clients.at(self.me).resp3 = resp3;
+                spec.has(flag::WRITE)
+            }
+            Err(error) => {
+                self.state.stats.error(error.code());
+                push_error(reply, error.text());
+                false
+            }
+        }
+    }
+}
+
+impl Dispatcher<'_> {
+    /// Runs a command inside a unit: one that would wait gives up at once.
+    fn run_nested(&mut self, spec: &'static Spec, argv: &[&[u8]], reply: &mut Vec<u8>) {
+        if let Some(waiting) = self.call(spec, argv, reply) {
+            let resp3 = self.state.clients.at(self.me).resp3;
+            (waiting.on_timeout)(Out::new(reply, resp3));
+        }
+    }
+
+    fn script_gate(&mut self, argv: &[&[u8]], rules: ScriptRules) -> Result<&'static Spec> {
+        let spec = self
+            .find(argv)
+            .map_err(|_| Error::of("ERR Unknown Redis command called from script"))?;
+        if let Err(error) = self.script_may(spec, argv, rules) {
+            self.state.stats.commands[spec.id].rejected += 1;
+            return Err(error);
+        }
+        Ok(spec)
+    }
+
+    fn script_may(&self, spec: &Spec, argv: &[&[u8]], rules: ScriptRules) -> Result<()> {
+        if !spec.accepts(argv.len()) {
+            let text = "ERR Wrong number of args calling Redis command from script";
+            return Err(Error::of(text));
+        }
+        if spec.has(flag::NOSCRIPT) && !self.state.debug.scripts_may_all {
+            return Err(Error::of("ERR This Redis command is not allowed from script"));
+        }
+        if rules.read_only && spec.has(flag::WRITE | flag::MAY_REPLICATE) {
+            let text = "ERR Write commands are not allowed from read-only scripts.";
+            return Err(Error::of(text));
+        }
+        let may_refuse = !rules.allow_oom && !rules.wrote && spec.has(flag::DENYOOM);
+        if may_refuse && memory::is_short(self.state) {
+            return Err(Error::OutOfMemory);
+        }
+        Ok(())
+    }
+}

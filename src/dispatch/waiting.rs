@@ -1,0 +1,107 @@
+//! Commands that wait for a key: how the wait begins, and how it ends when the key comes.
+//!
+//! Invariant: who came first is served first, by the same function that ran when it came, and a
+//! command that still has to wait keeps its place.
+
+use super::Dispatcher;
+use crate::blocking::Place;
+use crate::client::{Blocked, ClientId};
+use crate::command::row::{flag, Waiting};
+use crate::command::Spec;
+use crate::keyspace::value::Kind;
+use crate::memory;
+use crate::settle;
+
+impl Dispatcher<'_> {
+    pub(super) fn block(&mut self, spec: &Spec, waiting: Waiting, argv: &[&[u8]]) {
+        let ticket = self.state.blocking.ticket();
+        let db = self.state.clients.at(self.me).db;
+        let mut keys: Vec<_> = waiting.keys.iter().map(|key| (db, key.as_slice().into())).collect();
+        keys.sort();
+        keys.dedup();
+        let own = || argv.iter().map(|arg| arg.to_vec()).collect();
+        let blocked = Box::new(Blocked {
+            argv: waiting.argv.unwrap_or_else(own),
+            keys,
+            until_ms: waiting.until_ms,
+            on_timeout: waiting.on_timeout,
+            wakes_on_loss: waiting.wakes_on_loss,
+            kind: waited_kind(spec),
+            command: spec.id,
+            since_ms: self.state.db.now_ms(),
+            ticket,
+        });
+        settle::wait_begins(self.state, self.me, blocked);
+    }
+
+    /// Runs the commands of those who wait for keys that have changed, key by key in the order of
+    /// the changes, for each key in the order in which they came, until nothing changes any more.
+    pub fn serve_ready(&mut self) {
+        let mine = self.me;
+        while self.state.blocking.has_ready() {
+            // What the unit brought may have expired while it ran.
+            let now_ms = self.state.clock.now_ms();
+            self.state.db.set_now_ms(now_ms);
+            for place in self.state.blocking.take_ready() {
+                self.serve_key(&place);
+            }
+        }
+        self.me = mine;
+    }
+
+    /// Serves those who wait for a key now; not those who only come to wait meanwhile.
+    fn serve_key(&mut self, place: &Place) {
+        let Some(last) = self.state.blocking.open(place) else { return };
+        let mut served = 0;
+        loop {
+            let kind = self.state.db.within(place.0, |db| db.kind(&place.1));
+            let next = self.state.blocking.next_waiter(place, served, last, kind);
+            let Some((ticket, id)) = next else { return };
+            served = ticket;
+            self.me = id;
+            self.serve(id);
+        }
+    }
+
+    /// Runs a waiting command again, as if it came from the wire now. One that still has to wait
+    /// keeps its place.
+    fn serve(&mut self, id: ClientId) {
+        let Some(blocked) = self.state.clients.find_mut(id).and_then(|one| one.blocked.take())
+        else {
+            return;
+        };
+        let argv: Vec<&[u8]> = blocked.argv.iter().map(Vec::as_slice).collect();
+        let Ok(spec) = self.table.find(&argv) else { return };
+        let mut reply = Vec::new();
+        // What the command tells its own client follows the reply.
+        let before = std::mem::take(&mut self.state.clients.at(id).outbox);
+        self.watch.lap_ns();
+        self.again = true;
+        let waiting = match memory::gate(self.state, |_| spec.has(flag::DENYOOM)) {
+            Ok(()) => self.call(spec, &argv, &mut reply),
+            Err(error) => {
+                self.refuse(Some(spec), error, &mut reply);
+                None
+            }
+        };
+        self.again = false;
+        let told = std::mem::replace(&mut self.state.clients.at(id).outbox, before).into_bytes();
+        if waiting.is_some() {
+            self.state.clients.at(id).blocked = Some(blocked);
+        } else {
+            settle::wait_ends(self.state, id, &blocked);
+            settle::hand_over(self.state, id, &reply);
+        }
+        self.state.clients.at(id).outbox.push(&told);
+        settle::unit_over(self.state);
+    }
+}
+
+/// The type that a family's waiting commands work on.
+fn waited_kind(spec: &Spec) -> Kind {
+    match spec.group {
+        "sorted-set" => Kind::SortedSet,
+        "stream" => Kind::Stream,
+        _ => Kind::List,
+    }
+}

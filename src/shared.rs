@@ -1,0 +1,187 @@
+//! What the threads of one server share, and how commands reach it from inside the lock.
+//!
+//! Invariant: nothing here is needed to run a command: it is what lies around the state.
+
+use crate::busy;
+use crate::clock::Clock;
+use crate::config::{title, Settings};
+use crate::listeners::open_tcp;
+use crate::process::Title;
+use crate::server_log::Logger;
+use crate::session;
+use crate::state::{Outside, State};
+use parking_lot::{Mutex, MutexGuard};
+use std::net::TcpListener as StdTcpListener;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::io::DuplexStream;
+use tokio::sync::{mpsc, watch, Notify};
+
+/// What the threads of one server share.
+pub struct Shared {
+    pub(crate) state: Mutex<State>,
+    /// The clock.
+    pub clock: Clock,
+    /// `proto-max-bulk-len`, in bytes.
+    pub bulk_bytes_max: AtomicUsize,
+    /// `requirepass` is set: sessions have to look whether their client has authenticated.
+    pub password_set: AtomicBool,
+    /// The script that runs now.
+    pub running: Arc<crate::scripting::Running>,
+    /// The worker that a slow script keeps, or `usize::MAX`.
+    pub(crate) stuck: AtomicUsize,
+    /// Wakes cron before its time.
+    pub cron: Notify,
+    /// Somebody asked for the end: see [`State::shutdown`].
+    pub control: Notify,
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Duplicates of the TCP listeners that accept now.
+    pub(crate) listening: Mutex<Vec<StdTcpListener>>,
+    /// Grows when they are replaced.
+    pub(crate) listening_since: watch::Sender<u64>,
+    /// What the process list shows, and where.
+    pub(crate) title: Option<(title::Facts, Title)>,
+    pub(crate) logger: Arc<Logger>,
+    pub(crate) workers: Vec<mpsc::UnboundedSender<Incoming>>,
+    pub(crate) next_worker: AtomicUsize,
+}
+
+impl Shared {
+    /// The state.
+    #[inline]
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The state, or nothing when a slow script keeps it.
+    #[inline]
+    pub fn lock_unless_busy(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Some(state) => Some(state),
+            None => self.wait_unless_busy(),
+        }
+    }
+
+    #[cold]
+    fn wait_unless_busy(&self) -> Option<MutexGuard<'_, State>> {
+        const LOOK: Duration = Duration::from_millis(20);
+        loop {
+            if self.running.is_slow() {
+                return None;
+            }
+            if let Some(state) = self.state.try_lock_for(LOOK) {
+                return Some(state);
+            }
+        }
+    }
+
+    /// The state, when no slow script keeps it; other sessions of the thread go on meanwhile.
+    pub async fn lock_when_free(&self) -> MutexGuard<'_, State> {
+        loop {
+            if let Some(state) = self.lock_unless_busy() {
+                return state;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Gives a connection to the next worker in turn.
+    pub(crate) fn hand_over(&self, connection: Incoming) {
+        let mut number = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        if number == self.stuck.load(Ordering::Relaxed) {
+            number = (number + 1) % self.workers.len();
+        }
+        let _ = self.workers[number].send(connection);
+    }
+}
+
+thread_local! {
+    /// The number of this thread's worker.
+    pub(crate) static WORKER: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+}
+
+/// A connection on its way to its worker.
+pub(crate) enum Incoming {
+    Listener(StdTcpListener),
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+    Memory(DuplexStream),
+}
+
+/// The server outside of the lock, as commands see it.
+#[derive(Debug)]
+pub(crate) struct Surroundings(pub(crate) Weak<Shared>);
+
+impl Outside for Surroundings {
+    fn configured(&self, settings: &Settings) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.bulk_bytes_max.store(settings.proto_max_bulk_len, Ordering::Relaxed);
+        shared.password_set.store(!settings.requirepass.is_empty(), Ordering::Relaxed);
+        shared.logger.set_level(settings.loglevel);
+        shared.cron.notify_one();
+        if let (Some((facts, title)), true) = (&shared.title, settings.set_proc_title) {
+            let facts = facts.with(settings);
+            if let Some(text) = title::expand(&settings.proc_title_template, &facts) {
+                title.show(&text);
+            }
+        }
+    }
+
+    fn listen(&self, settings: &Settings) -> Result<u16, String> {
+        let Some(shared) = self.0.upgrade() else { return Ok(0) };
+        let mut listening = shared.listening.lock();
+        // A socket that is shut down no longer listens, but keeps its address and can listen
+        // again: the way back should the new addresses be refused.
+        for old in listening.iter() {
+            let _ = socket2::SockRef::from(old).shutdown(std::net::Shutdown::Both);
+        }
+        let opened = open_tcp(&settings.bind, settings.port, false, settings.tcp_backlog);
+        let (accepting, answer) = match opened {
+            Ok(fresh) => {
+                *listening = fresh.iter().filter_map(|one| one.try_clone().ok()).collect();
+                (fresh, Ok(settings.port))
+            }
+            Err(error) => {
+                for old in listening.iter() {
+                    let _ = socket2::SockRef::from(old).listen(settings.tcp_backlog.max(16));
+                }
+                let again = listening.iter().filter_map(|one| one.try_clone().ok());
+                (again.collect(), Err(error.to_string()))
+            }
+        };
+        shared.listening_since.send_modify(|since| *since += 1);
+        for listener in accepting {
+            let _ = shared.workers[0].send(Incoming::Listener(listener));
+        }
+        answer
+    }
+
+    fn stop(&self) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.control.notify_one();
+    }
+
+    fn script_is_slow(&self) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let number = WORKER.get();
+        if number == usize::MAX {
+            return;
+        }
+        shared.stuck.store(number, Ordering::Relaxed);
+        let sockets = session::idle_sockets();
+        // The first worker accepts.
+        let listeners: Vec<_> = match number {
+            0 => shared.listening.lock().iter().filter_map(|one| one.try_clone().ok()).collect(),
+            _ => Vec::new(),
+        };
+        let rescue = std::thread::Builder::new().name("redouble-rescue".into());
+        let _ = rescue.spawn(move || {
+            let guests = busy::rescue(&shared.running, sockets, &listeners);
+            shared.stuck.store(usize::MAX, Ordering::Relaxed);
+            for guest in guests {
+                shared.hand_over(Incoming::Tcp(guest));
+            }
+        });
+    }
+}

@@ -1,0 +1,112 @@
+//! An I/O worker: a thread with a runtime of its own that serves the connections it is given.
+//!
+//! Invariant: a worker keeps the lock only while it runs commands or a tick of time, never while
+//! it sleeps.
+
+use crate::busy;
+use crate::cron;
+use crate::session::Scratch;
+use crate::shared::{Incoming, Shared};
+use crate::welcome::{accept_tcp, accept_unix, welcome};
+use std::cell::RefCell;
+use std::net::TcpListener as StdTcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+pub(crate) type Listeners = (Vec<StdTcpListener>, Option<std::os::unix::net::UnixListener>);
+
+/// One I/O worker: a thread with a runtime of its own. The first one also accepts and turns the
+/// wheel of time.
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    mut incoming: mpsc::UnboundedReceiver<Incoming>,
+    listeners: Option<Listeners>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            shared.logger.warning(format!("No runtime for a worker: {error}"));
+            return;
+        }
+    };
+    let local = LocalSet::new();
+    let scratch = Rc::new(RefCell::new(Scratch::new()));
+    local.block_on(&runtime, async move {
+        if let Some((tcp, unix)) = listeners {
+            tokio::task::spawn_local(time(shared.clone()));
+            for listener in tcp {
+                tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
+            }
+            if let Some(listener) = unix {
+                tokio::task::spawn_local(accept_unix(shared.clone(), listener));
+            }
+        }
+        let mut stopping = shared.stopping.subscribe();
+        loop {
+            tokio::select! {
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+                connection = incoming.recv() => match connection {
+                    Some(Incoming::Listener(listener)) => {
+                        tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
+                    }
+                    Some(connection) => match shared.lock_unless_busy() {
+                        Some(state) => welcome(&shared, &scratch, connection, state),
+                        None => {
+                            let guest = entertain(shared.clone(), scratch.clone(), connection);
+                            tokio::task::spawn_local(guest);
+                        }
+                    },
+                    None => break,
+                },
+            }
+        }
+    });
+}
+
+/// Answers a connection that came while a slow script runs, and welcomes it afterwards.
+async fn entertain(shared: Arc<Shared>, scratch: Rc<RefCell<Scratch>>, connection: Incoming) {
+    let twin = match &connection {
+        Incoming::Tcp(stream) => busy::twin(stream),
+        Incoming::Unix(stream) => busy::twin(stream),
+        _ => None,
+    };
+    if let Some(twin) = &twin {
+        let _ = twin.set_nonblocking(true);
+    }
+    let state = loop {
+        if let Some(state) = shared.lock_unless_busy() {
+            break state;
+        }
+        if twin.as_ref().is_some_and(|twin| !busy::serve(twin, None, &shared.running)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    welcome(&shared, &scratch, connection, state);
+}
+
+/// Turns the wheel of time.
+async fn time(shared: Arc<Shared>) {
+    let mut moves = shared.clock.moves();
+    loop {
+        let (more, wait_ms) = {
+            let mut state = shared.lock_when_free().await;
+            let more = cron::tick(&mut state);
+            let hz = state.config.settings().hz.max(1) as i64;
+            (more, cron::next_tick_ms(&state, (1000 / hz).min(100)))
+        };
+        if more {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let wait = if shared.clock.is_frozen() { 100 } else { wait_ms } as u64;
+        tokio::select! {
+            _ = tokio::time::sleep(Duration::from_millis(wait)) => {}
+            _ = shared.cron.notified() => {}
+            _ = moves.changed() => {}
+        }
+    }
+}
