@@ -19,6 +19,9 @@ use crate::resp::out::{push_error, Out};
 use crate::settle;
 use crate::state::State;
 
+/// After a command that took longer the rest of its batch looks at the clock again.
+const SLOW_NS: u64 = 1_000_000;
+
 /// Whether a command, or one of the commands that EXEC would run, needs memory.
 fn grows(table: &Table, state: &State, spec: &Spec, me: ClientId) -> bool {
     let multi = state.clients.find(me).and_then(|client| client.multi.as_ref());
@@ -54,6 +57,8 @@ pub struct Dispatcher<'a> {
     nested: bool,
     /// A command that waited runs once more: it has been shown to monitors.
     again: bool,
+    /// A slow command ran: the time that its batch goes by is old.
+    is_late: bool,
     watch: Stopwatch,
     /// The database of the client when the batch began: where to prefetch.
     db: usize,
@@ -81,6 +86,7 @@ impl<'a> Dispatcher<'a> {
             table,
             nested: false,
             again: false,
+            is_late: false,
             watch: Stopwatch::start(),
         }
     }
@@ -382,6 +388,12 @@ impl<'a> Dispatcher<'a> {
         }
         settle::command_over(self.state);
         let elapsed_ns = self.watch.lap_ns();
+        self.is_late |= elapsed_ns > SLOW_NS;
+        if self.is_late && !self.nested {
+            self.is_late = false;
+            let now_ms = self.state.clock.now_ms();
+            self.state.db.set_now_ms(now_ms);
+        }
         // Redis: a command that waits counts once, when it is answered.
         if waiting.is_none() || self.nested {
             self.state.clients.at(self.me).commands += 1;

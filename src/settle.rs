@@ -72,8 +72,14 @@ pub fn command_over(state: &mut State) {
 fn spread(state: &mut State) {
     for effect in std::mem::take(&mut state.db.effects.happened) {
         match effect {
-            Effect::Modified { db, key } => modified(state, db, &key, state.current),
-            Effect::Expired { db, key } => modified(state, db, &key, None),
+            Effect::Modified { db, key } => {
+                break_watches(state, db, &key, true);
+                modified(state, db, &key, state.current);
+            }
+            Effect::Expired { db, key } => {
+                break_watches(state, db, &key, false);
+                modified(state, db, &key, None);
+            }
             Effect::Woken { db, key } => state.blocking.changed(db, &key),
             Effect::Event { db, key, class, name } => publish_event(state, db, &key, class, name),
             Effect::Flushed(index) => flushed(state, index),
@@ -84,23 +90,23 @@ fn spread(state: &mut State) {
 
 /// A key changed, by a client or by time.
 fn modified(state: &mut State, db: usize, key: &[u8], by: Option<ClientId>) {
-    break_watches(state, db, key);
     state.blocking.changed(db, key);
     if !state.tracking.is_empty() {
         state.tracking.changed(key, by, &mut state.clients);
     }
 }
 
-/// A key changed: transactions of those who watch it will abort.
-fn break_watches(state: &mut State, db: usize, key: &[u8]) {
+/// A key changed: transactions of those who watch it will abort. `by_command` even counts when the
+/// key is gone as it was before.
+fn break_watches(state: &mut State, db: usize, key: &[u8], by_command: bool) {
     if state.watches.is_empty() {
         return;
     }
     if let Some(watchers) = state.watches.get(&(db, key.into())) {
         // What was gone already when the watch began may go once more: an expired key is removed.
-        let here_now = state.db.is_alive(db, key);
+        let counts = by_command || state.db.is_alive(db, key);
         for (id, existed) in watchers {
-            if let (true, Some(client)) = (*existed || here_now, state.clients.find_mut(*id)) {
+            if let (true, Some(client)) = (*existed || counts, state.clients.find_mut(*id)) {
                 client.watch_broken = true;
             }
         }

@@ -5,6 +5,7 @@ use crate::command::Args;
 use crate::error::{Error, Result};
 use crate::keyspace::db::Db;
 use crate::keyspace::edit::Edit;
+use crate::keyspace::effects::Class;
 use crate::resp::out::{Done, Out};
 use crate::types::hash::{Deadline, Hash};
 use crate::types::number::parse_i64;
@@ -350,7 +351,9 @@ impl<'a> SetEx<'a> {
 pub(super) fn hsetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, now_ms) = (args.key(), db.now_ms());
     let SetEx { only_if, deadline, pairs } = SetEx::read(args, now_ms)?;
-    let mut edit = db.edit::<Hash>(key)?.or_default();
+    let edit = db.edit::<Hash>(key)?;
+    let is_new = !edit.exists();
+    let mut edit = edit.or_default();
     let fields = || pairs.iter().step_by(2).copied();
     if let Some(present) = only_if {
         if !fields().all(|field| edit.view().contains(field, now_ms) == present) {
@@ -372,6 +375,10 @@ pub(super) fn hsetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
         let mut changes = Changes::default();
         changes.removed.extend(fields().filter(|field| edit.remove(field, now_ms)));
         changes.settle(&mut edit);
+        if is_new {
+            // Nobody saw the key, but Redis tells of its end.
+            edit.db().raise(key, Class::Generic, "del");
+        }
         return Ok(out.int(1));
     }
     if matches!(deadline, Deadline::At(_)) {

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::db::Db;
 use crate::resp::out::{push_bulk, push_number, Done, Items, Out};
 use crate::types::compact::Item;
-use crate::types::number::{format_f64, parse_f64};
+use crate::types::number::{format_17_digits, format_f64, parse_f64};
 use crate::types::sorted_set::{AddRule, Added, SortedSet};
 use smallvec::SmallVec;
 
@@ -462,13 +462,16 @@ fn zscan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     // NOSCORES is Valkey's, from 8.0 on.
     let options = ScanOptions::parse(args, Some("NOSCORES"))?;
     let (mut page, mut text, mut entries) = (Vec::new(), Vec::new(), 0);
+    // Redis: only a listpack keeps a score in its short form.
+    let is_large = set.encoding() == "skiplist";
+    let format = if is_large { format_17_digits } else { format_f64 };
     let next = set.scan(cursor, options.count, |member, score| {
         if options.matches(member) {
             push_bulk(&mut page, member);
             entries += 1;
             if !options.bare {
                 text.clear();
-                format_f64(score, &mut text);
+                format(score, &mut text);
                 push_bulk(&mut page, &text);
                 entries += 1;
             }

@@ -559,10 +559,11 @@ impl Db {
         let hash = self.hash(key);
         let (current, now_ms) = (self.current, self.now_ms);
         self.drop_if_expired(hash, key);
-        match self.spaces[current].remove(hash, key) {
-            Some(old) => self.bury(old),
-            None => self.effects.event(current, key, Class::New, "new"),
+        if let Some(old) = self.spaces[current].remove(hash, key) {
+            self.bury(old);
         }
+        // Redis: also when it takes the place of another.
+        self.effects.event(current, key, Class::New, "new");
         let deadline_ms = entry.deadline_ms();
         self.spaces[current].insert(hash, entry.rebuilt(key, deadline_ms), now_ms);
         self.effects.dirty += 1;
@@ -668,7 +669,6 @@ impl Db {
         } else {
             let ageing = self.ageing.fresh(self.now_ms);
             space.insert(hash, Entry::new(key, NewValue::Owned(value), None, ageing), self.now_ms);
-            self.effects.event(self.current, key, Class::New, "new");
         }
     }
 

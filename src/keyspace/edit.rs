@@ -4,6 +4,7 @@
 //! reachable through [`Edit::parts`]; dropping the guard puts it back or removes the key.
 
 use crate::keyspace::db::Db;
+use crate::keyspace::effects::Class;
 use crate::keyspace::value::Collection;
 use crate::types::alloc;
 use crate::types::limits::Limits;
@@ -18,6 +19,8 @@ pub struct Edit<'a, T: Collection> {
     value: Option<Box<T>>,
     before: Before,
     is_new: bool,
+    /// The key is new and nobody has been told.
+    unannounced: bool,
 }
 
 /// What the database has counted of a value; nothing for a vacant one.
@@ -29,7 +32,15 @@ pub(super) struct Before {
 
 impl<'a, T: Collection> Edit<'a, T> {
     pub(super) fn vacant(db: &'a mut Db, key: &'a [u8], hash: u64) -> Self {
-        Edit { db, key, hash, value: None, before: Before::default(), is_new: true }
+        Edit {
+            db,
+            key,
+            hash,
+            value: None,
+            before: Before::default(),
+            is_new: true,
+            unannounced: true,
+        }
     }
 
     /// `is_copy` says that the entry still has the value, and counts it.
@@ -44,7 +55,7 @@ impl<'a, T: Collection> Edit<'a, T> {
             true => Before::default(),
             false => Before { bytes: boxed_bytes(&*value), due_ms: value.due_ms() },
         };
-        Edit { db, key, hash, value: Some(value), before, is_new: false }
+        Edit { db, key, hash, value: Some(value), before, is_new: false, unannounced: false }
     }
 
     /// The key.
@@ -101,11 +112,20 @@ impl<'a, T: Collection> Edit<'a, T> {
         self.value.get_or_insert_with(Box::default)
     }
 
-    /// Counts changes and wakes watchers, without an event.
+    /// Counts changes and wakes watchers, without an event of its own.
     pub fn changed_silently(&mut self, times: usize) {
+        self.announce();
         let db = self.db.current();
         self.db.effects.dirty += times as u64;
         self.db.effects.modified(db, self.key);
+    }
+
+    /// A new key's first event is that it is new.
+    fn announce(&mut self) {
+        if std::mem::take(&mut self.unannounced) {
+            let db = self.db.current();
+            self.db.effects.event(db, self.key, Class::New, "new");
+        }
     }
 
     /// States the form in which the command enters the log ([`Db::replay_as`]).
@@ -146,6 +166,7 @@ impl<T: Collection> Drop for Edit<'_, T> {
         if empty && self.is_new {
             return;
         }
+        self.announce();
         if empty {
             self.db.close_emptied(self.hash, self.key, T::into_value(value), self.before);
         } else {

@@ -215,6 +215,31 @@ pub fn format_f64(value: f64, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends `value` with 17 significant digits, zeros at the end left out, as C's `%.17g` does: the
+/// form of scores in the replies of ZSCAN on large sorted sets.
+pub fn format_17_digits(value: f64, out: &mut Vec<u8>) {
+    if !value.is_finite() || value == 0.0 {
+        return format_f64(value, out);
+    }
+    let text = format!("{value:.16e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let fixed = match exponent {
+        0..17 => format!("{value:.*}", 16 - exponent as usize),
+        -4..0 => format!("{value:.*}", (16 - exponent) as usize),
+        _ => digits.to_string(),
+    };
+    let bare = match fixed.contains('.') {
+        true => fixed.trim_end_matches('0').trim_end_matches('.'),
+        false => &fixed,
+    };
+    out.extend_from_slice(bare.as_bytes());
+    if !(-4..17).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        out.extend_from_slice(format!("e{sign}{:02}", exponent.abs()).as_bytes());
+    }
+}
+
 /// Appends `value` with exactly `digits` (1 to 17) digits behind the point, as distances are
 /// printed. Scaled in doubles, so magnitudes must stay below 2^63 / 10^digits.
 pub fn format_fixed(value: f64, digits: u32, out: &mut Vec<u8>) {
@@ -236,6 +261,36 @@ pub fn format_fixed(value: f64, digits: u32, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use rand::{rngs::SmallRng, Rng, SeedableRng};
+
+    /// The texts are those of C's printf.
+    #[test]
+    fn seventeen_digits_are_printed_as_c_does() {
+        for (value, expected) in [
+            (0.3333333333333333, "0.33333333333333331"),
+            (0.6666666666666666, "0.66666666666666663"),
+            (100.125, "100.125"),
+            (1e17, "1e+17"),
+            (1.2345678901234568e17, "1.2345678901234568e+17"),
+            (1e-05, "1.0000000000000001e-05"),
+            (0.0001, "0.0001"),
+            (0.00012345, "0.00012344999999999999"),
+            (-2.5, "-2.5"),
+            (9.5e16, "95000000000000000"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (0.1, "0.10000000000000001"),
+            (1e300, "1.0000000000000001e+300"),
+            (5e-324, "4.9406564584124654e-324"),
+            (-1.7976931348623157e308, "-1.7976931348623157e+308"),
+            (1e22, "1e+22"),
+            (3.0, "3"),
+            (-0.3, "-0.29999999999999999"),
+        ] {
+            let mut text = Vec::new();
+            format_17_digits(value, &mut text);
+            assert_eq!(String::from_utf8_lossy(&text), expected);
+        }
+    }
 
     #[test]
     fn integers_are_canonical_or_nothing() {

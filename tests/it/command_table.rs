@@ -3,8 +3,9 @@
 //!
 //! Differences stand in `command_gaps.txt`, each with its reason.
 
-use crate::differential::{number, Player};
+use crate::differential::number;
 use crate::generate::Generator;
+use crate::play::Player;
 use crate::server::{Genuine, Ours};
 use crate::session::run::Server;
 use crate::show;

@@ -66,7 +66,8 @@ const FAMILIES: &[&str] =
 /// Makes commands from one synopsis after another.
 pub struct Generator<'s> {
     synopses: &'s [Synopsis],
-    rng: Rng,
+    /// Where all choices come from.
+    pub rng: Rng,
     /// How many more keys the command must have; set by `numkeys`.
     owed: usize,
 }
@@ -179,7 +180,8 @@ impl<'s> Generator<'s> {
         }
     }
 
-    fn key(&mut self, family: &str) -> Vec<u8> {
+    /// A key that mostly holds what the family is about.
+    pub fn key(&mut self, family: &str) -> Vec<u8> {
         let stray = family == "any" || self.rng.one_in(30);
         let family = if stray { self.rng.pick(FAMILIES) } else { family };
         format!("{family}{}", 1 + self.rng.below(3)).into_bytes()
@@ -321,7 +323,7 @@ impl<'s> Generator<'s> {
     }
 
     /// A member, field, element or value.
-    fn word(&mut self) -> Vec<u8> {
+    pub fn word(&mut self) -> Vec<u8> {
         match self.rng.below(24) {
             0 => b"x".repeat([63, 64, 65, 44, 45][self.rng.below(5)]),
             1 => b"y".repeat([200, 4096, 8191, 8192, 9000][self.rng.below(5)]),

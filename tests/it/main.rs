@@ -9,6 +9,8 @@
 //! `REDIS_SERVER` names a genuine server's command line (`redis-server`, or
 //! `chroot /somewhere redis-server`); without it the checks that need one say that they skip.
 
+mod agree;
+mod blocks;
 mod busy;
 mod bytes;
 mod clients;
@@ -18,6 +20,7 @@ mod differential;
 mod generate;
 mod grammar;
 mod memory;
+mod play;
 mod printed;
 mod process;
 mod replay;

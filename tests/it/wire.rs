@@ -192,6 +192,7 @@ impl Wire {
             Ok(0) => self.closed = true,
             Ok(n) => self.unread.extend(&chunk[..n]),
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => self.closed = true,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 return Ok(false)
             }

@@ -1,8 +1,10 @@
 //! A large hash: a table of field and value in one block each, deadlines stamped on the blocks.
 //!
-//! Invariant: `order` has exactly the pairs (deadline, hash of the field) of all stamped fields,
-//! so the fields whose time has come are found without a scan; `pair_bytes` is the heap memory of
-//! all blocks.
+//! Invariant: `order` has exactly the pairs (deadline, reversed hash of the field) of all stamped
+//! fields, so the fields whose time has come are found without a scan; `pair_bytes` is the heap
+//! memory of all blocks. Reversed, because fields that die together then leave all parts of the
+//! table alike: in the order of their hashes they would empty one part after another, and each
+//! would shrink again and again, its last items all in one corner.
 
 use crate::types::limits::HashKey;
 use crate::types::table::Table;
@@ -57,7 +59,7 @@ impl Large {
         }
         if before != stamp {
             self.forget(before, hash);
-            self.order.extend(stamp.map(|at| (at, hash)));
+            self.order.extend(stamp.map(|at| (at, hash.reverse_bits())));
         }
         added
     }
@@ -77,17 +79,18 @@ impl Large {
         let same =
             |pair: &ThinPair| pair.stamp() == Some(at) && hash_key.hash(pair.first()) == hash;
         if self.table.find(hash, same).is_none() {
-            self.order.remove(&(at, hash));
+            self.order.remove(&(at, hash.reverse_bits()));
         }
     }
 
     /// Takes out up to `max` fields whose time has come (a few more when hashes collide).
     pub(super) fn take_expired(&mut self, now_ms: i64, max: usize, out: &mut Vec<Vec<u8>>) {
         let hash_key = self.hash_key;
-        while let Some(&(at, hash)) = self.order.first() {
+        while let Some(&(at, reversed)) = self.order.first() {
             if at > now_ms || out.len() >= max {
                 return;
             }
+            let hash = reversed.reverse_bits();
             self.order.pop_first();
             let same =
                 |pair: &ThinPair| pair.stamp() == Some(at) && hash_key.hash(pair.first()) == hash;
@@ -126,7 +129,8 @@ impl Large {
         assert_eq!(bytes, self.pair_bytes);
         assert_eq!(self.table.iter().count(), self.table.len());
         let stamps = self.table.iter().filter_map(|pair| pair.stamp().zip(Some(pair.first())));
-        let order: BTreeSet<_> = stamps.map(|(at, field)| (at, self.hash(field))).collect();
+        let order: BTreeSet<_> =
+            stamps.map(|(at, field)| (at, self.hash(field).reverse_bits())).collect();
         assert_eq!(order, self.order);
         let found = |pair: &ThinPair| self.find(pair.first()).is_some();
         assert!(self.table.iter().all(found));

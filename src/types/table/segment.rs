@@ -304,6 +304,19 @@ impl<T, const N: usize> Segment<T, N> {
         self.refill(buckets, items);
     }
 
+    /// Moves all items into fewer buckets, at least `buckets` of them, unless their tags are so
+    /// uneven that they do not fit; then all stays as it was.
+    pub(super) fn shrink(&mut self, buckets: usize) {
+        let before = self.buckets.len();
+        let mut items = self.drain();
+        self.buckets.resize(row_len_at_least(buckets));
+        if let Err(item) = self.place_all(&mut items) {
+            items.push(item);
+            items.append(&mut self.drain());
+            self.refill(before, items);
+        }
+    }
+
     /// Puts these items, with about a fifth more room, in the place of what was there.
     pub(super) fn fill(&mut self, items: Vec<(u16, T)>) {
         self.drain();

@@ -90,6 +90,27 @@ fn behaves_like_a_set() {
     model::<8>(6, 4_000, 600, spread);
 }
 
+/// A client that deletes what it scans empties the table from one end to the other.
+#[test]
+fn items_that_go_in_the_order_of_their_hashes_give_their_memory_back() {
+    let mut table: Table<Item> = Table::new();
+    let mut items: Vec<Item> = (1..=20_000).map(item).collect();
+    for &item in &items {
+        table.insert(spread(&item), item, spread);
+    }
+    items.sort_by_key(spread);
+    let full = table.heap_bytes();
+    for (gone, item) in items.iter().enumerate() {
+        assert_eq!(table.remove(spread(item), |x| x == item), Some(*item));
+        if gone % 2_500 == 0 {
+            table.check(spread);
+            let left = 1.0 - gone as f64 / items.len() as f64;
+            assert!(table.heap_bytes() as f64 <= (left + 0.2) * full as f64, "{gone}");
+        }
+    }
+    assert_eq!(table.heap_bytes(), 0);
+}
+
 #[test]
 fn survives_hashes_that_are_no_good() {
     model::<6>(11, 6_000, 3_000, |_| 0);
