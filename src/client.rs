@@ -2,9 +2,9 @@
 //!
 //! Invariant: a `ClientId` names one connection for ever: slots are reused, serials are not.
 
-use crate::config::Settings;
+use crate::config::{OutputLimit, Settings};
 use crate::keyspace::value::Kind;
-use crate::resp::out::{Done, Out};
+use crate::resp::out::{Bound, Done, Out};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
@@ -90,6 +90,37 @@ pub struct Outbox {
     own: Vec<u8>,
     queue: VecDeque<Bytes>,
     bytes: usize,
+}
+
+/// Replies of up to this many bytes count for no limit: in Redis they lie in the client itself.
+const UNCOUNTED_BYTES: usize = 16 << 10;
+/// What a watch takes besides the name of its key.
+const WATCH_BYTES: usize = 64;
+/// In Redis further replies lie in blocks that hold this many bytes.
+const BLOCK_BYTES: usize = 20_464;
+/// What a block counts, however much of it is in use.
+const BLOCK_COUNTED_BYTES: usize = 20_504;
+
+/// Why a connection was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It did not read what it was sent: `client-output-buffer-limit`.
+    Output,
+    /// It sent too long a request: `client-query-buffer-limit`.
+    Query,
+    /// It took too much memory: `maxmemory-clients`.
+    Memory,
+}
+
+/// What a client has sent of requests that are not complete, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Incomplete {
+    /// Not yet understood.
+    pub raw_bytes: usize,
+    /// Room for more of it.
+    pub free_bytes: usize,
+    /// Arguments that are complete.
+    pub argv_bytes: usize,
 }
 
 /// Messages from this size on are shared instead of copied.
@@ -256,12 +287,12 @@ pub struct Client {
     pub unwritten_bytes: usize,
     /// Since when it has been over the soft limit (Unix ms).
     pub over_soft_limit_since_ms: Option<i64>,
-    /// Bytes it has sent that were not yet understood.
-    pub query_bytes: usize,
-    /// Arguments of its running command, in bytes.
-    pub argv_bytes: usize,
-    /// It was cut off for not reading.
-    pub over_output_limit: bool,
+    /// What its session keeps of a request that has not arrived as a whole.
+    pub incomplete: Incomplete,
+    /// Names of channels and patterns that it listens to, and prefixes that it tracks, in bytes.
+    pub names_bytes: usize,
+    /// It was cut off.
+    pub cut: Option<Cut>,
     /// Bytes received.
     pub net_in_bytes: u64,
     /// Bytes sent.
@@ -308,9 +339,9 @@ impl Client {
             outbox: Outbox::default(),
             unwritten_bytes: 0,
             over_soft_limit_since_ms: None,
-            query_bytes: 0,
-            argv_bytes: 0,
-            over_output_limit: false,
+            incomplete: Incomplete::default(),
+            names_bytes: 0,
+            cut: None,
             net_in_bytes: 0,
             net_out_bytes: 0,
             commands: 0,
@@ -328,17 +359,55 @@ impl Client {
         self.outbox.len() + self.unwritten_bytes
     }
 
+    /// Blocks of replies and messages that it has not taken yet, beyond what counts for no limit,
+    /// as Redis would hold them.
+    pub fn output_blocks(&self) -> usize {
+        self.output_bytes().saturating_sub(UNCOUNTED_BYTES).div_ceil(BLOCK_BYTES)
+    }
+
+    /// Bytes of replies that it has not taken yet and that count for no limit.
+    pub fn uncounted_output_bytes(&self) -> usize {
+        self.output_bytes().min(UNCOUNTED_BYTES)
+    }
+
+    /// What counts for output limits, in bytes.
+    pub fn limited_output_bytes(&self) -> usize {
+        self.output_blocks() * BLOCK_COUNTED_BYTES
+    }
+
+    /// How long replies may become before they are beyond the hard limit; without one, `most`.
+    #[inline]
+    pub fn reply_bound(&self, settings: &Settings, most: Bound) -> Bound {
+        match self.output_limit(settings).hard_bytes {
+            0 => most,
+            hard_bytes => self.reply_bound_below(hard_bytes),
+        }
+    }
+
+    #[cold]
+    fn reply_bound_below(&self, hard_bytes: u64) -> Bound {
+        let blocks = (hard_bytes - 1) as usize / BLOCK_COUNTED_BYTES;
+        let bytes = (blocks * BLOCK_BYTES).saturating_add(UNCOUNTED_BYTES);
+        Bound::of_bytes(bytes.saturating_sub(self.output_bytes()).max(1) as u64)
+    }
+
+    fn output_limit(&self, settings: &Settings) -> OutputLimit {
+        settings.output_limits[if self.is_subscriber() { 2 } else { 0 }]
+    }
+
     /// Bytes that it takes, its buffers included.
     pub fn memory_bytes(&self) -> usize {
-        let watched: usize = self.watched.iter().map(|(_, key)| key.len() + 24).sum();
+        let watched: usize = self.watched.iter().map(|(_, key)| key.len() + WATCH_BYTES).sum();
         std::mem::size_of::<Client>()
             + self.name.capacity()
             + self.addr.capacity()
             + self.laddr.capacity()
             + self.output_bytes()
-            + self.query_bytes
-            + self.argv_bytes
+            + self.incomplete.raw_bytes
+            + self.incomplete.free_bytes
+            + self.incomplete.argv_bytes
             + self.multi.as_ref().map_or(0, |multi| multi.bytes)
+            + self.names_bytes
             + watched
     }
 
@@ -352,11 +421,15 @@ impl Client {
         !self.outbox.is_empty() || self.close_now || self.close_after_reply
     }
 
-    /// Cuts off a client that does not read what it is sent, as `client-output-buffer-limit` says.
+    /// Cuts off a client that does not read what it is sent, as `client-output-buffer-limit` and
+    /// `maxmemory-clients` say.
     pub fn check_output_limit(&mut self, settings: &Settings, now_ms: i64) {
-        let class = if self.is_subscriber() { 2 } else { 0 };
-        let limit = settings.output_limits[class];
-        let bytes = (self.outbox.len() + self.unwritten_bytes) as u64;
+        if self.close_now {
+            // It is on its way out, and takes nothing any more.
+            return self.outbox.clear();
+        }
+        let limit = self.output_limit(settings);
+        let bytes = self.limited_output_bytes() as u64;
         let soft = limit.soft_bytes > 0 && bytes >= limit.soft_bytes;
         let since_ms = match (soft, self.over_soft_limit_since_ms) {
             (false, _) => None,
@@ -367,9 +440,26 @@ impl Client {
         let soft_for_ms = since_ms.map_or(0, |since_ms| now_ms - since_ms);
         let hard = limit.hard_bytes > 0 && bytes >= limit.hard_bytes;
         if hard || (soft && soft_for_ms > limit.soft_seconds as i64 * 1000) {
-            self.over_output_limit = true;
-            self.close_soon();
+            self.cut_off(Cut::Output);
+        } else {
+            self.check_memory_limit(settings);
         }
+    }
+
+    /// Cuts off a client that alone takes more than `maxmemory-clients` allows to all of them.
+    pub fn check_memory_limit(&mut self, settings: &Settings) {
+        let limit = settings.maxmemory_clients.bytes(settings.maxmemory);
+        let is_over = |limit| !self.no_evict && self.memory_bytes() as u64 > limit;
+        if limit.is_some_and(is_over) {
+            self.cut_off(Cut::Memory);
+        }
+    }
+
+    /// Ends the connection without a further word; what was not sent is thrown away.
+    pub fn cut_off(&mut self, why: Cut) {
+        self.cut.get_or_insert(why);
+        self.outbox.clear();
+        self.close_soon();
     }
 
     /// Closes the connection as soon as its session looks.

@@ -68,7 +68,7 @@ fn sample(state: &mut State) {
     if state.config.settings().maxmemory > 0 {
         memory::measure_clients(state);
     }
-    memory::limit_clients(state);
+    memory::limit_clients(state, None);
     state.stats.peak_bytes = state.stats.peak_bytes.max(memory::used_bytes(state));
 }
 
@@ -112,7 +112,7 @@ fn check_clients(state: &mut State) {
         let idle = timeout_ms > 0 && now_ms - client.active_ms > timeout_ms;
         if idle && client.blocked.is_none() && !client.is_subscriber() && !client.is_internal {
             client.close_soon();
-        } else if client.outbox.len() + client.unwritten_bytes > 0 {
+        } else if client.output_bytes() > 0 {
             client.check_output_limit(settings, now_ms);
         }
     }

@@ -12,10 +12,11 @@ use crate::client::{ClientId, ReplyMode};
 use crate::clock::Stopwatch;
 use crate::command::row::{flag, Call, Run, Wait, Waiting};
 use crate::command::{Args, Spec, Table};
+use crate::commands::scripting::declares_no_writes;
 use crate::error::{Error, Result};
 use crate::keyspace::effects::Record;
 use crate::memory;
-use crate::resp::out::{push_error, Out};
+use crate::resp::out::{push_error, Bound, Out};
 use crate::settle;
 use crate::state::State;
 
@@ -60,6 +61,8 @@ pub struct Dispatcher<'a> {
     /// A slow command ran: the time that its batch goes by is old.
     is_late: bool,
     watch: Stopwatch,
+    /// How long the replies of a batch may become.
+    bound: Bound,
     /// The database of the client when the batch began: where to prefetch.
     db: usize,
     /// The last command found by its name, which is nearly always the next one too.
@@ -77,9 +80,12 @@ impl<'a> Dispatcher<'a> {
     /// For the client `me`, whose registration the caller has made sure of.
     pub fn new(state: &'a mut State, me: ClientId) -> Self {
         let table = crate::commands::table();
-        let db = state.clients.at(me).db;
+        let client = state.clients.at(me);
+        let most = Bound::of_bytes(state.facts.reply_bytes_max);
+        let (db, bound) = (client.db, client.reply_bound(state.config.settings(), most));
         Dispatcher {
             db,
+            bound,
             last: None,
             state,
             me,
@@ -94,6 +100,11 @@ impl<'a> Dispatcher<'a> {
     /// All rooms.
     pub fn state(&mut self) -> &mut State {
         self.state
+    }
+
+    /// How long the replies of a batch may become before its client is cut off.
+    pub fn bound(&self) -> Bound {
+        self.bound
     }
 
     /// Finds the command of the request with these words and the place of its first key, and asks
@@ -278,7 +289,7 @@ impl<'a> Dispatcher<'a> {
             let (table, me) = (self.table, self.me);
             memory::gate(self.state, |state| grows(table, state, spec, me))?;
         }
-        if self.state.pause.is_some() && self.is_held_back(spec) {
+        if self.state.pause.is_some() && self.is_held_back(spec, argv) {
             return Ok(Gate::HoldBack);
         }
         if in_multi && !spec.has(flag::IMMEDIATE) {
@@ -287,22 +298,26 @@ impl<'a> Dispatcher<'a> {
         Ok(Gate::Run)
     }
 
-    fn is_held_back(&mut self, spec: &Spec) -> bool {
+    fn is_held_back(&mut self, spec: &Spec, argv: &[&[u8]]) -> bool {
         let Some(pause) = self.state.pause else { return false };
         if pause.until_ms <= self.state.db.now_ms() {
             return false;
         }
-        let writes = flag::WRITE | flag::MAY_REPLICATE;
+        let scripting = &self.state.scripting;
+        let may_write = |spec: &Spec, argv: &[&[u8]]| {
+            spec.has(flag::WRITE | flag::MAY_REPLICATE)
+                && !declares_no_writes(scripting, spec, argv)
+        };
         let client = self.state.clients.at(self.me);
         let queued_write = client.multi.as_ref().is_some_and(|multi| {
             multi.queue.iter().any(|argv| {
                 let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-                self.table.find(&argv).is_ok_and(|spec| spec.has(writes))
+                self.table.find(&argv).is_ok_and(|spec| may_write(spec, &argv))
             })
         });
         // Redis: a pause of everything holds back CLIENT UNPAUSE too.
         let held = pause.all
-            || spec.has(writes)
+            || may_write(spec, argv)
             || (queued_write && matches!(spec.row.run, Run::Nested(_)));
         if held && !client.paused {
             client.paused = true;
@@ -360,7 +375,7 @@ impl<'a> Dispatcher<'a> {
         if !self.state.tracking.is_empty() {
             self.track(spec, argv);
         }
-        let result = self.handler(spec, argv, Out::new(out, resp3));
+        let result = self.handler(spec, argv, Out::bounded(out, resp3, self.bound));
         let waiting = match result {
             Ok(waiting) => waiting,
             Err(error) => {

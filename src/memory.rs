@@ -4,9 +4,9 @@
 //! that embeds the server. Eviction runs before a command, never in the middle of one, for a
 //! bounded time; cron goes on where it stopped.
 
-use crate::client::Client;
+use crate::client::{Client, ClientId, Cut};
 use crate::clock::Stopwatch;
-use crate::config::{ClientsLimit, Policy};
+use crate::config::Policy;
 use crate::error::{Error, Result};
 use crate::settle;
 use crate::state::State;
@@ -88,7 +88,7 @@ pub fn gate(state: &mut State, grows: impl FnOnce(&mut State) -> bool) -> Result
         return Ok(());
     }
     measure_clients(state);
-    limit_clients(state);
+    limit_clients(state, None);
     if make_room(state) || !grows(state) {
         return Ok(());
     }
@@ -127,29 +127,28 @@ pub fn make_room(state: &mut State) -> bool {
 }
 
 /// Closes the clients with the largest buffers until all of them together are below
-/// `maxmemory-clients`.
-pub fn limit_clients(state: &mut State) {
+/// `maxmemory-clients`. The client `asking` gets its reply first.
+pub fn limit_clients(state: &mut State, asking: Option<ClientId>) {
     let settings = state.config.settings();
-    let limit = match settings.maxmemory_clients {
-        ClientsLimit::None => return,
-        ClientsLimit::Bytes(bytes) => bytes,
-        ClientsLimit::Percent(percent) => settings.maxmemory / 100 * u64::from(percent),
-    };
+    let Some(limit) = settings.maxmemory_clients.bytes(settings.maxmemory) else { return };
     measure_clients(state);
     let mut total = state.stats.client_bytes;
-    if limit == 0 || total <= limit {
+    if total <= limit {
         return;
     }
-    let evictable = |client: &&Client| !client.no_evict && !client.is_internal;
+    let evictable = |client: &&Client| !client.no_evict && !client.is_internal && !client.close_now;
     let clients = state.clients.iter().filter(evictable);
     let mut largest: Vec<_> =
         clients.map(|client| (client.memory_bytes() as u64, client.id)).collect();
     largest.sort_unstable();
     while let Some((bytes, id)) = largest.pop().filter(|_| total > limit) {
         let Some(client) = state.clients.find_mut(id) else { continue };
-        state.logger.notice(format!("Evicting client: {} of {bytes} bytes", client.addr));
-        client.close_soon();
-        state.stats.evicted_clients += 1;
+        if asking == Some(id) {
+            client.cut = Some(Cut::Memory);
+            client.close_after_reply = true;
+        } else {
+            client.cut_off(Cut::Memory);
+        }
         total = total.saturating_sub(bytes);
     }
     state.stats.client_bytes = total;

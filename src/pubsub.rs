@@ -21,6 +21,9 @@ pub enum Scope {
     Shard,
 }
 
+/// What a subscription takes besides the bytes of its name, about.
+const NAME_BYTES: usize = 160;
+
 type Members = BTreeSet<ClientId>;
 
 #[derive(Debug, Default)]
@@ -35,6 +38,7 @@ struct Names {
     numbers: HashMap<Box<[u8]>, u64>,
     ordered: BTreeMap<u64, Box<[u8]>>,
     last: u64,
+    bytes: usize,
 }
 
 impl Names {
@@ -43,6 +47,7 @@ impl Names {
             return false;
         }
         self.last += 1;
+        self.bytes += NAME_BYTES + name.len() * 2;
         self.numbers.insert(name.into(), self.last);
         self.ordered.insert(self.last, name.into());
         true
@@ -51,6 +56,7 @@ impl Names {
     fn remove(&mut self, name: &[u8]) -> bool {
         let Some(number) = self.numbers.remove(name) else { return false };
         self.ordered.remove(&number);
+        self.bytes -= NAME_BYTES + name.len() * 2;
         true
     }
 }
@@ -126,6 +132,12 @@ impl PubSub {
     /// How many channels, patterns or shard channels a client is subscribed to.
     pub fn count_of(&self, scope: Scope, id: ClientId) -> usize {
         self.room(scope).of_client.get(&id).map_or(0, |names| names.numbers.len())
+    }
+
+    /// Bytes that the subscriptions of a client take.
+    pub fn bytes_of(&self, id: ClientId) -> usize {
+        let rooms = [&self.channels, &self.patterns, &self.shards];
+        rooms.iter().filter_map(|room| room.of_client.get(&id)).map(|names| names.bytes).sum()
     }
 
     /// Names with subscribers, and how many.

@@ -302,6 +302,7 @@ impl Builder {
                 .map(|path| path.display().to_string())
                 .unwrap_or_default(),
             workers,
+            reply_bytes_max: crate::process::total_memory_bytes() / 2,
             embedded: self.embedded,
         };
         let started_config = self.config.clone();

@@ -8,12 +8,14 @@
 //! what is left over (half a request, replies that the peer does not take) is kept.
 
 use crate::busy::{self, Answer};
-use crate::client::{ClientId, Kick};
+use crate::client::{ClientId, Cut, Incomplete, Kick};
+use crate::commands::client_line;
 use crate::dispatch::{Dispatcher, Flow, Prepared};
 use crate::error::shown;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::settle;
 use crate::shared::Shared;
+use crate::state::State;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -191,6 +193,7 @@ impl Session {
         }
         SOCKETS.with_borrow_mut(|sockets| sockets.remove(&self.me));
         let mut state = self.shared.lock_when_free().await;
+        note_cut(&mut state, self.me);
         settle::disconnect(&mut state, self.me);
     }
 
@@ -256,8 +259,13 @@ impl Session {
             return Poll::Pending;
         }
         let before = self.kept.len();
-        if self.kept.capacity() - before < READ_BYTES / 4 {
-            self.kept.reserve(READ_BYTES / 2);
+        let missing = self.decoder.missing_bytes(before).filter(|missing| *missing > 0);
+        let wanted = missing.map_or(READ_BYTES / 4, |missing| missing.min(READ_BYTES / 4));
+        if self.kept.capacity() - before < wanted {
+            // Never on the word of an announced length: at most as much again as has arrived. But
+            // not beyond that length either, so that large values leave no room unused.
+            let more = before.max(READ_BYTES / 2);
+            self.kept.reserve_exact(missing.map_or(more, |missing| missing.min(more)));
         }
         // Reading into initialized room keeps this safe; the room is small beside what was read.
         let room = (self.kept.capacity() - before).min(1 << 20);
@@ -349,18 +357,27 @@ impl Session {
     /// `client-output-buffer-limit`, for what the peer has not taken.
     fn check_output_limit(&mut self) {
         self.behind = true;
-        let Some(mut state) = self.shared.lock_unless_busy() else { return };
+        let Some(mut guard) = self.shared.lock_unless_busy() else { return };
         let unwritten_bytes = self.unwritten.len() - self.written;
+        let state = &mut *guard;
         let now_ms = state.db.now_ms();
-        let state = &mut *state;
         let settings = state.config.settings();
         let client = state.clients.at(self.me);
         client.unwritten_bytes = unwritten_bytes;
         client.check_output_limit(settings, now_ms);
-        if client.over_output_limit {
-            self.unwritten.clear();
-            self.closing = true;
+        let cut = client.cut.is_some();
+        drop(guard);
+        if cut {
+            self.drop_replies();
         }
+    }
+
+    /// The client was cut off: what it has not taken does not leave any more.
+    fn drop_replies(&mut self) {
+        self.unwritten = Vec::new();
+        self.written = 0;
+        self.owed = false;
+        self.closing = true;
     }
 
     /// Decodes and runs what has been read.
@@ -481,7 +498,7 @@ impl Session {
         state.db.set_now_ms(now_ms);
         let client = state.clients.at(self.me);
         client.active_ms = now_ms;
-        client.query_bytes = 0;
+        client.incomplete = Incomplete::default();
         if client.close_now {
             return (done, Flow::Close);
         }
@@ -490,7 +507,9 @@ impl Session {
         let command_ns_before = state.stats.work.command_ns;
         let mut dispatcher = Dispatcher::new(&mut state, self.me);
         let mut ahead = [Prepared::default(); PREFETCH];
-        'batch: while done < batch.requests.len() && out.len() < BATCH_REPLY_BYTES_MAX {
+        let bound = dispatcher.bound().bytes();
+        let out_bytes_max = BATCH_REPLY_BYTES_MAX.min(bound);
+        'batch: while done < batch.requests.len() && out.len() < out_bytes_max {
             let group = &batch.requests[done..batch.requests.len().min(done + PREFETCH)];
             for (prepared, request) in ahead.iter_mut().zip(group) {
                 *prepared = dispatcher.prepare(|at| batch.word(request, input, at));
@@ -505,7 +524,7 @@ impl Session {
                     break 'batch;
                 }
                 done += 1;
-                if flow != Flow::Next || out.len() >= BATCH_REPLY_BYTES_MAX {
+                if flow != Flow::Next || out.len() >= out_bytes_max {
                     break 'batch;
                 }
             }
@@ -518,7 +537,18 @@ impl Session {
         client.net_out_bytes += out_bytes;
         let busy_ns = state.stats.work.command_ns.saturating_sub(command_ns_before);
         state.stats.batch(busy_ns, (done - first) as u64, in_bytes, out_bytes);
+        let outgrown = out.len() > bound;
+        if outgrown {
+            let client = state.clients.at(self.me);
+            client.unwritten_bytes = self.unwritten.len() - self.written + out.len();
+            client.cut_off(Cut::Output);
+        }
         drop(state);
+        if outgrown {
+            out.clear();
+            self.drop_replies();
+            return (done, Flow::Close);
+        }
         if flow == Flow::Blocked {
             // Its timeout may end before cron would look.
             self.shared.cron.notify_one();
@@ -529,16 +559,20 @@ impl Session {
     /// The client's state wants something: replies that others wrote, an end, a go-on.
     async fn attend(&mut self) {
         let mut out = Vec::new();
-        let (close_now, go_on) = {
+        let (close_now, cut, go_on) = {
             let mut state = self.shared.lock_when_free().await;
             let client = state.clients.at(self.me);
             client.unwritten_bytes = self.unwritten.len() - self.written;
             client.outbox.drain_into(&mut out);
             client.net_out_bytes += out.len() as u64;
-            let answer = (client.close_now, client.blocked.is_none() && !client.paused);
+            let go_on = client.blocked.is_none() && !client.paused;
+            let answer = (client.close_now, client.cut.is_some(), go_on);
             state.stats.pushed(out.len() as u64);
             answer
         };
+        if cut {
+            return self.drop_replies();
+        }
         poll_fn(|cx| {
             self.hand_out(cx, &mut out, close_now);
             if self.waiting && go_on && !self.closing {
@@ -565,14 +599,47 @@ impl Session {
         }
     }
 
-    /// `client-query-buffer-limit`
+    /// `client-query-buffer-limit`, and `maxmemory-clients` for what has arrived of a request.
     fn check_query_limit(&mut self) {
-        let Some(mut state) = self.shared.lock_unless_busy() else { return };
-        let limit = state.config.settings().client_query_buffer_limit;
-        state.clients.at(self.me).query_bytes = self.kept.len();
+        let Some(mut guard) = self.shared.lock_unless_busy() else { return };
+        let state = &mut *guard;
+        let settings = state.config.settings();
+        let limit = settings.client_query_buffer_limit;
+        let client = state.clients.at(self.me);
+        let understood_bytes = self.decoder.understood_bytes();
+        client.incomplete = Incomplete {
+            raw_bytes: self.kept.len().saturating_sub(understood_bytes),
+            free_bytes: self.kept.capacity() - self.kept.len(),
+            argv_bytes: self.decoder.argv_bytes(),
+        };
         if limit > 0 && self.kept.len() > limit {
+            client.cut_off(Cut::Query);
+        }
+        client.check_memory_limit(settings);
+        self.closing |= client.cut.is_some();
+    }
+}
+
+/// Tells why a connection was cut off, if it was.
+fn note_cut(state: &mut State, me: ClientId) {
+    let Some(cut) = state.clients.at(me).cut else { return };
+    let line = client_line(state, me);
+    match cut {
+        Cut::Output => {
+            state.stats.output_limit_disconnections += 1;
+            state.logger.warning(format!(
+                "Client {line} scheduled to be closed ASAP for overcoming of output buffer limits."
+            ));
+        }
+        Cut::Query => {
             state.stats.query_limit_disconnections += 1;
-            self.closing = true;
+            state
+                .logger
+                .warning(format!("Closing client that reached max query buffer length: {line}"));
+        }
+        Cut::Memory => {
+            state.stats.evicted_clients += 1;
+            state.logger.notice(format!("Evicting client: {line}"));
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::keyspace::effects::{listener, Class, Effect};
 use crate::resp::out::{Done, Out};
 use crate::state::State;
+use crate::tracking::{Audience, Tracking};
 
 /// Makes the listeners of the door what the rooms need now. Called after a room got its first or
 /// lost its last inhabitant, and after the configuration changed.
@@ -53,6 +54,7 @@ pub fn configured(state: &mut State) {
     if let Some(outside) = state.outside.clone() {
         outside.configured(settings);
     }
+    crate::memory::limit_clients(state, state.current);
     listen(state);
 }
 
@@ -88,11 +90,18 @@ fn spread(state: &mut State) {
     }
 }
 
+/// What tracks, and who is told.
+fn audience(state: &mut State) -> (&mut Tracking, Audience<'_>) {
+    let (clients, settings) = (&mut state.clients, state.config.settings());
+    (&mut state.tracking, Audience { clients, settings, now_ms: state.db.now_ms() })
+}
+
 /// A key changed, by a client or by time.
 fn modified(state: &mut State, db: usize, key: &[u8], by: Option<ClientId>) {
     state.blocking.changed(db, key);
     if !state.tracking.is_empty() {
-        state.tracking.changed(key, by, &mut state.clients);
+        let (tracking, mut to) = audience(state);
+        tracking.changed(key, by, &mut to);
     }
 }
 
@@ -139,7 +148,8 @@ fn flushed(state: &mut State, index: Option<usize>) {
         }
     }
     state.blocking.changed_all(concerns);
-    state.tracking.changed_all(&mut state.clients);
+    let (tracking, mut to) = audience(state);
+    tracking.changed_all(&mut to);
 }
 
 /// A watched key that was there when the watch began, and has not changed since, is gone now.
@@ -174,8 +184,9 @@ pub fn unit_over(state: &mut State) {
     }
     if !state.tracking.is_empty() {
         let keys_max = state.config.settings().tracking_table_max_keys;
-        state.tracking.broadcast(&mut state.clients);
-        state.tracking.keep_below(keys_max, &mut state.clients);
+        let (tracking, mut to) = audience(state);
+        tracking.broadcast(&mut to);
+        tracking.keep_below(keys_max, &mut to);
     }
     if state.db.effects.records.is_empty() {
         return;
@@ -335,15 +346,28 @@ pub fn quoted(bytes: &[u8]) -> String {
     text
 }
 
+/// Ends a connection: it waits for nothing and hears nothing any more, whenever its session comes
+/// to see that it is over.
+pub fn kill(state: &mut State, id: ClientId) {
+    leave_rooms(state, id);
+    if let Some(client) = state.clients.find_mut(id) {
+        client.close_soon();
+    }
+}
+
 /// Forgets a client that has gone.
 pub fn disconnect(state: &mut State, id: ClientId) {
+    leave_rooms(state, id);
+    state.clients.remove(id);
+}
+
+fn leave_rooms(state: &mut State, id: ClientId) {
     unwatch(state, id);
     unblock(state, id);
     state.pubsub.forget(id);
     state.tracking.stop(id);
     state.monitors.retain(|monitor| *monitor != id);
     state.held_back.retain(|held| *held != id);
-    state.clients.remove(id);
     listen(state);
 }
 
@@ -439,6 +463,7 @@ pub fn hand_over(state: &mut State, id: ClientId, reply: &[u8]) {
     let client = state.clients.at(id);
     if client.reply_mode != ReplyMode::Off {
         client.outbox.push(reply);
+        client.check_output_limit(state.config.settings(), state.db.now_ms());
     }
     client.kick.ring();
 }

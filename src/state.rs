@@ -57,6 +57,8 @@ pub struct Facts {
     pub executable: String,
     /// I/O workers.
     pub workers: usize,
+    /// Half of the machine's memory in bytes: no reply may become longer. 0 is not known.
+    pub reply_bytes_max: u64,
     /// Inside another program: SHUTDOWN stops the server, not the process.
     pub embedded: bool,
 }

@@ -10,6 +10,7 @@
 //! holds exactly the prefixes of those in broadcasting mode.
 
 use crate::client::{ClientId, Clients};
+use crate::config::Settings;
 use crate::error::{shown, Error, Result};
 use crate::resp::out::{push_bulk, push_number};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -80,7 +81,21 @@ impl Options {
     }
 }
 
+/// What a prefix takes besides its own bytes, about.
+const PREFIX_BYTES: usize = 96;
+
 type Changed = BTreeMap<Box<[u8]>, Option<ClientId>>;
+
+/// Who may be told, and under which limits.
+#[derive(Debug)]
+pub struct Audience<'a> {
+    /// All connections.
+    pub clients: &'a mut Clients,
+    /// The directives: a message that is not taken counts for output limits.
+    pub settings: &'a Settings,
+    /// The present (Unix ms).
+    pub now_ms: i64,
+}
 
 /// All that is tracked.
 #[derive(Debug, Default)]
@@ -122,6 +137,12 @@ impl Tracking {
     /// How a client tracks.
     pub fn options(&self, id: ClientId) -> Option<&Options> {
         self.of_client.get(&id)
+    }
+
+    /// Bytes that the prefixes of a client take.
+    pub fn bytes_of(&self, id: ClientId) -> usize {
+        let prefixes = self.of_client.get(&id).map_or(&[][..], |options| &options.prefixes);
+        prefixes.iter().map(|prefix| PREFIX_BYTES + prefix.len() * 2).sum()
     }
 
     /// How a client tracks.
@@ -219,7 +240,7 @@ impl Tracking {
     }
 
     /// A key changed: those who have read it are told, and the broadcast is noted.
-    pub fn changed(&mut self, key: &[u8], by: Option<ClientId>, clients: &mut Clients) {
+    pub fn changed(&mut self, key: &[u8], by: Option<ClientId>, to: &mut Audience<'_>) {
         if self.prefixes.keys().any(|prefix| key.starts_with(prefix)) {
             self.changed.insert(key.into(), by);
         }
@@ -230,34 +251,34 @@ impl Tracking {
             if options.mode == Mode::Bcast || (options.noloop && by == Some(id)) {
                 continue;
             }
-            self.tell(id, Some(&[key]), clients);
+            self.tell(id, Some(&[key]), to);
         }
     }
 
     /// Everything changed: every tracking client forgets all it holds.
-    pub fn changed_all(&mut self, clients: &mut Clients) {
+    pub fn changed_all(&mut self, to: &mut Audience<'_>) {
         let everyone: Vec<ClientId> = self.of_client.keys().copied().collect();
         self.keys.clear();
         self.items = 0;
         for id in everyone {
-            self.tell(id, None, clients);
+            self.tell(id, None, to);
         }
     }
 
     /// Forgets keys beyond the limit, telling those who have read them.
-    pub fn keep_below(&mut self, keys_max: usize, clients: &mut Clients) {
+    pub fn keep_below(&mut self, keys_max: usize, to: &mut Audience<'_>) {
         while keys_max > 0 && self.keys.len() > keys_max {
             let Some(key) = self.keys.keys().next().cloned() else { return };
             let readers = self.keys.remove(&key).unwrap_or_default();
             self.items -= readers.len();
             for id in readers {
-                self.tell(id, Some(&[&key]), clients);
+                self.tell(id, Some(&[&key]), to);
             }
         }
     }
 
     /// Sends what changed below prefixes, one message to each listener.
-    pub fn broadcast(&mut self, clients: &mut Clients) {
+    pub fn broadcast(&mut self, to: &mut Audience<'_>) {
         if self.changed.is_empty() {
             return;
         }
@@ -277,32 +298,33 @@ impl Tracking {
             }
         }
         for (id, keys) in messages {
-            self.tell(id, Some(&keys), clients);
+            self.tell(id, Some(&keys), to);
         }
     }
 
     /// One message to a client or to whom it redirects; `None`: forget everything.
-    fn tell(&mut self, id: ClientId, keys: Option<&[&[u8]]>, clients: &mut Clients) {
+    fn tell(&mut self, id: ClientId, keys: Option<&[&[u8]]>, to: &mut Audience<'_>) {
         let Some(options) = self.of_client.get_mut(&id) else { return };
         let receiver = match options.redirect {
             None => Some(id),
-            Some(serial) => clients.iter().find(|one| one.id.serial == serial).map(|one| one.id),
+            Some(serial) => to.clients.iter().find(|one| one.id.serial == serial).map(|one| one.id),
         };
         let Some(receiver) = receiver else {
             options.redirect_broken = true;
             let serial = options.redirect.unwrap_or_default();
-            if let Some(client) = clients.find_mut(id).filter(|client| client.resp3) {
+            if let Some(client) = to.clients.find_mut(id).filter(|client| client.resp3) {
                 client.outbox.append_with(|out| {
                     push_number(out, b'>', 2);
                     push_bulk(out, b"tracking-redir-broken");
                     push_number(out, b':', serial as i64);
                 });
+                client.check_output_limit(to.settings, to.now_ms);
                 client.kick.ring();
             }
             return;
         };
         let redirected = receiver != id;
-        let Some(client) = clients.find_mut(receiver) else { return };
+        let Some(client) = to.clients.find_mut(receiver) else { return };
         if !(client.resp3 || redirected && client.is_subscriber()) {
             // A RESP2 connection could not tell a message from a reply.
             return;
@@ -326,6 +348,7 @@ impl Tracking {
                 }
             }
         });
+        client.check_output_limit(to.settings, to.now_ms);
         client.kick.ring();
     }
 }

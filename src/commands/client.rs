@@ -1,7 +1,7 @@
 //! The subcommands of CLIENT.
 
 use super::client_info::{line, Kind};
-use crate::client::{ClientId, ReplyMode};
+use crate::client::{Client, ClientId, ReplyMode};
 use crate::command::{Args, Call};
 use crate::error::{shown, Error, Result};
 use crate::resp::out::{Done, Out};
@@ -111,7 +111,10 @@ pub(super) fn list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Re
         }
         _ => return Err(Error::Syntax),
     }
-    let mut ids: Vec<ClientId> = call.state.clients.iter().map(|client| client.id).collect();
+    // Who has been told to go is gone for others.
+    let me = call.me;
+    let here = call.state.clients.iter().filter(|client| !client.close_now || client.id == me);
+    let mut ids: Vec<ClientId> = here.map(|client| client.id).collect();
     ids.sort();
     if let Some(serials) = serials {
         let found = |serial: &u64| ids.iter().find(|id| id.serial == *serial).copied();
@@ -176,7 +179,7 @@ impl<'a> Filters<'a> {
         Ok(filters)
     }
 
-    fn fit(&self, client: &crate::client::Client, now_ms: i64) -> bool {
+    fn fit(&self, client: &Client, now_ms: i64) -> bool {
         self.serial.is_none_or(|serial| client.id.serial == serial)
             && self.kind.is_none_or(|kind| Kind::of(client) == kind)
             && self.addr.is_none_or(|addr| client.addr.as_bytes() == addr)
@@ -195,19 +198,20 @@ pub(super) fn kill(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Re
         Filters::read(args)?
     };
     let skip_me = filters.skip_me.unwrap_or(true);
-    let mut killed = 0;
-    for client in call.state.clients.iter_mut() {
-        if client.is_internal || (skip_me && client.id == me) || !filters.fit(client, now_ms) {
-            continue;
-        }
-        killed += 1;
-        if client.id == me {
-            client.close_after_reply = true;
+    let fit = |client: &&Client| {
+        let spared = client.is_internal || client.close_now || (skip_me && client.id == me);
+        !spared && filters.fit(client, now_ms)
+    };
+    let killed: Vec<ClientId> =
+        call.state.clients.iter().filter(fit).map(|client| client.id).collect();
+    for &id in &killed {
+        if id == me {
+            call.client().close_after_reply = true;
         } else {
-            client.close_soon();
+            settle::kill(call.state, id);
         }
     }
-    match (old_style, killed) {
+    match (old_style, killed.len() as i64) {
         (true, 0) => Err(Error::of("ERR No such client")),
         (true, _) => Ok(out.ok()),
         (false, killed) => Ok(out.int(killed)),
@@ -339,6 +343,12 @@ fn read_tracking(state: &State, args: &mut Args<'_>) -> Result<Options> {
     Ok(options)
 }
 
+/// Counts anew what the client's subscriptions and prefixes take.
+fn count_names(call: &mut Call<'_>) {
+    let (state, me) = (&mut *call.state, call.me);
+    state.clients.at(me).names_bytes = state.pubsub.bytes_of(me) + state.tracking.bytes_of(me);
+}
+
 pub(super) fn tracking(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let word = args.option();
     let mut options = read_tracking(call.state, args)?;
@@ -346,6 +356,7 @@ pub(super) fn tracking(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -
         Some("ON") => {}
         Some("OFF") => {
             call.state.tracking.stop(call.me);
+            count_names(call);
             settle::listen(call.state);
             return Ok(out.ok());
         }
@@ -374,6 +385,7 @@ pub(super) fn tracking(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -
         call.state.tracking.check_prefixes(call.me, &options.prefixes)?;
     }
     call.state.tracking.start(call.me, options);
+    count_names(call);
     settle::listen(call.state);
     Ok(out.ok())
 }

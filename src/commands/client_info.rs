@@ -58,8 +58,9 @@ fn flags(state: &State, client: &Client) -> String {
     }
 }
 
-/// One client, in the words of CLIENT LIST.
-pub(super) fn line(state: &State, id: ClientId) -> String {
+/// One client, in the words of CLIENT LIST. It has no buffer of its own for replies, so `rbs` and
+/// `rbp` are 0; what it has not taken counts as Redis counts it.
+pub fn line(state: &State, id: ClientId) -> String {
     let Some(client) = state.clients.find(id) else { return String::new() };
     let now_ms = state.db.now_ms();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -67,12 +68,7 @@ pub(super) fn line(state: &State, id: ClientId) -> String {
     let command = client.last_command.map(|id| super::table().specs[id].name.as_str());
     let tracking = state.tracking.options(id);
     let multi_bytes = multi.map_or(0, |multi| multi.bytes);
-    let out_bytes = client.outbox.len() + client.unwritten_bytes;
-    let total_bytes = std::mem::size_of::<Client>()
-        + client.query_bytes
-        + client.argv_bytes
-        + multi_bytes
-        + out_bytes;
+    let incomplete = client.incomplete;
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} \
          ssub={} multi={} watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} \
@@ -92,16 +88,16 @@ pub(super) fn line(state: &State, id: ClientId) -> String {
         client.shard_subscriptions,
         multi.map_or(-1, |multi| multi.queue.len() as i64),
         client.watched.len(),
-        client.query_bytes,
-        0,
-        client.argv_bytes,
+        incomplete.raw_bytes,
+        incomplete.free_bytes,
+        incomplete.argv_bytes,
         multi_bytes,
         0,
         0,
-        out_bytes,
-        0,
-        0,
-        total_bytes,
+        client.uncounted_output_bytes(),
+        client.output_blocks(),
+        client.limited_output_bytes(),
+        client.memory_bytes(),
         if client.unwritten_bytes > 0 { "rw" } else { "r" },
         command.unwrap_or("NULL"),
         tracking.map_or(-1, |options| options.redirect.map_or(0, |serial| serial as i64)),

@@ -371,6 +371,7 @@ fn forget_everything(state: &mut State, me: ClientId) {
     state.clients.at(me).multi = None;
     settle::unwatch(state, me);
     state.tracking.stop(me);
+    state.clients.at(me).names_bytes = 0;
     for scope in [Scope::Channel, Scope::Pattern, Scope::Shard] {
         for name in state.pubsub.names_of(scope, me) {
             state.pubsub.leave(scope, me, &name);

@@ -346,7 +346,7 @@ fn draw(
     };
     let in_pairs = with_values && out.is_resp3();
     let mut items = out.array(if with_values && !in_pairs { drawn * 2 } else { drawn });
-    let visit = |field: Item<'_>, value: Item<'_>| {
+    let mut visit = |field: Item<'_>, value: Item<'_>| {
         if in_pairs {
             items.array(2);
         }
@@ -354,9 +354,12 @@ fn draw(
         if with_values {
             value.with_bytes(|value| items.bulk(value));
         }
+        !items.is_full()
     };
     if count >= 0 {
-        hash.sample(drawn, rng, now_ms, visit);
+        hash.sample(drawn, rng, now_ms, |field, value| {
+            visit(field, value);
+        });
     } else {
         hash.random_many(drawn, rng, now_ms, visit);
     }

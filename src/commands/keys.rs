@@ -373,6 +373,9 @@ fn keys(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     for entry in db.entries() {
         if pattern == b"*" || glob_match(pattern, entry.key(), false) {
             items.bulk(entry.key());
+            if items.is_full() {
+                break;
+            }
         }
     }
     Ok(items.end())

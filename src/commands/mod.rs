@@ -31,6 +31,8 @@ mod streams;
 mod strings;
 mod transactions;
 
+pub use client_info::line as client_line;
+
 /// All families, in the order of the README's list.
 pub const FAMILIES: &[&Family] = &[
     &strings::FAMILY,

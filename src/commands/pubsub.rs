@@ -180,7 +180,9 @@ fn recount(call: &mut Call<'_>, scope: Scope) -> i64 {
     let pubsub = &call.state.pubsub;
     let plain = pubsub.count_of(Scope::Channel, me) + pubsub.count_of(Scope::Pattern, me);
     let shard = pubsub.count_of(Scope::Shard, me);
+    let names_bytes = pubsub.bytes_of(me) + call.state.tracking.bytes_of(me);
     let client = call.client();
+    client.names_bytes = names_bytes;
     client.subscriptions = plain;
     client.shard_subscriptions = shard;
     if scope == Scope::Shard {

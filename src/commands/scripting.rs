@@ -6,10 +6,10 @@ mod payload;
 mod run;
 
 use crate::command::spec::{Begin, Find, KeySpec};
-use crate::command::{client, container, flag, nested, Args, Call, Family, Row};
+use crate::command::{client, container, flag, nested, Args, Call, Family, Row, Spec};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
-use crate::scripting::{Purpose, Unkillable};
+use crate::scripting::{shebang, Flags, Purpose, Scripting, Unkillable};
 
 /// The family.
 pub const FAMILY: Family = Family { group: "scripting", rows: ROWS };
@@ -29,12 +29,24 @@ const READ_KEYS: &[KeySpec] = &[KeySpec {
 const RUNS: u32 =
     flag::NOSCRIPT | flag::STALE | flag::SKIP_MONITOR | flag::NO_MANDATORY_KEYS | flag::MOVABLEKEYS;
 
+/// Whether a script or function that is about to run declares that it writes nothing.
+pub fn declares_no_writes(scripting: &Scripting, spec: &Spec, argv: &[&[u8]]) -> bool {
+    let Some(&what) = argv.get(1) else { return false };
+    let flags = match &*spec.name {
+        "eval" => shebang(what).ok().map(|(flags, _)| flags),
+        "evalsha" => scripting.scripts.flags(what),
+        "fcall" => scripting.libraries.find(what).map(|function| function.flags),
+        _ => None,
+    };
+    flags.is_some_and(|flags| flags.contains(Flags::NO_WRITES))
+}
+
 const DEPENDS: &str = "Depends on the script that is executed.";
 const DEPENDS_ON_FUNCTION: &str = "Depends on the function that is executed.";
 
 const ROWS: &[Row] = &[
     nested("EVAL script numkeys [key [key ...]] [arg [arg ...]]", run::eval)
-        .flags(RUNS)
+        .flags(RUNS | flag::MAY_REPLICATE)
         .keys(KEYS)
         .since("2.6.0")
         .cost(DEPENDS)
@@ -46,7 +58,7 @@ const ROWS: &[Row] = &[
         .cost(DEPENDS)
         .about("Runs a script that must not write."),
     nested("EVALSHA sha1 numkeys [key [key ...]] [arg [arg ...]]", run::evalsha)
-        .flags(RUNS)
+        .flags(RUNS | flag::MAY_REPLICATE)
         .keys(KEYS)
         .since("2.6.0")
         .cost(DEPENDS)
@@ -58,7 +70,7 @@ const ROWS: &[Row] = &[
         .cost(DEPENDS)
         .about("Runs a script that the server knows, which must not write."),
     nested("FCALL function numkeys [key [key ...]] [arg [arg ...]]", run::fcall)
-        .flags(RUNS)
+        .flags(RUNS | flag::MAY_REPLICATE)
         .keys(KEYS)
         .since("7.0.0")
         .cost(DEPENDS_ON_FUNCTION)

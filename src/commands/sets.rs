@@ -101,9 +101,6 @@ const ROWS: &[Row] = &[
 /// Members of one SREM record, when SPOP takes out many.
 const RECORD_MEMBERS_MAX: usize = 1024;
 
-/// A negative count beyond this asks for more replies than any machine could hold.
-const REPEATED_MAX: u64 = 1 << 28;
-
 /// Writes a member.
 pub(super) fn push_member(items: &mut Items<'_>, member: &Item<'_>) {
     match *member {
@@ -250,13 +247,13 @@ fn srandmember(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         set.random_distinct(count, rng, |member| push_member(&mut items, &member));
         return Ok(items.end());
     }
-    if count.unsigned_abs() > REPEATED_MAX {
-        return Err(Error::OutOfRange);
-    }
     let mut items = out.array(count.unsigned_abs() as usize);
     for _ in 0..count.unsigned_abs() {
         if let Some(member) = set.random(rng) {
             push_member(&mut items, &member);
+        }
+        if items.is_full() {
+            break;
         }
     }
     Ok(items.end())

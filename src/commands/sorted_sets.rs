@@ -440,6 +440,9 @@ fn zrandmember(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
             if let Some((item, score)) = set.random(&mut *rng) {
                 entry(&mut items, item, score, with_scores);
             }
+            if items.is_full() {
+                break;
+            }
         }
         return Ok(items.end());
     }

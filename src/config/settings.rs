@@ -119,6 +119,19 @@ pub enum ClientsLimit {
     Percent(u8),
 }
 
+impl ClientsLimit {
+    /// The limit in bytes, when there is one.
+    #[inline]
+    pub fn bytes(self, maxmemory: u64) -> Option<u64> {
+        let bytes = match self {
+            ClientsLimit::None => return None,
+            ClientsLimit::Bytes(bytes) => bytes,
+            ClientsLimit::Percent(percent) => maxmemory / 100 * u64::from(percent),
+        };
+        (bytes > 0).then_some(bytes)
+    }
+}
+
 /// Parsed values, named after their directives, where their meaning stands; units come last.
 #[allow(missing_docs)]
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use crate::command::row::{flag, Caller, ScriptRules};
 use crate::command::Spec;
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::resp::out::{push_error, Out};
+use crate::resp::out::{push_error, Bound, Out};
 use crate::state::State;
 
 impl Caller for Dispatcher<'_> {
@@ -57,7 +57,10 @@ impl Caller for Dispatcher<'_> {
                 let resp3 = std::mem::replace(&mut client.resp3, rules.resp3);
                 let outer = std::mem::replace(&mut self.state.db.inside_script, true);
                 let records = self.state.db.effects.records.len();
+                // What a script receives is not sent to anybody.
+                let bound = std::mem::replace(&mut self.bound, Bound::NONE);
                 self.run_nested(spec, argv, reply);
+                self.bound = bound;
                 if rules.unlogged {
                     self.state.db.effects.records.truncate(records);
                 }

@@ -10,6 +10,7 @@ use crate::command::row::{flag, Waiting};
 use crate::command::Spec;
 use crate::keyspace::value::Kind;
 use crate::memory;
+use crate::resp::out::Bound;
 use crate::settle;
 
 impl Dispatcher<'_> {
@@ -38,6 +39,7 @@ impl Dispatcher<'_> {
     /// the changes, for each key in the order in which they came, until nothing changes any more.
     pub fn serve_ready(&mut self) {
         let mine = self.me;
+        let bound = std::mem::replace(&mut self.bound, Bound::NONE);
         while self.state.blocking.has_ready() {
             // What the unit brought may have expired while it ran.
             let now_ms = self.state.clock.now_ms();
@@ -46,6 +48,7 @@ impl Dispatcher<'_> {
                 self.serve_key(&place);
             }
         }
+        self.bound = bound;
         self.me = mine;
     }
 

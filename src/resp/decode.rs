@@ -101,6 +101,23 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Bytes of the incomplete request that are understood: lengths and complete arguments.
+    pub fn understood_bytes(&self) -> usize {
+        self.parsed
+    }
+
+    /// Bytes that are still to come of the argument whose length is known, when `arrived` bytes of
+    /// the request are here.
+    pub fn missing_bytes(&self, arrived: usize) -> Option<usize> {
+        let bulk_bytes = self.bulk_bytes?;
+        Some((self.parsed + bulk_bytes + 2).saturating_sub(arrived))
+    }
+
+    /// Bytes of its complete arguments.
+    pub fn argv_bytes(&self) -> usize {
+        self.spans.iter().map(|(from, to)| to - from).sum()
+    }
+
     /// Reads complete requests from `input`, whose first byte is the first byte of the request
     /// that is not yet complete, until the input ends or the batch holds `requests_max`. Returns
     /// where the first incomplete request begins. After an error the stream is of no more use, but

@@ -3,6 +3,10 @@
 //! Invariant: an [`Out`] is consumed by exactly one method that returns [`Done`], so a handler
 //! that replies twice or never does not compile. Aggregates stream into the buffer: their writer
 //! counts down (in debug builds) so that a header never lies about its length.
+//!
+//! A reply may be bounded: once the buffer is longer than its bound, the items of aggregates are
+//! counted and not written, because the client is going to be cut off and gets none of it. So an
+//! endless reply takes no more memory than the bound and one item.
 
 use crate::error::Error;
 use crate::types::number::format_f64;
@@ -16,13 +20,48 @@ pub struct Done(());
 pub struct Out<'a> {
     buf: &'a mut Vec<u8>,
     resp3: bool,
+    bound: Bound,
+}
+
+/// How long a buffer of replies may become. In steps of 1 KiB, so that an [`Out`] fits into two
+/// registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound(u32);
+
+impl Bound {
+    /// As long as it takes.
+    pub const NONE: Bound = Bound(u32::MAX);
+
+    /// So many bytes, rounded up; 0 is no bound.
+    #[inline]
+    pub fn of_bytes(bytes: u64) -> Bound {
+        match bytes.div_ceil(1024) {
+            0 => Bound::NONE,
+            kib => Bound(u32::try_from(kib).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// The bound in bytes.
+    #[inline]
+    pub fn bytes(self) -> usize {
+        match self {
+            Bound::NONE => usize::MAX,
+            Bound(kib) => kib as usize * 1024,
+        }
+    }
 }
 
 impl<'a> Out<'a> {
     /// A writer at the end of `buf`.
     #[inline]
     pub fn new(buf: &'a mut Vec<u8>, resp3: bool) -> Self {
-        Out { buf, resp3 }
+        Out::bounded(buf, resp3, Bound::NONE)
+    }
+
+    /// A writer at the end of `buf`, which must not become much longer than `bound`.
+    #[inline]
+    pub fn bounded(buf: &'a mut Vec<u8>, resp3: bool, bound: Bound) -> Self {
+        Out { buf, resp3, bound }
     }
 
     /// Whether the client speaks RESP3.
@@ -171,7 +210,8 @@ impl<'a> Out<'a> {
     }
 
     fn items(self) -> Items<'a> {
-        Items { buf: self.buf, resp3: self.resp3, open: 1, free: false, late: None }
+        let bound = self.bound.bytes();
+        Items { buf: self.buf, resp3: self.resp3, bound, open: 1, free: false, late: None }
     }
 
     fn one(self, write: impl FnOnce(&mut Items<'a>)) -> Done {
@@ -187,6 +227,8 @@ impl<'a> Out<'a> {
 pub struct Items<'a> {
     buf: &'a mut Vec<u8>,
     resp3: bool,
+    /// Items are written while `buf` is not longer than this.
+    bound: usize,
     /// Items announced and not yet written.
     open: i64,
     /// Several replies in a row: nothing is counted.
@@ -208,9 +250,16 @@ impl Items<'_> {
             push_number(&mut header, kind, len as i64);
             self.buf.splice(at..at, header);
         } else {
-            debug_assert!(self.free || self.open == 0, "{} items missing", self.open);
+            let whole = self.free || self.open == 0 || self.is_full();
+            debug_assert!(whole, "{} items missing", self.open);
         }
         Done(())
+    }
+
+    /// The reply has outgrown its bound and will not be sent: what would go on for long may stop.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.buf.len() > self.bound
     }
 
     /// Items written so far, when the length was not announced.
@@ -218,8 +267,9 @@ impl Items<'_> {
         self.late.map_or(0, |(_, _, len)| len)
     }
 
+    /// Counts an item that opens an aggregate of `opens`; false when it is not to be written.
     #[inline]
-    fn count(&mut self, opens: usize) {
+    fn count(&mut self, opens: usize) -> bool {
         match &mut self.late {
             Some((_, _, len)) if self.open == 0 => {
                 *len += 1;
@@ -227,11 +277,14 @@ impl Items<'_> {
             }
             _ => self.open += opens as i64 - 1,
         }
+        !self.is_full()
     }
 
     /// `+text`
     pub fn simple(&mut self, text: &str) {
-        self.count(0);
+        if !self.count(0) {
+            return;
+        }
         self.buf.push(b'+');
         self.buf.extend_from_slice(text.as_bytes());
         self.buf.extend_from_slice(b"\r\n");
@@ -239,21 +292,27 @@ impl Items<'_> {
 
     /// `-text`
     pub fn error(&mut self, error: &Error) {
-        self.count(0);
+        if !self.count(0) {
+            return;
+        }
         push_error(self.buf, error.text());
     }
 
     /// `:number`
     #[inline]
     pub fn int(&mut self, number: i64) {
-        self.count(0);
+        if !self.count(0) {
+            return;
+        }
         push_number(self.buf, b':', number);
     }
 
     /// `$length bytes`
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.count(0);
+        if !self.count(0) {
+            return;
+        }
         push_bulk(self.buf, bytes);
     }
 
@@ -279,19 +338,25 @@ impl Items<'_> {
 
     /// Null, in RESP2 a null bulk string.
     pub fn null(&mut self) {
-        self.count(0);
+        if !self.count(0) {
+            return;
+        }
         self.buf.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
     }
 
     /// Null, in RESP2 a null array.
     pub fn null_array(&mut self) {
-        self.count(0);
+        if !self.count(0) {
+            return;
+        }
         self.buf.extend_from_slice(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
     }
 
     /// A double; in RESP2 a bulk string.
     pub fn double(&mut self, number: f64) {
-        self.count(0);
+        if !self.count(0) {
+            return;
+        }
         let mut text = Vec::with_capacity(24);
         format_f64(number, &mut text);
         if self.resp3 {
@@ -305,7 +370,9 @@ impl Items<'_> {
 
     /// `#t`; in RESP2 an integer.
     pub fn boolean(&mut self, yes: bool) {
-        self.count(0);
+        if !self.count(0) {
+            return;
+        }
         self.buf.extend_from_slice(match (self.resp3, yes) {
             (true, true) => b"#t\r\n",
             (true, false) => b"#f\r\n",
@@ -316,7 +383,9 @@ impl Items<'_> {
 
     /// A text with a format; in RESP2 a bulk string.
     pub fn verbatim(&mut self, format: &str, text: &[u8]) {
-        self.count(0);
+        if !self.count(0) {
+            return;
+        }
         if self.resp3 {
             push_number(self.buf, b'=', text.len() as i64 + 4);
             self.buf.extend_from_slice(format.as_bytes());
@@ -330,13 +399,17 @@ impl Items<'_> {
 
     /// Announces an array of `len` items.
     pub fn array(&mut self, len: usize) {
-        self.count(len);
+        if !self.count(len) {
+            return;
+        }
         push_number(self.buf, b'*', len as i64);
     }
 
     /// Announces a map of `len` pairs.
     pub fn map(&mut self, len: usize) {
-        self.count(len * 2);
+        if !self.count(len * 2) {
+            return;
+        }
         if self.resp3 {
             push_number(self.buf, b'%', len as i64);
         } else {
@@ -346,13 +419,17 @@ impl Items<'_> {
 
     /// Announces a set of `len` items.
     pub fn set(&mut self, len: usize) {
-        self.count(len);
+        if !self.count(len) {
+            return;
+        }
         push_number(self.buf, if self.resp3 { b'~' } else { b'*' }, len as i64);
     }
 
     /// Announces a push of `len` items; in RESP2 an array.
     pub fn push(&mut self, len: usize) {
-        self.count(len);
+        if !self.count(len) {
+            return;
+        }
         push_number(self.buf, if self.resp3 { b'>' } else { b'*' }, len as i64);
     }
 
@@ -382,7 +459,9 @@ impl Items<'_> {
 
     /// One item that is already encoded.
     pub fn raw(&mut self, encoded: &[u8]) {
-        self.count(0);
+        if !self.count(0) {
+            return;
+        }
         self.buf.extend_from_slice(encoded);
     }
 }
@@ -421,7 +500,25 @@ pub fn push_request<B: AsRef<[u8]>>(buf: &mut Vec<u8>, argv: &[B]) {
 
 #[cfg(test)]
 mod tests {
-    use super::Out;
+    use super::{Bound, Out};
+
+    #[test]
+    fn what_outgrows_its_bound_stops_growing() {
+        let mut buf = Vec::new();
+        let mut items = Out::bounded(&mut buf, false, Bound::of_bytes(1500)).array(1 << 40);
+        let mut written = 0;
+        while !items.is_full() {
+            items.bulk(&[b'x'; 100]);
+            written += 1;
+        }
+        assert_eq!(written, 19);
+        items.late_array(|items| {
+            items.bulk(&[b'x'; 4096]);
+            1
+        });
+        items.end();
+        assert_eq!(buf.len(), 16 + 19 * 108 + "*1\r\n".len());
+    }
 
     #[test]
     fn late_lengths_count_the_outermost_items() {

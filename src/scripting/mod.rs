@@ -28,7 +28,7 @@ mod tests;
 
 pub use convert::Outcome;
 pub use engine::{Call, Engine, Function, Passing};
-pub use flags::{Flags, FLAGS};
+pub use flags::{shebang, Flags, FLAGS};
 pub use functions::{Libraries, Library, Registered};
 pub use host::{Host, LogLevel, Verdict};
 pub use room::Scripting;

@@ -78,6 +78,12 @@ impl Scripts {
         self.touch(slot)
     }
 
+    /// What the script of this digest declares, if it is known.
+    pub fn flags(&self, digest: &[u8]) -> Option<Flags> {
+        let slot = *self.by_digest.get(&lower(digest)?)?;
+        self.slots.get(slot)?.as_ref().map(|script| script.flags)
+    }
+
     /// The script of this body, compiled if it is new. The error is without `ERR`.
     pub fn eval(&mut self, engine: &mut Engine, body: &[u8]) -> Result<&Script, Vec<u8>> {
         let slot = match self.by_body.get(body) {

@@ -164,6 +164,39 @@ fn a_terminated_server_cleans_up_and_exits_with_0() {
 }
 
 #[test]
+fn who_takes_too_much_is_cut_off_and_the_log_says_why() {
+    let mut process =
+        Process::start(&["--client-output-buffer-limit", "normal", "100000", "0", "0"]);
+    let mut main = process.wire();
+    main.call(&["SETRANGE", "large", "200000", "x"]).expect("a length");
+    let mut reader = process.wire();
+    assert_eq!(reader.call(&["GET", "large"]).expect("an end"), Reply::Closed);
+    process.read_until("scheduled to be closed ASAP for overcoming of output buffer limits.");
+    assert!(process.log.contains("# Client id="), "{}", process.log);
+
+    main.call(&["CONFIG", "SET", "client-query-buffer-limit", "1mb"]).expect("a reply");
+    let mut writer = process.wire();
+    let value = "x".repeat(2 << 20);
+    assert_eq!(writer.call(&["SET", "k", &value]).expect("an end"), Reply::Closed);
+    process.read_until("# Closing client that reached max query buffer length: id=");
+
+    main.call(&["CONFIG", "SET", "maxmemory-clients", "1mb"]).expect("a reply");
+    let mut hoarder = process.wire();
+    let value = "x".repeat(600_000);
+    hoarder.call(&["MULTI"]).expect("a reply");
+    while hoarder.call(&["SET", "k", &value]).is_ok_and(|reply| reply != Reply::Closed) {}
+    process.read_until("* Evicting client: id=");
+    let stats = bulk(main.call(&["INFO", "stats"]).expect("a reply"));
+    for counted in [
+        "evicted_clients:1\r",
+        "client_query_buffer_limit_disconnections:1\r",
+        "client_output_buffer_limit_disconnections:1\r",
+    ] {
+        assert!(stats.contains(counted), "no {counted:?} in {stats}");
+    }
+}
+
+#[test]
 fn shutdown_answers_nothing_and_exits_with_0() {
     let process = Process::start(&[]);
     let mut wire = process.wire();

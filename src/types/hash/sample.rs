@@ -39,20 +39,24 @@ impl<'a> HashView<'a> {
         count: usize,
         rng: &mut impl RngCore,
         now_ms: i64,
-        mut visit: impl FnMut(Item<'a>, Item<'a>),
+        mut visit: impl FnMut(Item<'a>, Item<'a>) -> bool,
     ) {
         if matches!(self.0, Inside::Small(_)) && count > 2 {
             // One walk instead of one for each.
             let all: Vec<_> = self.iter(now_ms).collect();
             for _ in 0..if all.is_empty() { 0 } else { count } {
                 let (field, value) = all[rng.random_range(0..all.len())];
-                visit(field, value);
+                if !visit(field, value) {
+                    return;
+                }
             }
             return;
         }
         for _ in 0..count {
             let Some((field, value)) = self.random(rng, now_ms) else { return };
-            visit(field, value);
+            if !visit(field, value) {
+                return;
+            }
         }
     }
 

@@ -161,6 +161,7 @@ fn random_fields_cover_the_live_ones_evenly() {
         }
         hash.view().random_many(3_000, &mut rng, 5, |field, _| {
             *counts.entry(field.to_vec()).or_default() += 1;
+            true
         });
         for _ in 0..300 {
             for wanted in [0, 3, 7, 20] {

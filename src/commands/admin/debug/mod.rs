@@ -8,7 +8,7 @@ use crate::command::{client, Args, Call, Row};
 use crate::error::{shown, Error, Result};
 use crate::keyspace::db::Ttl;
 use crate::resp::out::{Done, Out};
-use crate::types::number::parse_f64;
+use crate::types::number::{parse_f64, parse_i64};
 use std::time::Duration;
 
 /// The row. DEBUG has no subcommands in the table: their names are only looked at here.
@@ -68,6 +68,16 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         }
         // Old tests ask for it; there is nothing of the kind to be mapped.
         ("JMAP", 0) => {}
+        // No connection has a buffer for replies of its own that could shrink or stay.
+        ("REPLYBUFFER", 2) => {
+            let (word, value) = (args.bytes().to_ascii_lowercase(), args.bytes());
+            match word.as_slice() {
+                b"resizing" => {}
+                b"peak-reset-time" if matches!(value, b"never" | b"reset") => {}
+                b"peak-reset-time" => drop(parse_i64(value).ok_or(Error::NotInteger)?),
+                _ => return Err(Error::Syntax),
+            }
+        }
         ("SET-DISABLE-DENY-SCRIPTS", 1) => state.debug.scripts_may_all = args.bytes() != b"0",
         ("POPULATE", 1..=3) => populate(call, args)?,
         ("DIGEST", 0) => return Ok(out.simple(&digest::hex(&digest::of_all(&mut state.db)))),

@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 
 pub(super) fn clients(report: &mut Report, state: &mut State) {
     let settings = state.config.settings();
-    let connected: Vec<_> =
-        state.clients.iter().filter(|client| client.transport != Transport::Internal).collect();
+    let connected: Vec<_> = state.clients.iter().filter(|client| is_connected(client)).collect();
     let count = |is: &dyn Fn(&&&crate::client::Client) -> bool| {
         connected.iter().filter(|client| is(client)).count() as u64
     };
@@ -23,7 +22,7 @@ pub(super) fn clients(report: &mut Report, state: &mut State) {
         ("maxclients", settings.maxclients as u64),
         (
             "client_recent_max_input_buffer",
-            connected.iter().map(|client| client.query_bytes as u64).max().unwrap_or(0),
+            connected.iter().map(|client| client.incomplete.raw_bytes as u64).max().unwrap_or(0),
         ),
         (
             "client_recent_max_output_buffer",
@@ -41,6 +40,11 @@ pub(super) fn clients(report: &mut Report, state: &mut State) {
         ("total_blocking_keys", state.blocking.keys() as u64),
         ("total_blocking_keys_on_nokey", keys_on_loss.len() as u64),
     ]);
+}
+
+/// Who has been told to go does not count, whenever its session sees it.
+fn is_connected(client: &crate::client::Client) -> bool {
+    client.transport != Transport::Internal && !client.close_now
 }
 
 pub(super) fn stats(report: &mut Report, state: &mut State) {

@@ -1,0 +1,117 @@
+//! Clients that take without reading, or send without end: what is counted of them, and when they
+//! are cut off.
+
+use std::time::{Duration, Instant};
+
+use crate::server::Ours;
+use crate::session::run::Server;
+use crate::wire::{request, Reply, Wire};
+
+/// A field of the line of the client `name` in CLIENT LIST; none when it is gone.
+fn field(main: &mut Wire, name: &str, field: &str) -> Option<u64> {
+    let Ok(Reply::Bulk(list)) = main.call(&["CLIENT", "LIST"]) else { panic!("CLIENT LIST") };
+    let list = String::from_utf8(list).unwrap();
+    let line = list.lines().find(|line| line.contains(&format!(" name={name} ")))?;
+    let value = line.split(' ').find_map(|word| word.strip_prefix(field)?.strip_prefix('='));
+    Some(value.expect("a field").parse().expect("a number"))
+}
+
+/// Waits until a field is what is wanted.
+fn until(main: &mut Wire, name: &str, what: &str, fits: impl Fn(Option<u64>) -> bool) {
+    let patience = Instant::now() + Duration::from_secs(10);
+    while !fits(field(main, name, what)) {
+        assert!(Instant::now() < patience, "{name}: {what} is {:?}", field(main, name, what));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn named(server: &Ours, name: &str) -> Wire {
+    let mut wire = Wire::connect(server.addr()).expect("connected");
+    wire.call(&["CLIENT", "SETNAME", name]).expect("a reply");
+    wire
+}
+
+#[test]
+fn a_soft_limit_counts_the_seconds_without_traffic_too() {
+    let server = Ours::start(&[("client-output-buffer-limit", "pubsub 0 100000 3")]).unwrap();
+    let clock = server.handle().clock().clone();
+    clock.freeze();
+    let mut main = named(&server, "main");
+    let mut listener = named(&server, "listener");
+    listener.call(&["SUBSCRIBE", "ch"]).expect("a reply");
+    let message = "x".repeat(1 << 20);
+    // More than the kernel takes for a reader that does not read.
+    for _ in 0..32 {
+        main.call(&["PUBLISH", "ch", &message]).expect("a reply");
+    }
+    assert!(field(&mut main, "listener", "omem") > Some(200_000));
+    clock.advance(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_millis(200));
+    let waiting = field(&mut main, "listener", "omem");
+    assert_eq!(waiting.map(|bytes| bytes % 20_504), Some(0), "blocks as Redis counts them");
+    clock.advance(Duration::from_millis(1001));
+    until(&mut main, "listener", "omem", |bytes| bytes.is_none());
+}
+
+#[test]
+fn what_has_arrived_of_a_request_is_counted_and_no_more_is_kept() {
+    let server = Ours::start(&[]).unwrap();
+    let mut main = named(&server, "main");
+    let mut sender = named(&server, "sender");
+    let whole = request(&["SET", "key", &"v".repeat(300_000)]);
+    sender.send(&whole[..whole.len() - 2]);
+    until(&mut main, "sender", "qbuf", |bytes| bytes == Some(300_000));
+    assert_eq!(field(&mut main, "sender", "argv-mem"), Some(6));
+    let total = field(&mut main, "sender", "tot-mem").expect("a figure");
+    assert!((300_000..304_000).contains(&total), "{total}");
+    sender.send(b"\r\n");
+    assert_eq!(sender.wait(Duration::from_secs(5)).unwrap(), Some(Reply::Status(b"OK".into())));
+    assert_eq!(field(&mut main, "sender", "qbuf"), Some(0));
+    let total = field(&mut main, "sender", "tot-mem").expect("a figure");
+    assert!(total < 2_000, "{total}");
+}
+
+#[test]
+fn a_lower_limit_on_the_memory_of_clients_takes_the_largest_at_once() {
+    let server = Ours::start(&[]).unwrap();
+    let mut main = named(&server, "main");
+    main.call(&["CLIENT", "NO-EVICT", "on"]).expect("a reply");
+    let mut senders = Vec::new();
+    for (name, bytes) in [("small", 100_000), ("large", 400_000), ("middle", 200_000)] {
+        let mut sender = named(&server, name);
+        sender.send(format!("*2\r\n${bytes}\r\n{}", "v".repeat(bytes)).as_bytes());
+        until(&mut main, name, "qbuf", |arrived| arrived == Some(bytes as u64));
+        senders.push(sender);
+    }
+    let limit = ["CONFIG", "SET", "maxmemory-clients", "350000"];
+    assert_eq!(main.call(&limit).expect("a reply"), Reply::Status(b"OK".into()));
+    assert_eq!(field(&mut main, "large", "qbuf"), None);
+    assert_eq!(field(&mut main, "middle", "qbuf"), Some(200_000));
+    let limit = ["CONFIG", "SET", "maxmemory-clients", "150000"];
+    assert_eq!(main.call(&limit).expect("a reply"), Reply::Status(b"OK".into()));
+    assert_eq!(field(&mut main, "middle", "qbuf"), None);
+    assert_eq!(field(&mut main, "small", "qbuf"), Some(100_000));
+}
+
+#[test]
+fn subscriptions_and_prefixes_count_for_the_memory_of_clients() {
+    let server = Ours::start(&[]).unwrap();
+    let mut main = named(&server, "main");
+    let mut listener = named(&server, "listener");
+    let before = field(&mut main, "listener", "tot-mem").expect("a figure");
+    let channels: Vec<String> = (0..100).map(|number| format!("channel:{number}")).collect();
+    let mut words = vec!["SUBSCRIBE"];
+    words.extend(channels.iter().map(String::as_str));
+    listener.call(&words).expect("a reply");
+    let after = field(&mut main, "listener", "tot-mem").expect("a figure");
+    assert!(after > before + 100 * 10, "{before} {after}");
+    words[0] = "UNSUBSCRIBE";
+    listener.send(&request(&words));
+    until(&mut main, "listener", "tot-mem", |bytes| bytes == Some(before));
+    let mut tracker = named(&server, "tracker");
+    let before = field(&mut main, "tracker", "tot-mem").expect("a figure");
+    tracker.call(&["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "abc"]).expect("a reply");
+    assert!(field(&mut main, "tracker", "tot-mem").expect("a figure") > before);
+    tracker.call(&["CLIENT", "TRACKING", "OFF"]).expect("a reply");
+    assert_eq!(field(&mut main, "tracker", "tot-mem"), Some(before));
+}
