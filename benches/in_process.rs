@@ -13,6 +13,10 @@ use redouble::Server;
 use std::hint::black_box;
 use std::time::Instant;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROUNDS: usize = 7;
 
 /// Runs `work`, which does `items` things, and prints its best time for one of them.
@@ -102,8 +106,61 @@ fn dispatch() {
     }
 }
 
+/// What one more `redis.call` costs: the slope over scripts that differ in their number of calls,
+/// beside the same command's own cost.
+fn scripts() {
+    const CALLS: usize = 1000;
+    let server = Server::builder().without_tcp().seed(1).start().expect("the server starts");
+    let mut state = server.shared().lock();
+    let now_ms = server.clock().now_ms();
+    state.db.set_now_ms(now_ms);
+    let id = state.clients.add(Transport::Memory, now_ms);
+    let cases: [(&str, &[&str], &str); 5] = [
+        ("GET", &["GET", "counter"], "'GET', KEYS[1]"),
+        ("INCR", &["INCR", "counter"], "'INCR', KEYS[1]"),
+        ("SET", &["SET", "key", "0123456789abcdef"], "'SET', KEYS[2], ARGV[1]"),
+        ("HGET", &["HGET", "hash", "field"], "'HGET', KEYS[3], 'field'"),
+        ("EXISTS", &["EXISTS", "counter"], "'EXISTS', KEYS[1]"),
+    ];
+    let mut dispatcher = Dispatcher::new(&mut state, id);
+    let mut out = Vec::new();
+    let mut run = |argv: &[&str], times: usize| {
+        let argv: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
+        let start = Instant::now();
+        for _ in 0..times {
+            out.clear();
+            let prepared = dispatcher.prepare(&argv);
+            black_box(dispatcher.request(&argv, &prepared, &mut out));
+        }
+        start.elapsed().as_nanos() as f64
+    };
+    run(&["HSET", "hash", "field", "value"], 1);
+    run(&["SET", "counter", "1"], 1);
+    for (name, argv, words) in cases {
+        let unrolled = |calls: usize| format!("redis.call({words}) ").repeat(calls);
+        let (short, long) = (unrolled(10), unrolled(10 + CALLS));
+        let tail = ["3", "counter", "key", "hash", "0123456789abcdef"];
+        let [mut own, mut few, mut many] = [f64::INFINITY; 3];
+        for _ in 0..20 * ROUNDS {
+            own = own.min(run(argv, CALLS) / CALLS as f64);
+            few = few.min(run(&[&["EVAL", &short], &tail[..]].concat(), 1));
+            many = many.min(run(&[&["EVAL", &long], &tail[..]].concat(), 1));
+        }
+        let slope = (many - few) / CALLS as f64;
+        let more = slope - own;
+        println!(
+            "one more redis.call of {name:20} {slope:>6.1} ns, itself {own:>6.1}, more {more:>6.1}"
+        );
+    }
+}
+
 fn main() {
-    decode();
-    table();
-    dispatch();
+    let only = std::env::args().find(|arg| !arg.starts_with('-') && !arg.contains('/'));
+    let parts: [(&str, fn()); 4] =
+        [("decode", decode), ("table", table), ("dispatch", dispatch), ("scripts", scripts)];
+    for (name, part) in parts {
+        if only.as_deref().is_none_or(|only| only == name) {
+            part();
+        }
+    }
 }

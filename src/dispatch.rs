@@ -65,8 +65,45 @@ pub struct Dispatcher<'a> {
     bound: Bound,
     /// The database of the client when the batch began: where to prefetch.
     db: usize,
-    /// The last command found by its name, which is nearly always the next one too.
-    last: Option<(smallvec::SmallVec<[u8; 16]>, &'static Spec)>,
+    known: KnownNames,
+}
+
+/// Names that commands of this batch, or of this script, were called by: most come again and are
+/// written in the same way.
+#[derive(Default)]
+struct KnownNames([KnownName; KnownNames::SLOTS]);
+
+#[derive(Default)]
+struct KnownName {
+    len: u8,
+    name: [u8; KnownNames::BYTES_MAX],
+    spec: Option<&'static Spec>,
+}
+
+impl KnownNames {
+    const SLOTS: usize = 8;
+    const BYTES_MAX: usize = 15;
+
+    #[inline]
+    fn slot(name: &[u8]) -> usize {
+        let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
+        (*first as usize + 3 * *last as usize + name.len()) % Self::SLOTS
+    }
+
+    #[inline]
+    fn find(&self, name: &[u8]) -> Option<&'static Spec> {
+        let known = &self.0[Self::slot(name)];
+        (known.name.get(..known.len as usize) == Some(name)).then_some(known.spec)?
+    }
+
+    fn remember(&mut self, name: &[u8], spec: &'static Spec) {
+        let known = &mut self.0[Self::slot(name)];
+        if let Some(bytes) = known.name.get_mut(..name.len()) {
+            bytes.copy_from_slice(name);
+            known.len = name.len() as u8;
+            known.spec = Some(spec);
+        }
+    }
 }
 
 /// What is known of a request before it runs.
@@ -86,7 +123,7 @@ impl<'a> Dispatcher<'a> {
         Dispatcher {
             db,
             bound,
-            last: None,
+            known: KnownNames::default(),
             state,
             me,
             table,
@@ -128,21 +165,20 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// The command of a request, if there is one: that of the request before, when the name is
-    /// the same.
+    /// The command of a request, if there is one; at once when the name came before.
     #[inline]
     fn find_as_before<'w>(
         &mut self,
         word: &impl Fn(usize) -> Option<&'w [u8]>,
     ) -> Option<&'static Spec> {
         let name = word(0)?;
-        if let Some(last) = self.last.as_ref().filter(|last| last.0[..] == *name) {
-            return Some(last.1);
+        if let Some(spec) = self.known.find(name) {
+            return Some(spec);
         }
         let names: smallvec::SmallVec<[&[u8]; 2]> = (0..2).map_while(word).collect();
         let spec = self.find(&names).ok()?;
         if spec.container.is_none() && spec.subcommands.is_empty() {
-            self.last = Some((smallvec::SmallVec::from_slice(name), spec));
+            self.known.remember(name, spec);
         }
         Some(spec)
     }

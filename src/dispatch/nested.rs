@@ -86,10 +86,11 @@ impl Dispatcher<'_> {
         }
     }
 
+    #[inline]
     fn script_gate(&mut self, argv: &[&[u8]], rules: ScriptRules) -> Result<&'static Spec> {
         let spec = self
-            .find(argv)
-            .map_err(|_| Error::of("ERR Unknown Redis command called from script"))?;
+            .find_as_before(&|at| argv.get(at).copied())
+            .ok_or_else(|| Error::of("ERR Unknown Redis command called from script"))?;
         if let Err(error) = self.script_may(spec, argv, rules) {
             self.state.stats.commands[spec.id].rejected += 1;
             return Err(error);
@@ -97,6 +98,7 @@ impl Dispatcher<'_> {
         Ok(spec)
     }
 
+    #[inline]
     fn script_may(&self, spec: &Spec, argv: &[&[u8]], rules: ScriptRules) -> Result<()> {
         if !spec.accepts(argv.len()) {
             let text = "ERR Wrong number of args calling Redis command from script";

@@ -88,7 +88,7 @@ fn run_command(lua: Lua) -> Result<bool, Fault> {
     let shared = lua.shared();
     let mut reply = shared.reply.take();
     reply.clear();
-    let ran = with_command(lua, |args| {
+    let ran = with_command(lua, shared, |args| {
         if let Some(host) = shared.host() {
             host.call(args, shared.protocol.get(), &mut reply);
         }
@@ -97,7 +97,6 @@ fn run_command(lua: Lua) -> Result<bool, Fault> {
         shared.reply.replace(reply);
         return Err(fault);
     }
-    lua.set_top(0);
     let failed = reply.first() == Some(&b'-');
     let read = convert::push_reply(lua, &reply);
     const KEPT_BYTES: usize = 64 * 1024;
@@ -110,7 +109,8 @@ fn run_command(lua: Lua) -> Result<bool, Fault> {
 }
 
 /// Hands the arguments of the running native to `run` as those of a command.
-fn with_command<R>(lua: Lua, run: impl FnOnce(&[&[u8]]) -> R) -> Result<R, Fault> {
+#[inline]
+fn with_command<R>(lua: Lua, shared: &Shared, run: impl FnOnce(&[&[u8]]) -> R) -> Result<R, Fault> {
     let count = lua.top();
     if count == 0 {
         return Err(Fault::reply("Please specify at least one argument for this redis lib call"));
@@ -126,7 +126,7 @@ fn with_command<R>(lua: Lua, run: impl FnOnce(&[&[u8]]) -> R) -> Result<R, Fault
             _ => None,
         }
     };
-    lua.shared()
+    shared
         .with_arguments(count as usize, fill, run)
         .ok_or_else(|| Fault::reply("Lua redis lib command arguments must be strings or integers"))
 }
@@ -208,7 +208,8 @@ fn set_repl(lua: Lua) -> Results {
 
 fn acl_check_cmd(lua: Lua) -> Results {
     let shared = lua.shared();
-    let allowed = with_command(lua, |args| shared.host().and_then(|host| host.is_allowed(args)))?;
+    let allowed =
+        with_command(lua, shared, |args| shared.host().and_then(|host| host.is_allowed(args)))?;
     match allowed {
         Some(allowed) => lua.push_boolean(allowed),
         None => return Err(Fault::reply("Invalid command passed to redis.acl_check_cmd()")),

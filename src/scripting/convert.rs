@@ -38,9 +38,6 @@ impl<'a> Reader<'a> {
     }
 
     fn push(&mut self, lua: Lua) -> Result<(), Fault> {
-        if !lua.has_room(6) || !lua.shared().has_stack() {
-            return Err(Fault::reply("reached lua stack limit"));
-        }
         let line = self.line()?;
         let Some((&mark, text)) = line.split_first() else { return Err(broken()) };
         match mark {
@@ -81,7 +78,17 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Asked once per table: its scalars need no more than a fresh frame has.
+    fn enter(lua: Lua) -> Result<(), Fault> {
+        if lua.has_room(8) && lua.shared().has_stack() {
+            Ok(())
+        } else {
+            Err(Fault::reply("reached lua stack limit"))
+        }
+    }
+
     fn push_array(&mut self, lua: Lua, len: usize) -> Result<(), Fault> {
+        Self::enter(lua)?;
         lua.new_table(i32::try_from(len).unwrap_or(0), 0);
         for position in 1..=len {
             self.push(lua)?;
@@ -91,6 +98,7 @@ impl<'a> Reader<'a> {
     }
 
     fn push_map(&mut self, lua: Lua, len: usize) -> Result<(), Fault> {
+        Self::enter(lua)?;
         lua.new_table(0, 1);
         lua.new_table(0, i32::try_from(len).unwrap_or(0));
         for _ in 0..len {
@@ -106,6 +114,7 @@ impl<'a> Reader<'a> {
     }
 
     fn push_set(&mut self, lua: Lua, len: usize) -> Result<(), Fault> {
+        Self::enter(lua)?;
         lua.new_table(0, 1);
         lua.new_table(0, i32::try_from(len).unwrap_or(0));
         for _ in 0..len {
@@ -121,6 +130,7 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_attribute(&mut self, lua: Lua, len: usize) -> Result<(), Fault> {
+        Self::enter(lua)?;
         for _ in 0..len * 2 {
             self.push(lua)?;
             lua.pop(1);
@@ -148,8 +158,9 @@ fn double(text: &[u8]) -> f64 {
 
 fn push_single(lua: Lua, name: &[u8], text: &[u8]) {
     lua.new_table(0, 1);
+    lua.push_bytes(name);
     lua.push_bytes(text);
-    lua.set_field(-2, name);
+    lua.raw_set(-3);
 }
 
 fn push_verbatim(lua: Lua, bytes: &[u8]) -> Result<(), Fault> {

@@ -65,6 +65,7 @@ pub struct Shared {
     pub proxies: RefCell<Vec<usize>>,
     stock: [Cell<Option<ffi::lua_CFunction>>; STOCK_COUNT],
     stack_base: Cell<usize>,
+    spare: Spare,
     pub(super) main: Cell<*mut ffi::lua_State>,
 }
 
@@ -87,6 +88,7 @@ impl Shared {
             proxies: RefCell::new(Vec::new()),
             stock: std::array::from_fn(|_| Cell::new(None)),
             stack_base: Cell::new(0),
+            spare: Spare::default(),
             main: Cell::new(std::ptr::null_mut()),
         })
     }
@@ -217,6 +219,96 @@ pub enum Argument {
     Number,
 }
 
+/// Every block of Lua's memory starts at a multiple of this.
+const ALIGN: usize = 16;
+
+/// Small blocks that Lua gave back and will soon want again: the table of a status reply, say, costs
+/// two of them. A list for each size, bounded, so that a script's garbage does not stay here.
+///
+/// Invariant: a block in the list of a class is free, has the class's size and is in no other list;
+/// its first word leads to the next one.
+struct Spare {
+    first: [Cell<*mut Free>; CLASSES],
+    count: [Cell<u8>; CLASSES],
+}
+
+struct Free {
+    next: *mut Free,
+}
+
+/// Sizes of spare blocks: multiples of [`ALIGN`] up to `CLASSES * ALIGN` bytes.
+const CLASSES: usize = 8;
+/// Most spare blocks of one size.
+const SPARE_BLOCKS: u8 = 64;
+
+impl Default for Spare {
+    fn default() -> Self {
+        Spare {
+            first: std::array::from_fn(|_| Cell::new(std::ptr::null_mut())),
+            count: std::array::from_fn(|_| Cell::new(0)),
+        }
+    }
+}
+
+/// The class of blocks of `bytes`, which are not 0; None for large ones.
+#[inline]
+fn class_of(bytes: usize) -> Option<usize> {
+    Some((bytes - 1) / ALIGN).filter(|&class| class < CLASSES)
+}
+
+/// How a block of `bytes`, which are not 0, is laid out: small ones fill their class.
+#[inline]
+fn layout_of(bytes: usize) -> Option<Layout> {
+    let bytes = class_of(bytes).map_or(bytes, |class| (class + 1) * ALIGN);
+    Layout::from_size_align(bytes, ALIGN).ok()
+}
+
+impl Spare {
+    #[inline]
+    fn take(&self, class: usize) -> Option<*mut u8> {
+        let block = self.first[class].get();
+        if block.is_null() {
+            return None;
+        }
+        // SAFETY: by the invariant the block is free and starts with the next one's address.
+        self.first[class].set(unsafe { (*block).next });
+        self.count[class].set(self.count[class].get() - 1);
+        Some(block.cast())
+    }
+
+    /// Keeps a block of this class; false when there are enough.
+    ///
+    /// # Safety
+    /// The block must come from `layout_of` a size of this class, and nobody may use it any more.
+    #[inline]
+    unsafe fn keep(&self, class: usize, block: *mut u8) -> bool {
+        let count = self.count[class].get();
+        if count == SPARE_BLOCKS {
+            return false;
+        }
+        let block: *mut Free = block.cast();
+        // SAFETY: the block is free, large enough and aligned for one address.
+        unsafe { block.write(Free { next: self.first[class].get() }) };
+        self.first[class].set(block);
+        self.count[class].set(count + 1);
+        true
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        for class in 0..CLASSES {
+            while let Some(block) = self.take(class) {
+                // SAFETY: blocks of a class have its layout.
+                unsafe {
+                    let layout = Layout::from_size_align_unchecked((class + 1) * ALIGN, ALIGN);
+                    dealloc(block, layout);
+                }
+            }
+        }
+    }
+}
+
 /// Lua's allocator: counts bytes, and refuses more than the limit to script code.
 pub(super) unsafe extern "C" fn allocate(
     data: *mut c_void,
@@ -224,7 +316,6 @@ pub(super) unsafe extern "C" fn allocate(
     old_bytes: usize,
     new_bytes: usize,
 ) -> *mut c_void {
-    const ALIGN: usize = 16;
     // SAFETY: `data` is the engine's Shared; Lua passes the size that it was given for `block`.
     unsafe {
         let shared = &*(data as *const Shared);
@@ -232,31 +323,130 @@ pub(super) unsafe extern "C" fn allocate(
         let old_bytes = if block.is_null() { 0 } else { old_bytes };
         let after = used - old_bytes + new_bytes;
         if new_bytes == 0 {
-            if old_bytes != 0 {
-                dealloc(block as *mut u8, Layout::from_size_align_unchecked(old_bytes, ALIGN));
-            }
             shared.used_bytes.set(after);
+            free(shared, block.cast(), old_bytes);
             return std::ptr::null_mut();
         }
-        if new_bytes > old_bytes && after > shared.limit_bytes.get() && !shared.native.get() {
+        let grows = new_bytes > old_bytes;
+        if grows && after > shared.limit_bytes.get() && !shared.native.get() {
             return std::ptr::null_mut();
         }
-        let Ok(layout) = Layout::from_size_align(new_bytes, ALIGN) else {
-            return std::ptr::null_mut();
-        };
-        let fresh = if old_bytes == 0 {
-            alloc(layout)
-        } else {
-            let old = Layout::from_size_align_unchecked(old_bytes, ALIGN);
-            realloc(block as *mut u8, old, new_bytes)
-        };
+        let fresh = resize(shared, block.cast(), old_bytes, new_bytes);
         if fresh.is_null() {
-            if shared.native.get() || new_bytes <= old_bytes {
-                std::alloc::handle_alloc_error(layout);
+            if shared.native.get() || !grows {
+                std::alloc::handle_alloc_error(layout_of(new_bytes).unwrap_or(Layout::new::<u8>()));
             }
             return std::ptr::null_mut();
         }
         shared.used_bytes.set(after);
-        fresh as *mut c_void
+        fresh.cast()
+    }
+}
+
+/// Gives back a block that Lua knows as one of `bytes`.
+unsafe fn free(shared: &Shared, block: *mut u8, bytes: usize) {
+    if bytes == 0 {
+        return;
+    }
+    // SAFETY: the caller's block was laid out for `bytes`.
+    unsafe {
+        if !class_of(bytes).is_some_and(|class| shared.spare.keep(class, block)) {
+            if let Some(layout) = layout_of(bytes) {
+                dealloc(block, layout);
+            }
+        }
+    }
+}
+
+/// A block of `new_bytes`, which are not 0, with what `block` held; null when there is no memory.
+unsafe fn resize(shared: &Shared, block: *mut u8, old_bytes: usize, new_bytes: usize) -> *mut u8 {
+    let Some(layout) = layout_of(new_bytes) else { return std::ptr::null_mut() };
+    // SAFETY: the caller's block was laid out for `old_bytes`.
+    unsafe {
+        if old_bytes == 0 {
+            let spare = class_of(new_bytes).and_then(|class| shared.spare.take(class));
+            return spare.unwrap_or_else(|| alloc(layout));
+        }
+        let Some(old) = layout_of(old_bytes) else { return std::ptr::null_mut() };
+        if old.size() == layout.size() {
+            return block;
+        }
+        realloc(block, old, layout.size())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+
+    /// Blocks as Lua holds them, each filled with its own byte.
+    #[test]
+    fn blocks_keep_their_bytes_while_others_come_and_go() {
+        let shared = Shared::new();
+        let data = &*shared as *const Shared as *mut c_void;
+        let mut random = SmallRng::seed_from_u64(1);
+        let mut held: Vec<(*mut u8, usize, u8)> = Vec::new();
+        for round in 0..20_000u32 {
+            let mark = round as u8;
+            let bytes = random.random_range(1..[20, 140, 3000][round as usize % 3]);
+            // SAFETY: blocks are used within their size, and given back with it.
+            unsafe {
+                match random.random_range(0..3) {
+                    0 if !held.is_empty() => {
+                        let (block, len, wanted) =
+                            held.swap_remove(random.random_range(0..held.len()));
+                        let content = std::slice::from_raw_parts(block, len);
+                        assert!(content.iter().all(|&byte| byte == wanted));
+                        assert!(allocate(data, block.cast(), len, 0).is_null());
+                    }
+                    1 if !held.is_empty() => {
+                        let at = random.random_range(0..held.len());
+                        let (block, len, wanted) = held[at];
+                        let block: *mut u8 = allocate(data, block.cast(), len, bytes).cast();
+                        let content = std::slice::from_raw_parts(block, len.min(bytes));
+                        assert!(content.iter().all(|&byte| byte == wanted));
+                        block.write_bytes(mark, bytes);
+                        held[at] = (block, bytes, mark);
+                    }
+                    _ => {
+                        let block: *mut u8 = allocate(data, std::ptr::null_mut(), 0, bytes).cast();
+                        assert_eq!(block as usize % ALIGN, 0);
+                        block.write_bytes(mark, bytes);
+                        held.push((block, bytes, mark));
+                    }
+                }
+            }
+            let sum: usize = held.iter().map(|block| block.1).sum();
+            assert_eq!(shared.used_bytes(), sum);
+        }
+        assert!(shared.spare.count.iter().all(|count| count.get() <= SPARE_BLOCKS));
+        for (block, len, _) in held {
+            // SAFETY: as above.
+            unsafe { allocate(data, block.cast(), len, 0) };
+        }
+        assert_eq!(shared.used_bytes(), 0);
+    }
+
+    #[test]
+    fn script_code_is_refused_what_exceeds_the_limit() {
+        let shared = Shared::new();
+        let data = &*shared as *const Shared as *mut c_void;
+        shared.set_limit(1000);
+        shared.native.set(false);
+        // SAFETY: as above.
+        unsafe {
+            let small = allocate(data, std::ptr::null_mut(), 0, 900);
+            assert!(!small.is_null());
+            assert!(allocate(data, std::ptr::null_mut(), 0, 200).is_null());
+            assert!(allocate(data, small, 900, 1100).is_null());
+            assert_eq!(shared.used_bytes(), 900);
+            shared.native.set(true);
+            let native = allocate(data, std::ptr::null_mut(), 0, 200);
+            assert!(!native.is_null());
+            allocate(data, native, 200, 0);
+            allocate(data, small, 900, 0);
+        }
     }
 }
