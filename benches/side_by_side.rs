@@ -5,6 +5,10 @@
 //! server's threads spent on a processor (`/proc/PID/task/*/schedstat`), divided by the
 //! operations; the ratio is ours to the best of the peers, below 1 when ours needs less.
 //! `ONLY=get` measures only workloads whose name contains that word.
+//!
+//! The last rows are messages that reach 1,000 subscribers, in millions of deliveries a second of
+//! wall-clock time; there a ratio above 1 means that ours delivers more. (They need about 1,100
+//! open files: `ulimit -n 4096`.)
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -177,6 +181,39 @@ fn fill(server: &Server) {
     }
 }
 
+const SUBSCRIBERS: usize = 1000;
+
+/// Publishes `rounds` times `pipeline` messages to all subscribers and waits for each of them to
+/// arrive everywhere. Returns deliveries a second.
+fn fan_out(server: &Server, pipeline: usize, rounds: usize) -> f64 {
+    let connect = || TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    let mut acknowledgement = [0; 33];
+    let mut subscribers: Vec<TcpStream> = (0..SUBSCRIBERS).map(|_| connect()).collect();
+    for subscriber in &mut subscribers {
+        subscriber.write_all(b"SUBSCRIBE news\r\n").expect("the request leaves");
+        subscriber.read_exact(&mut acknowledgement).expect("the subscription is answered");
+    }
+    let text = "x".repeat(32);
+    let mut batch = Vec::new();
+    for _ in 0..pipeline {
+        redouble::resp::out::push_request(&mut batch, &words(&["PUBLISH", "news", &text]));
+    }
+    let one = format!("*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$32\r\n{text}\r\n");
+    let mut messages = vec![0; one.len() * pipeline];
+    let mut counts = vec![0; format!(":{SUBSCRIBERS}\r\n").len() * pipeline];
+    let mut publisher = connect();
+    let begin = Instant::now();
+    for _ in 0..rounds {
+        publisher.write_all(&batch).expect("the request leaves");
+        publisher.read_exact(&mut counts).expect("replies come");
+        for subscriber in &mut subscribers {
+            subscriber.read_exact(&mut messages).expect("messages come");
+        }
+    }
+    assert!(messages.ends_with(one.as_bytes()), "{} delivered something else", server.name);
+    (SUBSCRIBERS * pipeline * rounds) as f64 / begin.elapsed().as_secs_f64()
+}
+
 fn main() {
     let Ok(peers) = std::env::var("PEERS") else {
         return println!("skipped: PEERS names no genuine servers, as in PEERS=\"redis-server\"");
@@ -202,5 +239,19 @@ fn main() {
         best.iter().for_each(|us| print!("{us:>16.3}"));
         let peer = best[1..].iter().copied().fold(f64::INFINITY, f64::min);
         println!("{:>8.2}", best[0] / peer);
+    }
+    for (name, pipeline, rounds) in [("publish P=1", 1, 50), ("publish P=100", 100, 10)] {
+        if !name.contains(&only) {
+            continue;
+        }
+        let mut best = vec![0.0_f64; servers.len()];
+        for _ in 0..ROUNDS {
+            for (server, best) in servers.iter().zip(&mut best) {
+                *best = best.max(fan_out(server, pipeline, rounds) / 1e6);
+            }
+        }
+        print!("{name:14}");
+        best.iter().for_each(|millions| print!("{millions:>16.2}"));
+        println!("{:>8.2}", best[0] / best[1..].iter().copied().fold(0.0, f64::max));
     }
 }

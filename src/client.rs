@@ -198,7 +198,9 @@ pub struct Kick {
 impl Kick {
     /// The session looks at its client's state soon.
     pub fn ring(&self) {
-        self.rung.store(true, Ordering::Release);
+        if self.rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
         // Either this side sees the waker, or the first look, which sets it, sees the ring.
         fence(Ordering::SeqCst);
         if let Some(waker) = self.waker.get() {
