@@ -17,6 +17,9 @@ const FREE: &[&str] = &["KEYS", "SMEMBERS", "SUNION", "SINTER", "SDIFF", "HKEYS"
 /// Chance decides what they answer.
 const DRAWS: &[&str] = &["SPOP", "SRANDMEMBER", "HRANDFIELD", "ZRANDMEMBER", "RANDOMKEY"];
 
+/// A scan that is not the whole: where it goes on is each server's own affair.
+const PART: &str = "a part";
+
 const SCANS: &[&str] = &["SCAN", "SSCAN", "HSCAN", "ZSCAN"];
 
 /// In the descriptions of streams: what depends on the clock or on the shape of a tree.
@@ -52,8 +55,8 @@ pub fn difference(
                 (x.concat(), y.concat())
             }
             _ => {
-                let listed =
-                    |outcome: &Outcome| at.checked_sub(1).map(|at| leaves(&outcome.replies[at]));
+                let before = at.checked_sub(1).filter(|at| lists(&commands[*at], words));
+                let listed = |outcome: &Outcome| before.map(|at| leaves(&outcome.replies[at]));
                 let (of_ours, of_theirs) = (listed(ours), listed(theirs));
                 (comparable(words, a, of_ours), comparable(words, b, of_theirs))
             }
@@ -71,6 +74,13 @@ pub fn difference(
         }
     }
     rest(commands.len(), ours, theirs)
+}
+
+/// Whether the command lists what the draw draws from.
+fn lists(command: &Command, draw: &[Vec<u8>]) -> bool {
+    let of_all = is(command, "KEYS") && draw.len() == 1;
+    let lists = ["SMEMBERS", "HGETALL", "ZRANGE"].iter().any(|name| is(command, name));
+    of_all || lists && draw.len() > 1 && command.get(1) == draw.get(1)
 }
 
 /// Both sides from the first line on in which they differ.
@@ -131,14 +141,16 @@ fn alike(words: &[Vec<u8>], a: &[String], b: &[String]) -> bool {
 }
 
 fn is_part(lines: &[String]) -> bool {
-    lines == ["a part"]
+    lines == [PART]
 }
 
 /// The reply as it is compared; `listed` is what the command before answered.
 fn comparable(words: &[Vec<u8>], reply: &Reply, listed: Option<Vec<String>>) -> Vec<String> {
     let name = words.first().map_or(String::new(), |word| upper(word));
+    // A map that went through Lua comes in the order of its table.
+    let reply = &with_sorted_maps(reply);
     let has = |word: &str| words.iter().any(|w| w.eq_ignore_ascii_case(word.as_bytes()));
-    if let Reply::Error(_) = reply {
+    if matches!(reply, Reply::Error(_) | Reply::Status(_)) {
         return show::lines(reply);
     }
     match name.as_str() {
@@ -152,8 +164,29 @@ fn comparable(words: &[Vec<u8>], reply: &Reply, listed: Option<Vec<String>>) -> 
         "XPENDING" => show::lines(&without_idle(reply)),
         name if FREE.contains(&name) => sorted(reply, 1),
         name if DRAWS.contains(&name) => drawn(words, reply, listed),
-        name if SCANS.contains(&name) => scanned(name, reply, has("NOVALUES")),
+        name if SCANS.contains(&name) => {
+            let cursor = words.get(if name == "SCAN" { 1 } else { 2 });
+            match cursor.map(Vec::as_slice) {
+                Some(b"0") => scanned(name, reply, has("NOVALUES")),
+                _ => vec![PART.into()],
+            }
+        }
         _ => show::lines(reply),
+    }
+}
+
+fn with_sorted_maps(reply: &Reply) -> Reply {
+    let all = |items: &[Reply]| items.iter().map(with_sorted_maps).collect();
+    match reply {
+        Reply::Map(pairs) => {
+            let mut pairs: Vec<_> =
+                pairs.iter().map(|(k, v)| (with_sorted_maps(k), with_sorted_maps(v))).collect();
+            pairs.sort_by_cached_key(|(key, _)| show::lines(key));
+            Reply::Map(pairs)
+        }
+        Reply::Array(items) => Reply::Array(all(items)),
+        Reply::Set(items) => Reply::Set(all(items)),
+        _ => reply.clone(),
     }
 }
 
@@ -166,12 +199,6 @@ fn is_unsorted(words: &[Vec<u8>]) -> bool {
 fn sorted(reply: &Reply, group: usize) -> Vec<String> {
     let rows = match reply {
         Reply::Array(items) | Reply::Set(items) => items.chunks(group).map(<[Reply]>::to_vec),
-        Reply::Map(pairs) => {
-            let mut rows: Vec<_> =
-                pairs.iter().map(|(k, v)| [show::lines(k), show::lines(v)].concat()).collect();
-            rows.sort();
-            return std::iter::once("map".to_string()).chain(rows.concat()).collect();
-        }
         _ => return show::lines(reply),
     };
     let kind = if matches!(reply, Reply::Set(_)) { "set" } else { "array" };
@@ -212,14 +239,14 @@ fn drawn(words: &[Vec<u8>], reply: &Reply, listed: Option<Vec<String>>) -> Vec<S
     vec![format!("{kind} of {}, repeats: {repeats}, strays: {strays}", found.len())]
 }
 
-/// A whole scan in free order, or "a part".
+/// A whole scan in free order, or [`PART`].
 fn scanned(name: &str, reply: &Reply, no_values: bool) -> Vec<String> {
     let Reply::Array(parts) = reply else { return show::lines(reply) };
     let [Reply::Bulk(cursor), items] = &parts[..] else { return show::lines(reply) };
     let pairs = matches!(name, "ZSCAN" | "HSCAN") && !no_values;
     match &cursor[..] {
         b"0" => sorted(items, 1 + usize::from(pairs)),
-        _ => vec!["a part".into()],
+        _ => vec![PART.into()],
     }
 }
 

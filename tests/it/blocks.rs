@@ -62,6 +62,7 @@ const FILLS: &[(&str, &str)] = &[
     ("set", "redis.call('SADD', KEYS[1], 'f' .. i)"),
     ("zset", "redis.call('ZADD', KEYS[1], i % 7, 'f' .. i)"),
     ("zset", "redis.call('ZADD', KEYS[1], i / 3, i)"),
+    ("lex", "redis.call('ZADD', KEYS[1], 0, 'f' .. i)"),
     ("hash", "redis.call('HSET', KEYS[1], 'f' .. i, i)"),
     ("hash", "redis.call('HSET', KEYS[1], i, string.rep('v', i % 66))"),
     ("stream", "redis.call('XADD', KEYS[1], i .. '-1', 'f', i)"),
@@ -105,6 +106,7 @@ impl Generator<'_> {
 
     /// A sequence of about `length` commands, made of blocks.
     pub fn sequence(&mut self, scene: Scene, length: usize) -> Vec<Command> {
+        self.no_past = scene.listens;
         let mut commands = Vec::new();
         while commands.len() < length {
             self.block(scene, &mut commands);
@@ -121,7 +123,8 @@ impl Generator<'_> {
                 to.push(self.scripted(command));
             }
             9..=11 => self.draw(to),
-            12 => self.death(scene, to),
+            12 if scene.is_lazy || self.rng.one_in(6) => self.death(scene, to),
+            13 => to.push(self.alphabet()),
             14 => to.push(self.elsewhere()),
             15..=25 => {
                 let command = self.command();
@@ -202,6 +205,16 @@ impl Generator<'_> {
             to.push(vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()]);
             to.push(vec![b"DEL".to_vec(), key]);
         }
+    }
+
+    /// Members of one score, as commands by lexicographic range want them.
+    fn alphabet(&mut self) -> Command {
+        let mut command = vec![b"ZADD".to_vec(), self.key("lex")];
+        for _ in 0..1 + self.many() {
+            command.push(b"0".to_vec());
+            command.push(self.word());
+        }
+        command
     }
 
     /// A key or fields that are gone a moment later.

@@ -68,6 +68,8 @@ pub struct Generator<'s> {
     synopses: &'s [Synopsis],
     /// Where all choices come from.
     pub rng: Rng,
+    /// No key is stored past its deadline: each server would tell of its end at its own time.
+    pub no_past: bool,
     /// How many more keys the command must have; set by `numkeys`.
     owed: usize,
 }
@@ -75,7 +77,7 @@ pub struct Generator<'s> {
 impl<'s> Generator<'s> {
     /// Commands of these synopses; the seed decides which.
     pub fn new(synopses: &'s [Synopsis], seed: u64) -> Generator<'s> {
-        Generator { synopses, rng: Rng(seed), owed: 0 }
+        Generator { synopses, rng: Rng(seed), no_past: false, owed: 0 }
     }
 
     /// The next command.
@@ -93,7 +95,24 @@ impl<'s> Generator<'s> {
         if !waits && self.rng.one_in(25) {
             self.spoil(&mut words, fixed);
         }
+        self.one_score(&mut words);
         words
+    }
+
+    /// Where scores differ, the answer to a lexicographic range depends on the random levels of
+    /// Redis's skip list: such commands get keys of their own.
+    fn one_score(&mut self, words: &mut [Vec<u8>]) {
+        let name = String::from_utf8_lossy(&words[0]).to_uppercase();
+        let by_lex = words.iter().any(|word| word.eq_ignore_ascii_case(b"BYLEX"));
+        let at = match name.as_str() {
+            "ZRANGESTORE" if by_lex => 2,
+            "ZRANGE" if by_lex => 1,
+            "ZLEXCOUNT" | "ZRANGEBYLEX" | "ZREVRANGEBYLEX" | "ZREMRANGEBYLEX" => 1,
+            _ => return,
+        };
+        if words.get(at).is_some_and(|key| key.starts_with(b"zset") || key.starts_with(b"geo")) {
+            words[at] = self.key("lex");
+        }
     }
 
     fn part(&mut self, part: &Part, family: &str, words: &mut Vec<Vec<u8>>) {
@@ -152,7 +171,7 @@ impl<'s> Generator<'s> {
     }
 
     /// Mostly few, seldom enough to cross a threshold.
-    fn many(&mut self) -> usize {
+    pub fn many(&mut self) -> usize {
         match self.rng.below(60) {
             0 => 130,
             1 => 514,
@@ -218,6 +237,8 @@ impl<'s> Generator<'s> {
             "milliseconds" => {
                 self.pick(&["1000000", "5000000", "0", "-5", "x", "9223372036854775807"])
             }
+            "unix-time-seconds" if self.no_past => self.pick(&["33177117420", "33177117430"]),
+            "unix-time-milliseconds" if self.no_past => self.pick(&["33177117420000"]),
             "unix-time-seconds" => self.pick(&["33177117420", "33177117430", "1", "0", "-1"]),
             "unix-time-milliseconds" => self.pick(&["33177117420000", "33177117430123", "1", "-1"]),
             "timeout" => self.pick(&["0.01", "0.001", "-1", "x"]),

@@ -28,6 +28,15 @@ pub struct Scene {
     pub settings: &'static [(&'static str, &'static str)],
 }
 
+/// Time for a server to clear away what has died.
+const CLEARING: Duration = Duration::from_millis(80);
+
+/// Whether something dies in a millisecond.
+fn dies(command: &Command) -> bool {
+    let is = |name: &[u8]| command.first().is_some_and(|word| word.eq_ignore_ascii_case(name));
+    (is(b"PEXPIRE") || is(b"HPEXPIRE")) && command.get(2).is_some_and(|ms| ms == b"1")
+}
+
 /// A connection that runs whole sequences.
 pub struct Player {
     wire: Wire,
@@ -82,14 +91,14 @@ impl Player {
                 replies.push(self.reply()?);
             }
             if act.last().is_some_and(is_rest) {
-                // Time for the servers to clear away what has died.
-                std::thread::sleep(Duration::from_millis(10));
+                std::thread::sleep(CLEARING);
             }
         }
         self.wire.call(&["DISCARD"])?;
         self.wire.call(&["HELLO", "2"])?;
-        // What was to die in a millisecond is dead.
-        std::thread::sleep(Duration::from_millis(2));
+        if commands.iter().any(dies) {
+            std::thread::sleep(if scene.is_lazy { Duration::from_millis(2) } else { CLEARING });
+        }
         let events = if scene.listens { self.heard()? } else { Vec::new() };
         let mut dataset = Vec::new();
         for db in ["0", "1"] {
@@ -109,10 +118,16 @@ impl Player {
             };
             let [_, _, Reply::Bulk(channel), Reply::Bulk(message)] = &parts[..] else { continue };
             if channel == b"the end" {
-                self.ear.call(&["PUNSUBSCRIBE"])?;
-                return Ok(lines);
+                break;
             }
             lines.push(format!("{}: {}", channel.escape_ascii(), message.escape_ascii()));
+        }
+        self.ear.send(&request(&["PUNSUBSCRIBE"]));
+        loop {
+            match self.ear.wait(Duration::from_secs(20))? {
+                Some(Reply::Array(parts)) if parts[0] != Reply::Bulk(b"punsubscribe".to_vec()) => {}
+                _ => return Ok(lines),
+            }
         }
     }
 
@@ -207,8 +222,9 @@ impl Player {
         Ok(lines)
     }
 
-    /// What a stream holds beside its entries: figures, groups, consumers, pending entries; their
-    /// times too when `exact`.
+    /// What a stream holds beside its entries: figures, groups, consumers, pending entries. After
+    /// a replay (`exact`) only what the log tells: Redis logs neither a consumer without pending
+    /// entries nor that one looked at its pending entries again.
     fn stream_facts(&mut self, key: &[u8], exact: bool) -> io::Result<String> {
         let Reply::Array(facts) = self.wire.call(&[b"XINFO", &b"STREAM"[..], key])? else {
             return Ok(String::new());
@@ -221,7 +237,10 @@ impl Player {
                 let _ = write!(text, " {} {value}", String::from_utf8_lossy(name));
             }
         }
-        let groups = self.wire.call(&[b"XINFO", &b"GROUPS"[..], key])?;
+        let mut groups = self.wire.call(&[b"XINFO", &b"GROUPS"[..], key])?;
+        if exact {
+            groups = bare(groups, |facts| drop(facts.drain(2..4)));
+        }
         let _ = write!(text, " {}", show::lines(&groups).join(" "));
         let Reply::Array(groups) = groups else { return Ok(text) };
         for group in groups {
@@ -229,15 +248,16 @@ impl Player {
             let Some(Reply::Bulk(name)) = facts.get(1) else { continue };
             let name = &name[..];
             let consumers = self.wire.call(&[b"XINFO", &b"CONSUMERS"[..], key, name])?;
-            let names = bare(consumers, |facts| facts.truncate(4));
             let all = [b"XPENDING", key, name, b"-", b"+", b"100000"];
-            let pending = bare(self.wire.call(&all)?, |row| drop(row.remove(2)));
-            let _ = write!(text, " {}", show::lines(&names).join(" "));
+            let pending = bare(self.wire.call(&all)?, |row| {
+                row.remove(2);
+                row.truncate(if exact { 2 } else { 3 });
+            });
             let _ = write!(text, " {}", show::lines(&pending).join(" "));
-        }
-        if exact {
-            let full = [b"XINFO", &b"STREAM"[..], key, b"FULL", b"COUNT", b"0"];
-            text.push_str(&delivery_times(&self.wire.call(&full)?));
+            if !exact {
+                let names = bare(consumers, |facts| facts.truncate(4));
+                let _ = write!(text, " {}", show::lines(&names).join(" "));
+            }
         }
         Ok(text)
     }
@@ -283,16 +303,4 @@ fn bare(reply: Reply, strip: impl Fn(&mut Vec<Reply>)) -> Reply {
         }
     }
     Reply::Array(rows)
-}
-
-/// From a full description of a stream: when pending entries were delivered, in order.
-fn delivery_times(full: &Reply) -> String {
-    let mut times = String::new();
-    if let Reply::Array(items) = full {
-        if let [Reply::Bulk(id), .., Reply::Int(at), Reply::Int(_)] = &items[..] {
-            let _ = write!(times, " {} {at}", id.escape_ascii());
-        }
-        times.extend(items.iter().map(delivery_times));
-    }
-    times
 }
