@@ -45,6 +45,13 @@ pub struct Multi {
     pub bytes: usize,
 }
 
+impl Multi {
+    /// Bytes that the queue takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes + self.queue.len() * QUEUED_BYTES
+    }
+}
+
 /// A command that waits for a key.
 #[derive(Debug)]
 pub struct Blocked {
@@ -96,6 +103,8 @@ pub struct Outbox {
 const UNCOUNTED_BYTES: usize = 16 << 10;
 /// What a watch takes besides the name of its key.
 const WATCH_BYTES: usize = 64;
+/// What a queued command takes besides its arguments, about.
+const QUEUED_BYTES: usize = 128;
 /// In Redis further replies lie in blocks that hold this many bytes.
 const BLOCK_BYTES: usize = 20_464;
 /// What a block counts, however much of it is in use.
@@ -408,7 +417,7 @@ impl Client {
             + self.incomplete.raw_bytes
             + self.incomplete.free_bytes
             + self.incomplete.argv_bytes
-            + self.multi.as_ref().map_or(0, |multi| multi.bytes)
+            + self.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
             + self.names_bytes
             + watched
     }

@@ -8,7 +8,7 @@
 mod nested;
 mod waiting;
 
-use crate::client::{ClientId, ReplyMode};
+use crate::client::{ClientId, Cut, ReplyMode};
 use crate::clock::Stopwatch;
 use crate::command::row::{flag, Call, Run, Wait, Waiting};
 use crate::command::{Args, Spec, Table};
@@ -367,6 +367,11 @@ impl<'a> Dispatcher<'a> {
         if let Some(multi) = &mut client.multi {
             multi.bytes += argv.iter().map(|arg| arg.len()).sum::<usize>();
             multi.queue.push(argv.iter().map(|arg| arg.to_vec()).collect());
+            // Redis: what is queued has not run, so it counts as still being read.
+            let limit = self.state.config.settings().client_query_buffer_limit;
+            if limit > 0 && multi.bytes > limit {
+                client.cut_off(Cut::Query);
+            }
         }
     }
 

@@ -612,7 +612,8 @@ impl Session {
             free_bytes: self.kept.capacity() - self.kept.len(),
             argv_bytes: self.decoder.argv_bytes(),
         };
-        if limit > 0 && self.kept.len() > limit {
+        let queued_bytes = client.multi.as_ref().map_or(0, |multi| multi.bytes);
+        if limit > 0 && client.incomplete.raw_bytes + queued_bytes > limit {
             client.cut_off(Cut::Query);
         }
         client.check_memory_limit(settings);

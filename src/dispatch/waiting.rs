@@ -69,6 +69,11 @@ impl Dispatcher<'_> {
     /// Runs a waiting command again, as if it came from the wire now. One that still has to wait
     /// keeps its place.
     fn serve(&mut self, id: ClientId) {
+        // Who has been cut off could not be given anything any more.
+        if self.state.clients.find(id).is_some_and(|client| client.close_now) {
+            settle::unblock(self.state, id);
+            return;
+        }
         let Some(blocked) = self.state.clients.find_mut(id).and_then(|one| one.blocked.take())
         else {
             return;

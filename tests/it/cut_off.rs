@@ -94,6 +94,40 @@ fn a_lower_limit_on_the_memory_of_clients_takes_the_largest_at_once() {
 }
 
 #[test]
+fn who_was_cut_off_while_waiting_is_given_nothing() {
+    let server = Ours::start(&[]).unwrap();
+    let mut main = named(&server, "main");
+    main.call(&["CLIENT", "NO-EVICT", "on"]).expect("a reply");
+    let mut waiter = named(&server, "waiter");
+    waiter.send(&request(&["BLPOP", "q", "0"]));
+    waiter.send(&request(&["SET", "k", &"v".repeat(200_000)]));
+    until(&mut main, "waiter", "qbuf", |bytes| bytes > Some(200_000));
+    let words = "MULTI\r\nCONFIG SET maxmemory-clients 100000\r\nRPUSH q x\r\nLLEN q\r\nEXEC\r\n";
+    main.send(words.as_bytes());
+    for _ in 0..4 {
+        main.wait(Duration::from_secs(5)).unwrap();
+    }
+    let ran = main.wait(Duration::from_secs(5)).unwrap();
+    let ok = Reply::Status(b"OK".into());
+    assert_eq!(ran, Some(Reply::Array(vec![ok, Reply::Int(1), Reply::Int(1)])));
+    assert_eq!(main.call(&["LLEN", "q"]).expect("a length"), Reply::Int(1));
+    assert_eq!(waiter.wait(Duration::from_secs(5)).unwrap(), Some(Reply::Closed));
+}
+
+#[test]
+fn a_transaction_counts_as_still_being_read() {
+    let server = Ours::start(&[("client-query-buffer-limit", "1mb")]).unwrap();
+    let mut sender = named(&server, "sender");
+    sender.call(&["MULTI"]).expect("a reply");
+    let value = "v".repeat(1000);
+    let queued = (0..2000).take_while(|_| {
+        sender.call(&["SET", "k", &value]).is_ok_and(|reply| reply != Reply::Closed)
+    });
+    let queued = queued.count();
+    assert!((1040..1050).contains(&queued), "{queued}");
+}
+
+#[test]
 fn subscriptions_and_prefixes_count_for_the_memory_of_clients() {
     let server = Ours::start(&[]).unwrap();
     let mut main = named(&server, "main");

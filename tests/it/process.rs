@@ -180,7 +180,8 @@ fn who_takes_too_much_is_cut_off_and_the_log_says_why() {
     assert_eq!(writer.call(&["SET", "k", &value]).expect("an end"), Reply::Closed);
     process.read_until("# Closing client that reached max query buffer length: id=");
 
-    main.call(&["CONFIG", "SET", "maxmemory-clients", "1mb"]).expect("a reply");
+    let limits = ["CONFIG", "SET", "client-query-buffer-limit", "1gb", "maxmemory-clients", "1mb"];
+    main.call(&limits).expect("a reply");
     let mut hoarder = process.wire();
     let value = "x".repeat(600_000);
     hoarder.call(&["MULTI"]).expect("a reply");
