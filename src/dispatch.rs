@@ -108,9 +108,11 @@ impl KnownNames {
 
 /// What is known of a request before it runs.
 #[derive(Clone, Copy, Default)]
-pub struct Prepared {
+pub struct Prepared<'i> {
     spec: Option<&'static Spec>,
     hash: Option<u64>,
+    member: Option<&'i [u8]>,
+    member_hash: Option<u64>,
 }
 
 impl<'a> Dispatcher<'a> {
@@ -147,21 +149,43 @@ impl<'a> Dispatcher<'a> {
     /// Finds the command of the request with these words and the place of its first key, and asks
     /// the processor for it.
     #[inline]
-    pub fn prepare<'w>(&mut self, word: impl Fn(usize) -> Option<&'w [u8]>) -> Prepared {
+    pub fn prepare<'w>(&mut self, word: impl Fn(usize) -> Option<&'w [u8]>) -> Prepared<'w> {
         let mut prepared = Prepared::default();
         let Some(spec) = self.find_as_before(&word) else { return prepared };
         prepared.spec = Some(spec);
-        if let Some(key) = spec.first_key.and_then(word) {
+        if let Some(key) = spec.first_key.and_then(&word) {
             prepared.hash = Some(self.state.db.prefetch(self.db, key));
+            prepared.member = spec.member.and_then(word);
         }
         prepared
     }
 
     /// The second step, when the place has come: asks for what lies there.
     #[inline]
-    pub fn prefetch(&self, prepared: &Prepared) {
+    pub fn prefetch(&self, prepared: &Prepared<'_>) {
         if let Some(hash) = prepared.hash {
             self.state.db.prefetch_entry(self.db, hash);
+        }
+    }
+
+    /// The third and the fourth step: the same for the members that requests name, where they are
+    /// in large collections.
+    #[inline]
+    pub fn prefetch_members(&self, group: &mut [Prepared<'_>]) {
+        let db = &self.state.db;
+        let mut any = false;
+        for prepared in group.iter_mut() {
+            if let (Some(hash), Some(member)) = (prepared.hash, prepared.member) {
+                prepared.member_hash = db.prefetch_member(self.db, hash, member);
+                any |= prepared.member_hash.is_some();
+            }
+        }
+        if any {
+            for prepared in group {
+                if let (Some(hash), Some(member)) = (prepared.hash, prepared.member_hash) {
+                    db.prefetch_item(self.db, hash, member);
+                }
+            }
         }
     }
 
@@ -184,7 +208,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Runs one request; its reply is appended to `out`.
-    pub fn request(&mut self, argv: &[&[u8]], prepared: &Prepared, out: &mut Vec<u8>) -> Flow {
+    pub fn request(&mut self, argv: &[&[u8]], prepared: &Prepared<'_>, out: &mut Vec<u8>) -> Flow {
         let Some(spec) = prepared.spec else { return self.request_unprepared(argv, out) };
         let mark = out.len();
         if let (Some(hash), Some(at)) = (prepared.hash, spec.first_key) {

@@ -516,6 +516,7 @@ impl Session {
             }
             if group.len() > 1 {
                 ahead[..group.len()].iter().for_each(|prepared| dispatcher.prefetch(prepared));
+                dispatcher.prefetch_members(&mut ahead[..group.len()]);
             }
             for (prepared, request) in ahead.iter().zip(group) {
                 batch.argv(request, input, &mut argv);

@@ -68,6 +68,8 @@ pub struct Spec {
     pub keys: Vec<KeySpec>,
     /// The index of the first key, when one rule tells it without looking at the words.
     pub first_key: Option<usize>,
+    /// Where the first member or field is that it names, when no options are given.
+    pub member: Option<usize>,
     /// Its arguments.
     pub args: Vec<Node>,
     /// Subcommands, by name in lower case.
@@ -275,6 +277,7 @@ impl Table {
             arity,
             keys,
             first_key,
+            member: member_at(row.synopsis),
             args,
             subcommands,
             container,
@@ -316,6 +319,20 @@ impl Table {
     pub fn top_level(&self) -> impl Iterator<Item = &Spec> {
         self.specs.iter().filter(|spec| spec.container.is_none())
     }
+}
+
+/// Where a command on one key names a member, as an index of its words, without options.
+fn member_at(synopsis: &str) -> Option<usize> {
+    let mut depth = 0;
+    let fixed = synopsis.split_whitespace().filter(|word| {
+        depth += word.matches('[').count();
+        let is_fixed = depth == 0;
+        depth -= word.matches(']').count();
+        is_fixed
+    });
+    let words: Vec<&str> = fixed.collect();
+    (words.get(1) == Some(&"key")).then_some(())?;
+    words.iter().position(|word| matches!(*word, "member" | "field"))
 }
 
 const KEY_HOLES: [&str; 14] = [

@@ -3,18 +3,18 @@
 //! Reads go through `&Db` and may meet keys whose time has come: they are hidden at once and
 //! removed when the command settles. Writes go through `&mut Db`, which removes them on sight.
 //!
-//! Invariant: every change of the keyspace passes through a method of this file or of `edit`, and
-//! leaves its effect in `effects`.
+//! Invariant: every change of the keyspace passes through a method of this file, of `db/`
+//! or of `edit`, and leaves its effect in `effects`.
 
 mod time;
+mod writing;
 
 use crate::error::{Error, Result};
 use crate::keyspace::ageing::Ageing;
-use crate::keyspace::edit::{Before, Edit};
-use crate::keyspace::effects::{listener, Class, Effect, Effects};
-use crate::keyspace::entry::{Entry, NewValue};
+use crate::keyspace::effects::{Class, Effect, Effects};
+use crate::keyspace::entry::Entry;
 use crate::keyspace::space::Space;
-use crate::keyspace::value::{Collection, Kind, StrRef, Value};
+use crate::keyspace::value::{with_collection, Collection, Kind, StrRef, Value};
 use crate::types::hash::HashView;
 use crate::types::limits::Limits;
 use rand::rngs::SmallRng;
@@ -207,6 +207,22 @@ impl Db {
         }
     }
 
+    /// Asks for the place of a member in the large collection at the key with this hash, after
+    /// [`Db::prefetch_entry`]; returns the member's hash. A guess by hash alone: it may look into
+    /// another key's collection, which does no harm.
+    pub fn prefetch_member(&self, db: usize, hash: u64, member: &[u8]) -> Option<u64> {
+        let entry = self.spaces[db].table.candidate(hash)?;
+        with_collection!(entry.kind(), T => entry.collection::<T>()?.prefetch(member), None)
+    }
+
+    /// The last step: asks for the member that lies at the place.
+    pub fn prefetch_item(&self, db: usize, hash: u64, member_hash: u64) {
+        let Some(entry) = self.spaces[db].table.candidate(hash) else { return };
+        with_collection!(entry.kind(), T => {
+            entry.collection::<T>().map_or((), |values| values.prefetch_item(member_hash))
+        }, ());
+    }
+
     /// Remembers the hash of one argument while its command runs; the argument must not move or
     /// change meanwhile. An empty slice forgets.
     #[inline]
@@ -374,243 +390,6 @@ impl Db {
         self.here().table.iter().filter(alive)
     }
 
-    // ---- Writing ----
-
-    /// Opens the collection at a key for change.
-    pub fn edit<'a, T: Collection>(&'a mut self, key: &'a [u8]) -> Result<Edit<'a, T>> {
-        let hash = self.hash(key);
-        let now_ms = self.now_ms;
-        let Some(entry) = self.spaces[self.current].find_mut(hash, key) else {
-            return Ok(Edit::vacant(self, key, hash));
-        };
-        if entry.is_gone(now_ms) {
-            self.expire(self.current, key);
-            return Ok(Edit::vacant(self, key, hash));
-        }
-        if entry.kind() != T::KIND {
-            return Err(Error::WrongType);
-        }
-        if !self.no_touch {
-            entry.set_ageing(self.ageing.touched(entry.ageing(), now_ms));
-        }
-        let is_inline = entry.is_inline();
-        match entry.take().and_then(T::from_value) {
-            Some(value) => Ok(Edit::occupied(self, key, hash, value, is_inline)),
-            None => Ok(Edit::vacant(self, key, hash)),
-        }
-    }
-
-    /// Stores a value at a key, whatever was there, and raises `event` in the value's class.
-    pub fn put(&mut self, key: &[u8], value: NewValue<'_>, ttl: Ttl, event: &'static str) {
-        let class = match &value {
-            NewValue::Owned(value) => class_of(value.kind()),
-            _ => Class::String,
-        };
-        self.put_new_as(key, value, ttl, class, event);
-    }
-
-    fn put_new_as(
-        &mut self,
-        key: &[u8],
-        value: NewValue<'_>,
-        ttl: Ttl,
-        class: Class,
-        event: &'static str,
-    ) {
-        self.store(key, value, ttl);
-        self.effects.dirty += 1;
-        self.effects.modified(self.current, key);
-        self.effects.event(self.current, key, class, event);
-    }
-
-    /// Stores a string at a key; one that spells an integer is kept as such.
-    #[inline]
-    pub fn put_string(&mut self, key: &[u8], bytes: &[u8], ttl: Ttl, event: &'static str) {
-        let value = match crate::types::number::parse_i64(bytes) {
-            Some(number) if bytes.len() <= 20 => NewValue::Int(number),
-            _ => NewValue::Bytes(bytes),
-        };
-        self.put(key, value, ttl, event);
-    }
-
-    fn store(&mut self, key: &[u8], value: NewValue<'_>, ttl: Ttl) {
-        let hash = self.hash(key);
-        self.drop_if_expired(hash, key);
-        let (current, now_ms) = (self.current, self.now_ms);
-        let space = &mut self.spaces[current];
-        if let Some(entry) = space.find_mut(hash, key) {
-            let before_ms = entry.deadline_ms();
-            let deadline_ms = match ttl {
-                Ttl::Clear => None,
-                Ttl::Keep => before_ms,
-                Ttl::At(at) => Some(at),
-            };
-            let ageing = match self.no_touch {
-                true => entry.ageing(),
-                false => self.ageing.touched(entry.ageing(), now_ms),
-            };
-            let before_bytes = entry.heap_bytes();
-            let value = match value {
-                // A taken buffer goes back where it was.
-                NewValue::Owned(value) if before_ms == deadline_ms && entry.is_taken() => {
-                    match entry.put_back(value) {
-                        Ok(()) => {
-                            entry.set_ageing(ageing);
-                            let after_bytes = entry.heap_bytes();
-                            space.resized(before_bytes, after_bytes);
-                            return;
-                        }
-                        Err(value) => NewValue::Owned(value),
-                    }
-                }
-                value => value,
-            };
-            if entry.overwrite(&value, deadline_ms) {
-                entry.set_ageing(ageing);
-                space.deadline_changed(hash, before_ms, deadline_ms, now_ms);
-                return;
-            }
-            let entry = Entry::new(key, value, deadline_ms, ageing);
-            if let Some(old) = space.replace(hash, entry, now_ms) {
-                self.bury(old);
-            }
-            return;
-        }
-        let deadline_ms = match ttl {
-            Ttl::At(at) => Some(at),
-            _ => None,
-        };
-        let entry = Entry::new(key, value, deadline_ms, self.ageing.fresh(now_ms));
-        space.insert(hash, entry, now_ms);
-        self.effects.event(current, key, Class::New, "new");
-    }
-
-    /// Removes a key and raises `event` (class generic); false when it was not there.
-    pub fn remove(&mut self, key: &[u8], event: &'static str) -> bool {
-        self.remove_as(key, Class::Generic, event)
-    }
-
-    /// Removes a key and raises an event of any class.
-    pub fn remove_as(&mut self, key: &[u8], class: Class, event: &'static str) -> bool {
-        let hash = self.hash(key);
-        if self.drop_if_expired(hash, key) {
-            return false;
-        }
-        let Some(entry) = self.spaces[self.current].remove(hash, key) else { return false };
-        self.bury(entry);
-        self.effects.dirty += 1;
-        self.effects.modified(self.current, key);
-        self.effects.event(self.current, key, class, event);
-        true
-    }
-
-    /// Takes the bytes of the string at a key out of their entry, to be put back changed; a string
-    /// without a buffer of its own comes as a copy.
-    pub fn take_string(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let hash = self.hash(key);
-        self.drop_if_expired(hash, key);
-        let space = &mut self.spaces[self.current];
-        let Some(entry) = space.find_mut(hash, key) else { return Ok(None) };
-        if !entry.kind().is_string() {
-            return Err(Error::WrongType);
-        }
-        let before_bytes = entry.heap_bytes();
-        let value = entry.take();
-        let after_bytes = entry.heap_bytes();
-        space.resized(before_bytes, after_bytes);
-        Ok(value.map(|value| match value {
-            Value::Str(bytes) => bytes,
-            Value::Int(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
-            _ => Vec::new(),
-        }))
-    }
-
-    /// Gives back what [`Db::take_string`] took, unchanged. Redis: the string has a buffer of its
-    /// own from then on, which OBJECT ENCODING shows.
-    pub fn return_string(&mut self, key: &[u8], bytes: Vec<u8>) {
-        self.store(key, NewValue::Owned(Value::Str(bytes)), Ttl::Keep);
-    }
-
-    /// Stores a string, which keeps its deadline, as one change without an event.
-    pub fn put_quietly(&mut self, key: &[u8], bytes: Vec<u8>) {
-        self.store(key, NewValue::Owned(Value::Str(bytes)), Ttl::Keep);
-        self.effects.dirty += 1;
-        self.effects.modified(self.current, key);
-    }
-
-    /// Raises an event that no other method does.
-    pub fn raise(&mut self, key: &[u8], class: Class, event: &'static str) {
-        self.effects.event(self.current, key, class, event);
-    }
-
-    /// Takes an entry out of the keyspace to be placed somewhere else; raises nothing and counts
-    /// nothing.
-    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        let hash = self.hash(key);
-        self.drop_if_expired(hash, key);
-        let entry = self.spaces[self.current].remove(hash, key)?;
-        self.effects.modified(self.current, key);
-        Some(entry)
-    }
-
-    /// Puts a taken or copied entry at a key, with its deadline, whatever was there. Its caller
-    /// raises the events, in their order.
-    pub fn place(&mut self, key: &[u8], entry: Entry) {
-        let hash = self.hash(key);
-        let (current, now_ms) = (self.current, self.now_ms);
-        self.drop_if_expired(hash, key);
-        if let Some(old) = self.spaces[current].remove(hash, key) {
-            self.bury(old);
-        }
-        // Redis: also when it takes the place of another.
-        self.effects.event(current, key, Class::New, "new");
-        let deadline_ms = entry.deadline_ms();
-        self.spaces[current].insert(hash, entry.rebuilt(key, deadline_ms), now_ms);
-        self.effects.dirty += 1;
-        self.effects.modified(current, key);
-    }
-
-    /// Sets or clears the deadline of a key that is there; false when it is not. Raises `event`.
-    pub fn set_deadline(&mut self, key: &[u8], at: Option<i64>, event: &'static str) -> bool {
-        let hash = self.hash(key);
-        self.drop_if_expired(hash, key);
-        let (current, now_ms) = (self.current, self.now_ms);
-        let space = &mut self.spaces[current];
-        let Some(entry) = space.find_mut(hash, key) else { return false };
-        let before_ms = entry.deadline_ms();
-        if at.is_some_and(|at| entry.move_deadline(at)) {
-            space.deadline_changed(hash, before_ms, at, now_ms);
-        } else if before_ms != at {
-            let before_bytes = entry.heap_bytes();
-            let old = std::mem::replace(entry, Entry::new(b"", NewValue::Int(0), None, 0));
-            *entry = old.rebuilt(key, at);
-            let after_bytes = entry.heap_bytes();
-            space.resized(before_bytes, after_bytes);
-            space.deadline_changed(hash, before_ms, at, now_ms);
-        }
-        self.effects.dirty += 1;
-        self.effects.modified(current, key);
-        self.effects.event(current, key, Class::Generic, event);
-        true
-    }
-
-    /// States the form in which the command enters the log, instead of its own words; may be
-    /// called several times for several records.
-    pub fn replay_as<B: AsRef<[u8]>>(&mut self, argv: &[B]) {
-        self.effects.form_stated = true;
-        self.effects.record(self.current, argv);
-    }
-
-    /// The command changed nothing that a replay would have to repeat.
-    pub fn replay_nothing(&mut self) {
-        self.effects.form_stated = true;
-    }
-
-    /// Whether anybody reads the log: saves building a form that nobody needs.
-    pub fn is_logged(&self) -> bool {
-        self.effects.hears(listener::LOG)
-    }
-
     // ---- Whole databases ----
 
     /// Empties one database, or all; freeing happens later, in pieces, when `lazily`.
@@ -634,55 +413,6 @@ impl Db {
         self.spaces.swap(first, second);
         self.effects.dirty += 1;
         self.effects.happened.push(Effect::Swapped(first, second));
-    }
-
-    // ---- For `edit` ----
-
-    pub(super) fn close_edit<T: Collection>(
-        &mut self,
-        hash: u64,
-        key: &[u8],
-        value: Box<T>,
-        before: Before,
-    ) {
-        let due_ms = value.due_ms();
-        let value = T::into_value(value);
-        let after_bytes = value.heap_bytes();
-        let now_ms = self.now_ms;
-        let space = &mut self.spaces[self.current];
-        if let Some(entry) = space.find_mut(hash, key) {
-            // The kind is the one it was taken as, so it always fits back.
-            match entry.put_back(value) {
-                Ok(()) => {
-                    space.resized(before.bytes, after_bytes);
-                    space.fields_due_changed(hash, before.due_ms, due_ms, now_ms);
-                }
-                Err(value) => {
-                    let (deadline_ms, ageing) = (entry.deadline_ms(), entry.ageing());
-                    let (before_bytes, before_ms) = (entry.heap_bytes(), entry.fields_due_ms());
-                    *entry = Entry::new(key, NewValue::Owned(value), deadline_ms, ageing);
-                    let after_bytes = entry.heap_bytes();
-                    space.resized(before_bytes, after_bytes);
-                    space.fields_due_changed(hash, before_ms, due_ms, now_ms);
-                }
-            }
-        } else {
-            let ageing = self.ageing.fresh(self.now_ms);
-            space.insert(hash, Entry::new(key, NewValue::Owned(value), None, ageing), self.now_ms);
-        }
-    }
-
-    pub(super) fn close_emptied(&mut self, hash: u64, key: &[u8], value: Value, before: Before) {
-        let now_ms = self.now_ms;
-        let space = &mut self.spaces[self.current];
-        // The value is outside its entry: its figures are counted there, and leave with it.
-        space.resized(before.bytes, 0);
-        space.fields_due_changed(hash, before.due_ms, None, now_ms);
-        if space.remove(hash, key).is_none() {
-            return;
-        }
-        self.bury_value(value);
-        self.effects.event(self.current, key, Class::Generic, "del");
     }
 }
 

@@ -8,6 +8,7 @@ use crate::keyspace::effects::Class;
 use crate::keyspace::value::Collection;
 use crate::types::alloc;
 use crate::types::limits::Limits;
+use crate::types::table::Spot;
 use rand::rngs::SmallRng;
 use std::ops::{Deref, DerefMut};
 
@@ -18,7 +19,8 @@ pub struct Edit<'a, T: Collection> {
     hash: u64,
     value: Option<Box<T>>,
     before: Before,
-    is_new: bool,
+    /// Where the key was found; none for a new one.
+    spot: Option<Spot>,
     /// The key is new and nobody has been told.
     unannounced: bool,
 }
@@ -38,7 +40,7 @@ impl<'a, T: Collection> Edit<'a, T> {
             hash,
             value: None,
             before: Before::default(),
-            is_new: true,
+            spot: None,
             unannounced: true,
         }
     }
@@ -48,6 +50,7 @@ impl<'a, T: Collection> Edit<'a, T> {
         db: &'a mut Db,
         key: &'a [u8],
         hash: u64,
+        spot: Spot,
         value: Box<T>,
         is_copy: bool,
     ) -> Self {
@@ -55,7 +58,8 @@ impl<'a, T: Collection> Edit<'a, T> {
             true => Before::default(),
             false => Before { bytes: boxed_bytes(&*value), due_ms: value.due_ms() },
         };
-        Edit { db, key, hash, value: Some(value), before, is_new: false, unannounced: false }
+        let value = Some(value);
+        Edit { db, key, hash, value, before, spot: Some(spot), unannounced: false }
     }
 
     /// The key.
@@ -139,7 +143,9 @@ impl<'a, T: Collection> Edit<'a, T> {
     }
 }
 
-fn boxed_bytes<T: Collection>(value: &T) -> usize {
+/// What a value counts for.
+#[inline]
+pub(super) fn boxed_bytes<T: Collection>(value: &T) -> usize {
     alloc::class(std::mem::size_of::<T>()) + value.heap_bytes()
 }
 
@@ -160,17 +166,19 @@ impl<T: Collection> DerefMut for Edit<'_, T> {
 }
 
 impl<T: Collection> Drop for Edit<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         let Some(value) = self.value.take() else { return };
-        let empty = value.is_empty();
-        if empty && self.is_new {
-            return;
-        }
-        self.announce();
-        if empty {
-            self.db.close_emptied(self.hash, self.key, T::into_value(value), self.before);
-        } else {
-            self.db.close_edit(self.hash, self.key, value, self.before);
+        match self.spot {
+            None if value.is_empty() => {}
+            None => {
+                self.announce();
+                self.db.close_new(self.hash, self.key, value);
+            }
+            Some(_) if value.is_empty() => {
+                self.db.close_emptied(self.hash, self.key, T::into_value(value), self.before);
+            }
+            Some(spot) => self.db.close_edit(self.hash, self.key, spot, value, self.before),
         }
     }
 }

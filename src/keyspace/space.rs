@@ -6,7 +6,7 @@
 use crate::keyspace::entry::Entry;
 use crate::keyspace::expire::Wheel;
 use crate::types::limits::HashKey;
-use crate::types::table::Table;
+use crate::types::table::{Spot, Table};
 
 /// One database.
 #[derive(Debug)]
@@ -71,6 +71,21 @@ impl Space {
     #[inline]
     pub(crate) fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
         self.table.find_mut(hash, |entry| entry.key() == key)
+    }
+
+    /// Where the entry of a key lies now.
+    #[inline]
+    pub(crate) fn spot(&self, hash: u64, key: &[u8]) -> Option<Spot> {
+        self.table.spot(hash, |entry| entry.key() == key)
+    }
+
+    /// The entry of a key that was at `spot`; it is looked for if it has moved.
+    #[inline]
+    pub(crate) fn find_again(&mut self, spot: Spot, hash: u64, key: &[u8]) -> Option<&mut Entry> {
+        if self.table.at_mut(spot).is_some_and(|entry| entry.key() == key) {
+            return self.table.at_mut(spot);
+        }
+        self.find_mut(hash, key)
     }
 
     /// Adds an entry whose key is not there.

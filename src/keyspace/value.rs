@@ -63,6 +63,13 @@ pub trait Collection: Default + Send + 'static {
     fn pop_chunk(&mut self) -> bool;
     /// When a part of it is due to go (Unix ms): the soonest deadline of a hash's fields.
     fn due_ms(&self) -> Option<i64>;
+    /// Asks the processor for the place of a member (or field) and returns the member's hash;
+    /// `None` for a value without a table of members.
+    fn prefetch(&self, _member: &[u8]) -> Option<u64> {
+        None
+    }
+    /// The second step, when the place has come: asks for what lies there.
+    fn prefetch_item(&self, _hash: u64) {}
     /// From an owned value.
     fn from_value(value: Value) -> Option<Box<Self>>;
     /// To an owned value.
@@ -71,7 +78,7 @@ pub trait Collection: Default + Send + 'static {
 
 macro_rules! collections {
     ($($name:ident in $room:ident, $class:ident, keeps_empty $keeps:literal,
-       due $due:expr;)*) => {
+       due $due:expr $(, $tabled:ident)?;)*) => {
         $(pub use crate::types::$room::$name;)*
 
         /// An owned value, outside its entry.
@@ -157,6 +164,14 @@ macro_rules! collections {
                 let due: fn(&$name) -> Option<i64> = $due;
                 due(self)
             }
+            $(#[inline]
+            fn prefetch(&self, member: &[u8]) -> Option<u64> {
+                $tabled::prefetch(self, member)
+            }
+            #[inline]
+            fn prefetch_item(&self, hash: u64) {
+                $tabled::prefetch_item(self, hash)
+            })?
             fn from_value(value: Value) -> Option<Box<Self>> {
                 match value {
                     Value::$name(value) => Some(value),
@@ -203,9 +218,9 @@ pub(crate) use with_collection;
 
 collections! {
     List in list, List, keeps_empty false, due |_| None;
-    Set in set, Set, keeps_empty false, due |_| None;
-    SortedSet in sorted_set, SortedSet, keeps_empty false, due |_| None;
-    Hash in hash, Hash, keeps_empty false, due |hash| hash.view().next_deadline();
+    Set in set, Set, keeps_empty false, due |_| None, Set;
+    SortedSet in sorted_set, SortedSet, keeps_empty false, due |_| None, SortedSet;
+    Hash in hash, Hash, keeps_empty false, due |hash| hash.view().next_deadline(), Hash;
     Stream in stream, Stream, keeps_empty true, due |_| None;
 }
 

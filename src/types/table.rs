@@ -42,6 +42,13 @@ pub struct Table<T, const N: usize = 6> {
     popped: usize,
 }
 
+/// A place in a table. Any change of the table may bring something else there, or nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot {
+    number: usize,
+    place: Place,
+}
+
 impl<T, const N: usize> Default for Table<T, N> {
     fn default() -> Self {
         Self::new()
@@ -95,6 +102,20 @@ impl<T, const N: usize> Table<T, N> {
         let segment = self.segments.get_mut(number)?;
         let place = segment.locate(hash, same)?;
         segment.at_mut(place)
+    }
+
+    /// Where the item that [`find`](Self::find) would find lies now.
+    #[inline]
+    pub fn spot(&self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<Spot> {
+        let number = self.segment_of(hash);
+        let place = self.segments.get(number)?.locate(hash, same)?;
+        Some(Spot { number, place })
+    }
+
+    /// The item at a spot: the same one as long as nothing was put in or taken out.
+    #[inline]
+    pub fn at_mut(&mut self, spot: Spot) -> Option<&mut T> {
+        self.segments.get_mut(spot.number)?.at_mut(spot.place)
     }
 
     /// Puts in an item that is not there yet: the caller knows. `rehash` gives an item's hash.

@@ -281,14 +281,15 @@ impl fmt::Debug for ThinPair {
     }
 }
 
-/// Asks the processor to load the cache line of `place`; does nothing where it cannot.
+/// Asks the processor to load the cache line at `place`, which may be anywhere; does nothing where
+/// it cannot.
 #[inline(always)]
-pub fn prefetch<T>(place: &T) {
+pub fn prefetch<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint; it reads nothing that the program could see.
+    // SAFETY: a hint; it reads nothing that the program could see, and never faults.
     unsafe {
         use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast());
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
@@ -298,8 +299,15 @@ impl Thin {
     /// Asks the processor to load the head of the block.
     #[inline(always)]
     pub fn prefetch(&self) {
-        // SAFETY: every block has at least one byte, and lives as long as `self`.
-        prefetch(unsafe { self.0.as_ref() });
+        prefetch(self.0.as_ptr());
+    }
+}
+
+impl ThinPair {
+    /// Asks the processor to load the head of the block.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        prefetch(self.0.as_ptr());
     }
 }
 

@@ -27,7 +27,7 @@ impl Large {
         Large { table: Table::new(), order: BTreeSet::new(), pair_bytes: 0, hash_key }
     }
 
-    fn hash(&self, field: &[u8]) -> u64 {
+    pub(super) fn hash(&self, field: &[u8]) -> u64 {
         self.hash_key.hash(field)
     }
 

@@ -76,6 +76,22 @@ impl Hash {
         })
     }
 
+    /// Asks the processor for a field's place in the table and returns the field's hash; `None`
+    /// for a small hash.
+    pub fn prefetch(&self, field: &[u8]) -> Option<u64> {
+        let Either::Boxed(large) = self.0.held() else { return None };
+        let hash = large.hash(field);
+        large.table.prefetch(hash);
+        Some(hash)
+    }
+
+    /// The second step, when the place has come: asks for what lies there.
+    pub fn prefetch_item(&self, hash: u64) {
+        if let Either::Boxed(large) = self.0.held() {
+            large.table.candidate(hash).into_iter().for_each(ThinPair::prefetch);
+        }
+    }
+
     /// Fields, as [`HashView::len`] counts them.
     pub fn len(&self) -> usize {
         self.view().len()

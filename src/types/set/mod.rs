@@ -183,6 +183,22 @@ impl Set {
         }
     }
 
+    /// Asks the processor for a member's place in the table and returns the member's hash; `None`
+    /// for a small set.
+    pub fn prefetch(&self, member: &[u8]) -> Option<u64> {
+        let Repr::Members(members) = &self.0 else { return None };
+        let hash = members.hash_key.hash(member);
+        members.table.prefetch(hash);
+        Some(hash)
+    }
+
+    /// The second step, when the place has come: asks for what lies there.
+    pub fn prefetch_item(&self, hash: u64) {
+        if let Repr::Members(members) = &self.0 {
+            members.table.candidate(hash).into_iter().for_each(Thin::prefetch);
+        }
+    }
+
     /// Says that about `count` members are about to be added: beyond the limits the set becomes
     /// a hash table at once.
     pub fn announce(&mut self, count: usize, limits: &Limits) {

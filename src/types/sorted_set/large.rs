@@ -56,6 +56,18 @@ impl Large {
         self.members.heap_bytes() + self.tree.heap_bytes() + self.member_bytes
     }
 
+    pub fn prefetch(&self, member: &[u8]) -> u64 {
+        let hash = self.hash_key.hash(member);
+        self.members.prefetch(hash);
+        hash
+    }
+
+    pub fn prefetch_item(&self, hash: u64) {
+        if let Some((member, _)) = self.members.candidate(hash) {
+            member.prefetch();
+        }
+    }
+
     #[inline]
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         self.slot(member).map(|slot| slot.1)

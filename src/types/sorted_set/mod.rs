@@ -181,6 +181,22 @@ impl SortedSet {
         }
     }
 
+    /// Asks the processor for a member's place in the table and returns the member's hash; `None`
+    /// for a small sorted set.
+    pub fn prefetch(&self, member: &[u8]) -> Option<u64> {
+        match &self.0 {
+            Small(_) => None,
+            Ordered(large) => Some(large.prefetch(member)),
+        }
+    }
+
+    /// The second step, when the place has come: asks for what lies there.
+    pub fn prefetch_item(&self, hash: u64) {
+        if let Ordered(large) = &self.0 {
+            large.prefetch_item(hash);
+        }
+    }
+
     /// Members.
     #[inline]
     pub fn len(&self) -> usize {

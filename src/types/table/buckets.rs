@@ -88,12 +88,17 @@ impl<T, const N: usize> Bucket<T, N> {
         self.slots[slot].take()
     }
 
-    /// Moves all items to `items`, with their tags.
-    pub(super) fn drain_into(&mut self, items: &mut Vec<(u16, T)>) {
-        for (&tag, slot) in self.tags.iter().zip(&mut self.slots) {
-            items.extend(slot.take().map(|item| (tag, item)));
+    /// Takes all items out, with their tags.
+    #[inline(always)]
+    pub(super) fn drain(&mut self, mut receive: impl FnMut(u16, T)) {
+        while self.used != 0 {
+            let slot = self.used.trailing_zeros() as usize;
+            self.used &= self.used - 1;
+            if let Some(item) = self.slots[slot].take() {
+                receive(self.tags[slot], item);
+            }
         }
-        (self.used, self.away) = (0, 0);
+        self.away = 0;
     }
 
     /// Counts an item of this home that now lies `distance` buckets further.

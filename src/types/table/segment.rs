@@ -66,7 +66,7 @@ impl<T, const N: usize> Segment<T, N> {
         let is_short = self.mask.trailing_zeros() >= UNKNOWN_BITS_MAX;
         let mut low = scratch(self.len);
         let mut high = scratch(self.len);
-        for (mut tag, item) in self.drain() {
+        self.drain_to(|mut tag, item| {
             let mut next = 0;
             if is_short {
                 let hash = rehash(&item) << depth;
@@ -75,7 +75,7 @@ impl<T, const N: usize> Segment<T, N> {
             }
             let half = if tag >> 15 == 0 { &mut low } else { &mut high };
             half.push((tag << 1 | next, item));
-        }
+        });
         let mut upper = Segment::new(self.prefix | 1 << (63 - depth), depth + 1);
         self.mask = if is_short { u16::MAX } else { self.mask << 1 };
         upper.mask = self.mask;
@@ -266,8 +266,9 @@ impl<T, const N: usize> Segment<T, N> {
         self.buckets.get(at)?.slots[slot].as_ref()
     }
 
+    #[inline]
     pub(super) fn at_mut(&mut self, (at, slot): Place) -> Option<&mut T> {
-        self.buckets.get_mut(at)?.slots[slot].as_mut()
+        self.buckets.get_mut(at)?.slots.get_mut(slot)?.as_mut()
     }
 
     /// The first item whose tag is right: nearly always the one that is sought.
@@ -291,11 +292,17 @@ impl<T, const N: usize> Segment<T, N> {
     /// Empties the segment into a list of `(tag, item)`; its buckets stay.
     pub(super) fn drain(&mut self) -> Vec<(u16, T)> {
         let mut items = scratch(self.len);
+        self.drain_to(|tag, item| items.push((tag, item)));
+        items
+    }
+
+    /// Takes all items out, with their tags; the buckets stay.
+    #[inline(always)]
+    fn drain_to(&mut self, mut receive: impl FnMut(u16, T)) {
         for at in 0..self.buckets.len() {
-            self.buckets[at].drain_into(&mut items);
+            self.buckets[at].drain(&mut receive);
         }
         self.len = 0;
-        items
     }
 
     /// Moves all items into other buckets, at least `buckets` of them.
@@ -317,9 +324,9 @@ impl<T, const N: usize> Segment<T, N> {
         }
     }
 
-    /// Puts these items, with about a fifth more room, in the place of what was there.
-    pub(super) fn fill(&mut self, items: Vec<(u16, T)>) {
-        self.drain();
+    /// Puts these items, with about a fifth more room, into a segment that has been drained.
+    fn fill(&mut self, items: Vec<(u16, T)>) {
+        debug_assert_eq!(self.len, 0);
         self.refill((items.len() * 6).div_ceil(N * 5), items);
     }
 
@@ -334,7 +341,21 @@ impl<T, const N: usize> Segment<T, N> {
         }
     }
 
+    /// Places items in empty buckets. Nearly all find room at home; the few others come after
+    /// them, so that nobody has to make way for one who is at home.
     fn place_all(&mut self, items: &mut Vec<(u16, T)>) -> Result<(), (u16, T)> {
+        let crowded = items.len() * 10 > self.slots() * 9;
+        if !crowded {
+            let mut homeless = scratch(items.len() as u32 / 8);
+            for (tag, item) in items.drain(..) {
+                let home = self.home(tag);
+                match self.buckets[home].put(tag, item) {
+                    Ok(()) => self.len += 1,
+                    Err(item) => homeless.push((tag, item)),
+                }
+            }
+            *items = homeless;
+        }
         while let Some((tag, item)) = items.pop() {
             let placed = match self.place(tag, item) {
                 Err(item) if self.buckets.len() >= LARGEST => self.place_anywhere(tag, item),
