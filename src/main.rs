@@ -11,10 +11,11 @@ use std::io::{Read, Write};
 use std::process::exit;
 use std::sync::Arc;
 
+mod allocator;
 mod signals;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// Files that the server needs besides its clients' connections.
 const OWN_FILES: u64 = 32;

@@ -5,6 +5,7 @@
 
 use crate::keyspace::entry::Entry;
 use crate::keyspace::expire::Wheel;
+use crate::types::equal::same;
 use crate::types::limits::HashKey;
 use crate::types::table::{Spot, Table};
 
@@ -65,24 +66,24 @@ impl Space {
 
     #[inline]
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
-        self.table.find(hash, |entry| entry.key() == key)
+        self.table.find(hash, |entry| same(entry.key(), key))
     }
 
     #[inline]
     pub(crate) fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
-        self.table.find_mut(hash, |entry| entry.key() == key)
+        self.table.find_mut(hash, |entry| same(entry.key(), key))
     }
 
     /// Where the entry of a key lies now.
     #[inline]
     pub(crate) fn spot(&self, hash: u64, key: &[u8]) -> Option<Spot> {
-        self.table.spot(hash, |entry| entry.key() == key)
+        self.table.spot(hash, |entry| same(entry.key(), key))
     }
 
     /// The entry of a key that was at `spot`; it is looked for if it has moved.
     #[inline]
     pub(crate) fn find_again(&mut self, spot: Spot, hash: u64, key: &[u8]) -> Option<&mut Entry> {
-        if self.table.at_mut(spot).is_some_and(|entry| entry.key() == key) {
+        if self.table.at_mut(spot).is_some_and(|entry| same(entry.key(), key)) {
             return self.table.at_mut(spot);
         }
         self.find_mut(hash, key)
@@ -101,7 +102,7 @@ impl Space {
     }
 
     pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
-        let entry = self.table.remove(hash, |entry| entry.key() == key)?;
+        let entry = self.table.remove(hash, |entry| same(entry.key(), key))?;
         self.value_bytes -= entry.heap_bytes();
         self.with_deadline -= entry.deadline_ms().is_some() as usize;
         self.with_field_deadlines -= entry.fields_due_ms().is_some() as usize;
@@ -116,7 +117,7 @@ impl Space {
 
     /// Puts another entry in the place of the one with the same key, which is returned.
     pub(crate) fn replace(&mut self, hash: u64, entry: Entry, now_ms: i64) -> Option<Entry> {
-        let slot = self.table.find_mut(hash, |old| old.key() == entry.key())?;
+        let slot = self.table.find_mut(hash, |old| same(old.key(), entry.key()))?;
         let (added, deadline_ms) = (entry.heap_bytes(), entry.deadline_ms());
         let fields_due_ms = entry.fields_due_ms();
         let old = std::mem::replace(slot, entry);

@@ -6,6 +6,7 @@
 pub mod alloc;
 pub mod bits;
 pub mod compact;
+pub mod equal;
 pub mod geohash;
 pub mod glob;
 pub mod hash;

@@ -269,7 +269,7 @@ pub(super) fn valid(block: &[u8]) -> bool {
     let stated_bytes = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
     let stated_count = u16::from_le_bytes([*e, *f]);
     let [entries @ .., END] = entries else { return false };
-    if stated_bytes != block.len() {
+    if stated_bytes != block.len() || stated_bytes >= 1 << 31 {
         return false;
     }
     let (mut rest, mut count) = (entries, 0usize);

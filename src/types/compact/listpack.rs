@@ -8,7 +8,12 @@
 //! A position is the byte offset of an entry. Every change makes other positions stale, save
 //! those that the changing method returns.
 //!
-//! Invariant: the block is a valid listpack at all times (`valid` is the definition), so reading
+//! The block may be larger than the blob, with room behind it and, once elements have been pushed
+//! to its front, before it: such a push moves six bytes of header instead of all elements. A gap
+//! before the blob is told by the highest bit of the block's first word, which no blob's size
+//! reaches; the other bits are the gap's length.
+//!
+//! Invariant: the blob is a valid listpack at all times (`valid` is the definition), so reading
 //! needs no checks beyond the language's own.
 
 use super::entry::Item;
@@ -22,6 +27,11 @@ pub(super) const END: u8 = 0xFF;
 pub(super) const COUNT_UNKNOWN: u16 = u16::MAX;
 /// The largest listpack that any command may build: 1 GiB, as in Redis.
 const SAFE_BYTES: usize = 1 << 30;
+/// Marks the first word of a block that begins with a gap.
+const HAS_GAP: u32 = 1 << 31;
+const GAP_WORD_BYTES: usize = 4;
+/// Blobs below this size are moved as they are: that is as fast as knowing better.
+const GAP_FROM_BYTES: usize = 256;
 
 /// A packed list of strings and integers. See the module's text for positions.
 #[derive(Clone)]
@@ -56,7 +66,7 @@ impl Listpack {
     /// An empty listpack with room for `bytes` in all, for those who know what will come.
     pub fn with_capacity(bytes: usize) -> Self {
         let mut pack = Listpack::new();
-        grow(&mut pack.0, bytes);
+        pack.grow(bytes);
         pack
     }
 
@@ -68,13 +78,14 @@ impl Listpack {
     /// The blob, as files carry it.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0[..self.byte_len()]
+        let blob = self.blob();
+        &blob[..first_word(blob) as usize]
     }
 
     /// Bytes of the blob.
     #[inline]
     pub fn byte_len(&self) -> usize {
-        u32::from_le_bytes([self.0[0], self.0[1], self.0[2], self.0[3]]) as usize
+        first_word(self.blob()) as usize
     }
 
     /// Elements. O(1) below 65535, else they are counted.
@@ -101,13 +112,14 @@ impl Listpack {
     /// Makes room for `bytes` in all, for those who will push more than once.
     #[inline]
     pub fn reserve(&mut self, bytes: usize) {
-        grow(&mut self.0, bytes);
+        self.grow(bytes);
     }
 
     /// Gives back the room that nothing fills.
     pub fn shrink_to_fit(&mut self) {
         let bytes = class(self.byte_len());
         if bytes < self.0.len() {
+            self.move_to(0);
             resize(&mut self.0, bytes);
         }
     }
@@ -139,7 +151,40 @@ impl Listpack {
     /// Puts an element before all others.
     #[inline]
     pub fn push_front(&mut self, text: &[u8]) {
-        self.splice(HEADER_BYTES, 0, Encoded::new(text));
+        let entry = Encoded::new(text);
+        let (bytes, total) = (entry.bytes(), self.byte_len());
+        if total < GAP_FROM_BYTES {
+            return self.splice(HEADER_BYTES, 0, entry);
+        }
+        let mut gap = self.gap();
+        if gap < bytes + GAP_WORD_BYTES {
+            gap = self.make_gap(total, bytes);
+            if gap < bytes + GAP_WORD_BYTES {
+                return self.splice(HEADER_BYTES, 0, entry);
+            }
+        }
+        let count = self.header_count().saturating_add(1);
+        gap -= bytes;
+        self.set_gap(gap);
+        let blob = &mut self.0[gap..];
+        blob[..4].copy_from_slice(&((total + bytes) as u32).to_le_bytes());
+        blob[4..HEADER_BYTES].copy_from_slice(&count.to_le_bytes());
+        entry.write(&mut blob[HEADER_BYTES..HEADER_BYTES + bytes]);
+    }
+
+    /// Appends what `fill` pushes, at the cost of one change.
+    #[inline]
+    pub fn extend(&mut self, fill: impl FnOnce(&mut Appender<'_>)) {
+        let at = self.end();
+        let mut appender = Appender { pack: self, at, count: 0 };
+        fill(&mut appender);
+        let Appender { at, count, .. } = appender;
+        // 65535 stands for "unknown" and stays so until something is counted anew.
+        let count = self.header_count().saturating_add(count);
+        let blob = self.blob_mut();
+        blob[at] = END;
+        blob[..4].copy_from_slice(&(at as u32 + 1).to_le_bytes());
+        blob[4..HEADER_BYTES].copy_from_slice(&count.to_le_bytes());
     }
 
     /// Puts an element before the one at `pos`, which may also be `end()`; it is then at `pos`.
@@ -166,8 +211,7 @@ impl Listpack {
     #[inline]
     pub fn remove(&mut self, pos: usize) {
         self.remove_keeping_room(pos);
-        let bytes = self.byte_len();
-        shrink(&mut self.0, bytes);
+        self.shrink();
     }
 
     /// The same, without giving memory back.
@@ -188,13 +232,12 @@ impl Listpack {
     /// Takes out up to `count` elements from the one at `pos` on; returns how many.
     pub fn remove_from(&mut self, pos: usize, count: usize) -> usize {
         let (mut end, mut removed) = (pos, 0);
-        while removed < count && self.0[end] != END {
+        while removed < count && self.blob()[end] != END {
             end = self.entry_end(end);
             removed += 1;
         }
         self.cut(pos, end, removed);
-        let bytes = self.byte_len();
-        shrink(&mut self.0, bytes);
+        self.shrink();
         removed
     }
 
@@ -203,12 +246,12 @@ impl Listpack {
         let end = self.end();
         let (mut read, mut written, mut removed) = (HEADER_BYTES, HEADER_BYTES, 0);
         while read < end {
-            let (item, next) = item_at(&self.0, read);
+            let (item, next) = item_at(self.blob(), read);
             if unwanted(&item) {
                 removed += 1;
             } else {
                 if written < read {
-                    self.0.copy_within(read..next, written);
+                    self.blob_mut().copy_within(read..next, written);
                 }
                 written += next - read;
             }
@@ -216,8 +259,7 @@ impl Listpack {
         }
         if removed > 0 {
             self.cut(written, end, removed);
-            let bytes = self.byte_len();
-            shrink(&mut self.0, bytes);
+            self.shrink();
         }
         removed
     }
@@ -229,44 +271,44 @@ impl Listpack {
 
     /// Cuts the listpack before the element at `pos` (or `end()`); returns what was behind.
     pub fn split_off(&mut self, pos: usize) -> Listpack {
-        let tail = &self.0[pos..self.end()];
+        let tail = &self.blob()[pos..self.end()];
         let mut pack = Listpack::with_capacity(HEADER_BYTES + 1 + tail.len());
         pack.append_entries(tail, 0);
         let count = pack.iter().count();
         pack.write_header(pack.byte_len(), count);
         let left = self.len() - count;
-        self.0[pos] = END;
+        self.blob_mut()[pos] = END;
         self.write_header(pos + 1, left);
-        shrink(&mut self.0, pos + 1);
+        self.shrink();
         pack
     }
 
     /// Appends all elements of `other`.
     pub fn append(&mut self, other: &Listpack) {
         let count = self.len() + other.len();
-        self.append_entries(&other.0[HEADER_BYTES..other.end()], count);
+        self.append_entries(&other.blob()[HEADER_BYTES..other.end()], count);
     }
 
     /// The element at `pos`.
     #[inline]
     pub fn get(&self, pos: usize) -> Item<'_> {
-        item_at(&self.0, pos).0
+        item_at(self.blob(), pos).0
     }
 
     /// The element at `pos` and the position behind it; `None` at `end()`.
     #[inline]
     pub fn read(&self, pos: usize) -> Option<(Item<'_>, usize)> {
-        (self.0[pos] != END).then(|| item_at(&self.0, pos))
+        (self.blob()[pos] != END).then(|| item_at(self.blob(), pos))
     }
 
     /// The integer at `pos` and the position behind it; `None` at `end()` and for other texts.
     #[inline]
     pub fn read_int(&self, pos: usize) -> Option<(i64, usize)> {
-        match self.0[pos] {
+        match self.blob()[pos] {
             byte @ 0x00..=0x7F => Some((byte as i64, pos + 2)),
             END => None,
             _ => {
-                let (item, next) = item_at(&self.0, pos);
+                let (item, next) = item_at(self.blob(), pos);
                 Some((item.as_i64()?, next))
             }
         }
@@ -276,7 +318,7 @@ impl Listpack {
     #[inline]
     pub fn skip(&self, mut pos: usize, count: usize) -> usize {
         for _ in 0..count {
-            if self.0[pos] == END {
+            if self.blob()[pos] == END {
                 break;
             }
             pos = self.entry_end(pos);
@@ -306,7 +348,7 @@ impl Listpack {
     #[inline]
     pub fn next(&self, pos: usize) -> Option<usize> {
         let next = self.entry_end(pos);
-        (self.0[next] != END).then_some(next)
+        (self.blob()[next] != END).then_some(next)
     }
 
     /// The position before `pos`, which may also be `end()`.
@@ -317,7 +359,7 @@ impl Listpack {
         }
         let (mut at, mut length, mut shift) = (pos - 1, 0usize, 0);
         loop {
-            let byte = self.0[at];
+            let byte = self.blob()[at];
             length |= ((byte & 127) as usize) << shift;
             if byte & 128 == 0 {
                 return Some(at - length);
@@ -342,12 +384,12 @@ impl Listpack {
         }
         let mut pos = HEADER_BYTES;
         for _ in 0..index {
-            if self.0[pos] == END {
+            if self.blob()[pos] == END {
                 return None;
             }
             pos = self.entry_end(pos);
         }
-        (self.0[pos] != END).then_some(pos)
+        (self.blob()[pos] != END).then_some(pos)
     }
 
     /// The position of the first element equal to `text` among every `skip + 1`-th one: 0 looks
@@ -359,7 +401,7 @@ impl Listpack {
 
     /// `find`, from the element at `pos` (or `end()`) on.
     pub fn find_from(&self, pos: usize, text: &[u8], skip: usize) -> Option<usize> {
-        let block = &self.0[..self.byte_len()];
+        let block = self.as_bytes();
         // Parsed on the first meeting with an integer, then kept.
         let mut wanted: Option<Option<i64>> = None;
         // Names in one collection often differ only at their ends, so the last byte is looked at
@@ -411,7 +453,7 @@ impl Listpack {
     /// The elements from the one at `pos` (or `end()`) to the last.
     #[inline]
     pub fn iter_from(&self, pos: usize) -> Iter<'_> {
-        Iter { block: &self.0, at: pos }
+        Iter { block: self.blob(), at: pos }
     }
 
     /// The elements from last to first.
@@ -428,19 +470,103 @@ impl Listpack {
 
     #[inline]
     fn header_count(&self) -> u16 {
-        u16::from_le_bytes([self.0[4], self.0[5]])
+        let blob = self.blob();
+        u16::from_le_bytes([blob[4], blob[5]])
     }
 
     #[inline]
     fn entry_end(&self, pos: usize) -> usize {
-        entry_end(&self.0, pos)
+        entry_end(self.blob(), pos)
+    }
+
+    /// Bytes of the block before the blob.
+    #[inline]
+    fn gap(&self) -> usize {
+        match first_word(&self.0) {
+            word if word & HAS_GAP != 0 => (word & !HAS_GAP) as usize,
+            _ => 0,
+        }
+    }
+
+    /// The blob and the room behind it.
+    #[inline]
+    fn blob(&self) -> &[u8] {
+        &self.0[self.gap()..]
+    }
+
+    #[inline]
+    fn blob_mut(&mut self) -> &mut [u8] {
+        let gap = self.gap();
+        &mut self.0[gap..]
+    }
+
+    /// Moves the blob so that `gap` bytes are before it: none, or at least a gap's word.
+    fn move_to(&mut self, gap: usize) {
+        let (old, bytes) = (self.gap(), self.byte_len());
+        if old == gap {
+            return;
+        }
+        self.0.copy_within(old..old + bytes, gap);
+        if gap > 0 {
+            self.set_gap(gap);
+        }
+    }
+
+    /// Says that the blob begins behind `gap` bytes, at least a gap's word.
+    #[inline]
+    fn set_gap(&mut self, gap: usize) {
+        self.0[..GAP_WORD_BYTES].copy_from_slice(&(HAS_GAP | gap as u32).to_le_bytes());
+    }
+
+    /// Makes room for `bytes` before the blob of `total` bytes, and for more like them where the
+    /// block has it; an eighth of what is spare stays behind the blob. Returns the gap, which is
+    /// too short when there is nothing to spare.
+    #[cold]
+    fn make_gap(&mut self, total: usize, bytes: usize) -> usize {
+        grow(&mut self.0, total + bytes);
+        let spare = self.0.len() - total - bytes;
+        let gap = bytes + spare - spare / 8;
+        if gap < bytes + GAP_WORD_BYTES {
+            self.move_to(0);
+            return 0;
+        }
+        self.move_to(gap);
+        gap
+    }
+
+    /// Makes room for a blob of `bytes`.
+    #[inline]
+    fn grow(&mut self, bytes: usize) {
+        let gap = self.gap();
+        if bytes + gap <= self.0.len() {
+            return;
+        }
+        if gap > 0 {
+            // An eighth of what is spare stays in front.
+            let eighth = self.0.len().saturating_sub(bytes) / 8;
+            self.move_to(if eighth >= GAP_FROM_BYTES { eighth } else { 0 });
+        }
+        if bytes > self.0.len() {
+            grow(&mut self.0, bytes);
+        }
+    }
+
+    /// Gives memory back if the block is far too large.
+    #[inline]
+    fn shrink(&mut self) {
+        let bytes = self.byte_len();
+        if bytes <= self.0.len() / 2 && class(bytes) < self.0.len() {
+            self.move_to(0);
+            shrink(&mut self.0, bytes);
+        }
     }
 
     #[inline]
     fn write_header(&mut self, bytes: usize, count: usize) {
         let count = u16::try_from(count).unwrap_or(COUNT_UNKNOWN);
-        self.0[..4].copy_from_slice(&(bytes as u32).to_le_bytes());
-        self.0[4..6].copy_from_slice(&count.to_le_bytes());
+        let blob = self.blob_mut();
+        blob[..4].copy_from_slice(&(bytes as u32).to_le_bytes());
+        blob[4..6].copy_from_slice(&count.to_le_bytes());
     }
 
     /// Writes `entry` over the `old_bytes` at `pos`: an insertion when there are none, else the
@@ -450,28 +576,38 @@ impl Listpack {
         let total = self.byte_len();
         let entry_bytes = entry.bytes();
         let new_total = total - old_bytes + entry_bytes;
-        grow(&mut self.0, new_total);
+        self.grow(new_total);
+        let blob = self.blob_mut();
         if pos + old_bytes + 1 == total {
-            self.0[new_total - 1] = END;
+            blob[new_total - 1] = END;
         } else if old_bytes != entry_bytes {
-            self.0.copy_within(pos + old_bytes..total, pos + entry_bytes);
+            blob.copy_within(pos + old_bytes..total, pos + entry_bytes);
         }
-        entry.write(&mut self.0[pos..pos + entry_bytes]);
-        self.0[..4].copy_from_slice(&(new_total as u32).to_le_bytes());
+        entry.write(&mut blob[pos..pos + entry_bytes]);
+        blob[..4].copy_from_slice(&(new_total as u32).to_le_bytes());
         if old_bytes == 0 {
             // 65535 stands for "unknown" and stays so until something is counted anew.
-            let count = self.header_count().saturating_add(1);
-            self.0[4..6].copy_from_slice(&count.to_le_bytes());
+            let count = u16::from_le_bytes([blob[4], blob[5]]).saturating_add(1);
+            blob[4..6].copy_from_slice(&count.to_le_bytes());
         } else if new_total < total {
-            shrink(&mut self.0, new_total);
+            self.shrink();
         }
     }
 
     fn cut(&mut self, start: usize, end: usize, removed: usize) {
         let total = self.byte_len();
         let new_total = total - (end - start);
-        self.0.copy_within(end..total, start);
-        self.0[..4].copy_from_slice(&(new_total as u32).to_le_bytes());
+        let gap = self.gap() + (end - start);
+        if start == HEADER_BYTES && total >= GAP_FROM_BYTES && gap >= GAP_WORD_BYTES {
+            // The header moves up instead of all others down.
+            let header = [self.blob()[4], self.blob()[5]];
+            self.set_gap(gap);
+            self.blob_mut()[4..HEADER_BYTES].copy_from_slice(&header);
+        } else {
+            self.blob_mut().copy_within(end..total, start);
+        }
+        let blob = self.blob_mut();
+        blob[..4].copy_from_slice(&(new_total as u32).to_le_bytes());
         let count = match self.header_count() {
             COUNT_UNKNOWN => self.iter().count(),
             count => count as usize - removed,
@@ -482,10 +618,50 @@ impl Listpack {
     fn append_entries(&mut self, entries: &[u8], count: usize) {
         let end = self.end();
         let new_total = end + entries.len() + 1;
-        grow(&mut self.0, new_total);
-        self.0[end..end + entries.len()].copy_from_slice(entries);
-        self.0[new_total - 1] = END;
+        self.grow(new_total);
+        let blob = self.blob_mut();
+        blob[end..end + entries.len()].copy_from_slice(entries);
+        blob[new_total - 1] = END;
         self.write_header(new_total, count);
+    }
+}
+
+/// The first four bytes as a number.
+#[inline(always)]
+fn first_word(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word))
+}
+
+/// Pushes to the end of a listpack that is whole again afterwards: [`Listpack::extend`].
+pub struct Appender<'a> {
+    pack: &'a mut Listpack,
+    at: usize,
+    count: u16,
+}
+
+impl Appender<'_> {
+    /// Appends an element.
+    #[inline]
+    pub fn push(&mut self, text: &[u8]) {
+        self.write(&Encoded::new(text));
+    }
+
+    /// Appends an integer.
+    #[inline]
+    pub fn push_int(&mut self, number: i64) {
+        self.write(&Encoded::int(number));
+    }
+
+    #[inline]
+    fn write(&mut self, entry: &Encoded<'_>) {
+        let end = self.at + entry.bytes();
+        if end >= self.pack.blob().len() {
+            // What has been written so far must move along.
+            self.pack.blob_mut()[..4].copy_from_slice(&(self.at as u32).to_le_bytes());
+            self.pack.grow(end + 1);
+        }
+        entry.write(&mut self.pack.blob_mut()[self.at..end]);
+        (self.at, self.count) = (end, self.count.saturating_add(1));
     }
 }
 

@@ -33,7 +33,7 @@ fn agrees_with_a_vector() {
         for step in 0..300 {
             let t = text(&mut rng);
             let index = rng.random_range(0..=model.len());
-            let choice = rng.random_range(if step < 200 { 0 } else { 4 }..12);
+            let choice = rng.random_range(if step < 200 { 0 } else { 4 }..15);
             match (choice, pack.seek(index)) {
                 (0 | 1, _) => {
                     pack.push_back(&t);
@@ -73,6 +73,25 @@ fn agrees_with_a_vector() {
                 (10, _) => {
                     let found = model.iter().position(|m| *m == t);
                     assert_eq!(pack.find(&t, 0), found.and_then(|i| pack.seek(i)));
+                }
+                (11, _) => {
+                    let many: Vec<_> =
+                        (0..rng.random_range(0..5)).map(|_| text(&mut rng)).collect();
+                    pack.extend(|end| many.iter().for_each(|t| end.push(t)));
+                    model.extend(many);
+                }
+                (12, _) => {
+                    for _ in 0..rng.random_range(0..20) {
+                        let t = text(&mut rng);
+                        pack.push_front(&t);
+                        model.insert(0, t);
+                    }
+                }
+                (13, _) => {
+                    for _ in 0..rng.random_range(0..model.len().clamp(1, 20)) {
+                        pack.remove_keeping_room(pack.first().unwrap());
+                        model.remove(0);
+                    }
                 }
                 (_, pos) => assert_eq!(pos.is_none(), index == model.len()),
             }

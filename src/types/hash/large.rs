@@ -6,6 +6,7 @@
 //! table alike: in the order of their hashes they would empty one part after another, and each
 //! would shrink again and again, its last items all in one corner.
 
+use crate::types::equal::same;
 use crate::types::limits::HashKey;
 use crate::types::table::Table;
 use crate::types::thin::ThinPair;
@@ -36,7 +37,7 @@ impl Large {
     }
 
     pub(super) fn find(&self, field: &[u8]) -> Option<&ThinPair> {
-        self.table.find(self.hash(field), |pair| pair.first() == field)
+        self.table.find(self.hash(field), |pair| same(pair.first(), field))
     }
 
     /// Replaces the pair of the same field or adds it; whether it was added.
@@ -44,7 +45,7 @@ impl Large {
         let hash = self.hash(pair.first());
         self.pair_bytes += pair.heap_bytes();
         let (stamp, mut before) = (pair.stamp(), None);
-        let found = self.table.find_mut(hash, |there| there.first() == pair.first());
+        let found = self.table.find_mut(hash, |there| same(there.first(), pair.first()));
         let added = found.is_none();
         match found {
             Some(there) => {
@@ -66,7 +67,7 @@ impl Large {
 
     pub(super) fn remove(&mut self, field: &[u8]) -> Option<ThinPair> {
         let hash = self.hash(field);
-        let pair = self.table.remove(hash, |pair| pair.first() == field)?;
+        let pair = self.table.remove(hash, |pair| same(pair.first(), field))?;
         self.pair_bytes -= pair.heap_bytes();
         self.forget(pair.stamp(), hash);
         Some(pair)

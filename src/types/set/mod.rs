@@ -13,6 +13,7 @@ mod tests;
 
 use super::alloc::class;
 use super::compact::{Intset, Item, Listpack};
+use super::equal::same;
 use super::limits::{HashKey, Limits};
 use super::number::parse_i64;
 use super::table::{self, Table};
@@ -52,12 +53,12 @@ impl Members {
 
     fn contains(&self, member: &[u8]) -> bool {
         let hash = self.hash_key.hash(member);
-        self.table.find(hash, |thin| thin.as_bytes() == member).is_some()
+        self.table.find(hash, |thin| same(thin.as_bytes(), member)).is_some()
     }
 
     fn add(&mut self, member: &[u8]) -> bool {
         let hash = self.hash_key.hash(member);
-        if self.table.find(hash, |thin| thin.as_bytes() == member).is_some() {
+        if self.table.find(hash, |thin| same(thin.as_bytes(), member)).is_some() {
             return false;
         }
         let thin = Thin::new(member);
@@ -69,7 +70,7 @@ impl Members {
 
     fn remove(&mut self, member: &[u8]) -> bool {
         let hash = self.hash_key.hash(member);
-        let removed = self.table.remove(hash, |thin| thin.as_bytes() == member);
+        let removed = self.table.remove(hash, |thin| same(thin.as_bytes(), member));
         self.member_bytes -= removed.as_ref().map_or(0, Thin::heap_bytes);
         removed.is_some()
     }
@@ -370,9 +371,9 @@ impl Set {
                 assert_eq!(members.member_bytes, bytes);
                 for thin in members.table.iter() {
                     let member = thin.as_bytes();
-                    let found = members
-                        .table
-                        .find(members.hash_key.hash(member), |other| other.as_bytes() == member);
+                    let found = members.table.find(members.hash_key.hash(member), |other| {
+                        same(other.as_bytes(), member)
+                    });
                     assert!(found.is_some_and(|other| std::ptr::eq(other, thin)), "twice");
                 }
             }

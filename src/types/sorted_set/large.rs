@@ -6,6 +6,7 @@
 //! leaves the tree first.
 
 use super::tree::{Member, Tree};
+use crate::types::equal::same;
 use crate::types::limits::HashKey;
 use crate::types::table::Table;
 use crate::types::thin::{Thin, ThinRef};
@@ -76,7 +77,7 @@ impl Large {
     #[inline]
     fn slot(&self, member: &[u8]) -> Option<&Slot> {
         let hash = self.hash_key.hash(member);
-        self.members.find(hash, |slot| slot.0.as_bytes() == member)
+        self.members.find(hash, |slot| same(slot.0.as_bytes(), member))
     }
 
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
@@ -91,7 +92,7 @@ impl Large {
         change: impl FnOnce(Option<f64>) -> (Option<f64>, R),
     ) -> R {
         let hash = self.hash_key.hash(member);
-        let slot = self.members.find_mut(hash, |slot| slot.0.as_bytes() == member);
+        let slot = self.members.find_mut(hash, |slot| same(slot.0.as_bytes(), member));
         match slot {
             Some(slot) => {
                 let old = slot.1;
@@ -131,7 +132,7 @@ impl Large {
     pub fn gather(&mut self, member: &[u8], score: f64, merge: impl FnOnce(f64, f64) -> f64) {
         let key = self.hash_key;
         let hash = key.hash(member);
-        let slot = self.members.find_mut(hash, |slot| slot.0.as_bytes() == member);
+        let slot = self.members.find_mut(hash, |slot| same(slot.0.as_bytes(), member));
         if let Some(slot) = slot {
             slot.1 = merge(slot.1, score);
         } else {
@@ -162,7 +163,7 @@ impl Large {
 
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
         let hash = self.hash_key.hash(member);
-        let (thin, score) = self.members.remove(hash, |slot| slot.0.as_bytes() == member)?;
+        let (thin, score) = self.members.remove(hash, |slot| same(slot.0.as_bytes(), member))?;
         self.tree.remove(score, &thin.alias());
         self.member_bytes -= thin.heap_bytes();
         Some(score)
@@ -185,7 +186,7 @@ impl Large {
                 let bytes = member.as_bytes();
                 let hash = self.hash_key.hash(bytes);
                 if let Some((thin, _)) =
-                    self.members.remove(hash, |slot| slot.0.as_bytes() == bytes)
+                    self.members.remove(hash, |slot| same(slot.0.as_bytes(), bytes))
                 {
                     self.member_bytes -= thin.heap_bytes();
                 }

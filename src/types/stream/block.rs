@@ -66,13 +66,15 @@ impl Block {
     /// A block without entries, whose master has the fields of `pairs`, with room for `bytes`.
     pub(super) fn new<B: AsRef<[u8]>>(pairs: &[B], bytes: usize) -> Block {
         let mut pack = Listpack::with_capacity(bytes);
-        pack.push_back_int(0);
-        pack.push_back_int(0);
-        pack.push_back_int((pairs.len() / 2) as i64);
-        for field in pairs.iter().step_by(2) {
-            pack.push_back(field.as_ref());
-        }
-        pack.push_back_int(0);
+        pack.extend(|master| {
+            master.push_int(0);
+            master.push_int(0);
+            master.push_int((pairs.len() / 2) as i64);
+            for field in pairs.iter().step_by(2) {
+                master.push(field.as_ref());
+            }
+            master.push_int(0);
+        });
         Block(pack)
     }
 
@@ -119,23 +121,24 @@ impl Block {
         let Some((live, deleted_at)) = int(&self.0, first) else { return };
         let same = self.same_fields(deleted_at, pairs);
         self.0.replace_int(first, live + 1);
-        let pack = &mut self.0;
-        pack.push_back_int(if same { SAME_FIELDS } else { 0 });
-        pack.push_back_int(id.ms.wrapping_sub(block_id.ms) as i64);
-        pack.push_back_int(id.seq.wrapping_sub(block_id.seq) as i64);
         let count = (pairs.len() / 2) as i64;
-        if same {
-            for value in pairs.iter().skip(1).step_by(2) {
-                pack.push_back(value.as_ref());
+        self.0.extend(|entry| {
+            entry.push_int(if same { SAME_FIELDS } else { 0 });
+            entry.push_int(id.ms.wrapping_sub(block_id.ms) as i64);
+            entry.push_int(id.seq.wrapping_sub(block_id.seq) as i64);
+            if same {
+                for value in pairs.iter().skip(1).step_by(2) {
+                    entry.push(value.as_ref());
+                }
+                entry.push_int(FIXED_ELEMENTS + count);
+            } else {
+                entry.push_int(count);
+                for text in pairs {
+                    entry.push(text.as_ref());
+                }
+                entry.push_int(FIXED_ELEMENTS + 1 + 2 * count);
             }
-            pack.push_back_int(FIXED_ELEMENTS + count);
-        } else {
-            pack.push_back_int(count);
-            for text in pairs {
-                pack.push_back(text.as_ref());
-            }
-            pack.push_back_int(FIXED_ELEMENTS + 1 + 2 * count);
-        }
+        });
     }
 
     /// Gives back spare memory: nothing will be appended any more.
