@@ -60,7 +60,7 @@ const LAYERS: &[&[&str]] = &[
     &["dispatch"],
     &["cron"],
     &["busy", "session", "server", "listeners", "welcome", "replication"],
-    &["lib", "main", "signals"],
+    &["allocator", "lib", "main", "signals"],
 ];
 
 /// Rooms that must not know of sockets and tasks.

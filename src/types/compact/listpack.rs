@@ -8,17 +8,14 @@
 //! A position is the byte offset of an entry. Every change makes other positions stale, save
 //! those that the changing method returns.
 //!
-//! The block may be larger than the blob, with room behind it and, once elements have been pushed
-//! to its front, before it: such a push moves six bytes of header instead of all elements. A gap
-//! before the blob is told by the highest bit of the block's first word, which no blob's size
-//! reaches; the other bits are the gap's length.
-//!
 //! Invariant: the blob is a valid listpack at all times (`valid` is the definition), so reading
 //! needs no checks beyond the language's own.
 
+mod room;
+
+use super::boxed;
 use super::entry::Item;
 use super::entry::{entry_end, item_at, valid, Encoded};
-use super::{boxed, grow, resize, shrink};
 use crate::types::alloc::class;
 use crate::types::number::parse_i64;
 
@@ -27,11 +24,6 @@ pub(super) const END: u8 = 0xFF;
 pub(super) const COUNT_UNKNOWN: u16 = u16::MAX;
 /// The largest listpack that any command may build: 1 GiB, as in Redis.
 const SAFE_BYTES: usize = 1 << 30;
-/// Marks the first word of a block that begins with a gap.
-const HAS_GAP: u32 = 1 << 31;
-const GAP_WORD_BYTES: usize = 4;
-/// Blobs below this size are moved as they are: that is as fast as knowing better.
-const GAP_FROM_BYTES: usize = 256;
 
 /// A packed list of strings and integers. See the module's text for positions.
 #[derive(Clone)]
@@ -109,21 +101,6 @@ impl Listpack {
         class(self.0.len())
     }
 
-    /// Makes room for `bytes` in all, for those who will push more than once.
-    #[inline]
-    pub fn reserve(&mut self, bytes: usize) {
-        self.grow(bytes);
-    }
-
-    /// Gives back the room that nothing fills.
-    pub fn shrink_to_fit(&mut self) {
-        let bytes = class(self.byte_len());
-        if bytes < self.0.len() {
-            self.move_to(0);
-            resize(&mut self.0, bytes);
-        }
-    }
-
     /// Whether `bytes` more still make a listpack that Redis would build.
     #[inline]
     pub fn has_room(&self, bytes: usize) -> bool {
@@ -146,30 +123,6 @@ impl Listpack {
     #[inline]
     pub fn push_back_int(&mut self, number: i64) {
         self.splice(self.end(), 0, Encoded::int(number));
-    }
-
-    /// Puts an element before all others.
-    #[inline]
-    pub fn push_front(&mut self, text: &[u8]) {
-        let entry = Encoded::new(text);
-        let (bytes, total) = (entry.bytes(), self.byte_len());
-        if total < GAP_FROM_BYTES {
-            return self.splice(HEADER_BYTES, 0, entry);
-        }
-        let mut gap = self.gap();
-        if gap < bytes + GAP_WORD_BYTES {
-            gap = self.make_gap(total, bytes);
-            if gap < bytes + GAP_WORD_BYTES {
-                return self.splice(HEADER_BYTES, 0, entry);
-            }
-        }
-        let count = self.header_count().saturating_add(1);
-        gap -= bytes;
-        self.set_gap(gap);
-        let blob = &mut self.0[gap..];
-        blob[..4].copy_from_slice(&((total + bytes) as u32).to_le_bytes());
-        blob[4..HEADER_BYTES].copy_from_slice(&count.to_le_bytes());
-        entry.write(&mut blob[HEADER_BYTES..HEADER_BYTES + bytes]);
     }
 
     /// Appends what `fill` pushes, at the cost of one change.
@@ -479,88 +432,6 @@ impl Listpack {
         entry_end(self.blob(), pos)
     }
 
-    /// Bytes of the block before the blob.
-    #[inline]
-    fn gap(&self) -> usize {
-        match first_word(&self.0) {
-            word if word & HAS_GAP != 0 => (word & !HAS_GAP) as usize,
-            _ => 0,
-        }
-    }
-
-    /// The blob and the room behind it.
-    #[inline]
-    fn blob(&self) -> &[u8] {
-        &self.0[self.gap()..]
-    }
-
-    #[inline]
-    fn blob_mut(&mut self) -> &mut [u8] {
-        let gap = self.gap();
-        &mut self.0[gap..]
-    }
-
-    /// Moves the blob so that `gap` bytes are before it: none, or at least a gap's word.
-    fn move_to(&mut self, gap: usize) {
-        let (old, bytes) = (self.gap(), self.byte_len());
-        if old == gap {
-            return;
-        }
-        self.0.copy_within(old..old + bytes, gap);
-        if gap > 0 {
-            self.set_gap(gap);
-        }
-    }
-
-    /// Says that the blob begins behind `gap` bytes, at least a gap's word.
-    #[inline]
-    fn set_gap(&mut self, gap: usize) {
-        self.0[..GAP_WORD_BYTES].copy_from_slice(&(HAS_GAP | gap as u32).to_le_bytes());
-    }
-
-    /// Makes room for `bytes` before the blob of `total` bytes, and for more like them where the
-    /// block has it; an eighth of what is spare stays behind the blob. Returns the gap, which is
-    /// too short when there is nothing to spare.
-    #[cold]
-    fn make_gap(&mut self, total: usize, bytes: usize) -> usize {
-        grow(&mut self.0, total + bytes);
-        let spare = self.0.len() - total - bytes;
-        let gap = bytes + spare - spare / 8;
-        if gap < bytes + GAP_WORD_BYTES {
-            self.move_to(0);
-            return 0;
-        }
-        self.move_to(gap);
-        gap
-    }
-
-    /// Makes room for a blob of `bytes`.
-    #[inline]
-    fn grow(&mut self, bytes: usize) {
-        let gap = self.gap();
-        if bytes + gap <= self.0.len() {
-            return;
-        }
-        if gap > 0 {
-            // An eighth of what is spare stays in front.
-            let eighth = self.0.len().saturating_sub(bytes) / 8;
-            self.move_to(if eighth >= GAP_FROM_BYTES { eighth } else { 0 });
-        }
-        if bytes > self.0.len() {
-            grow(&mut self.0, bytes);
-        }
-    }
-
-    /// Gives memory back if the block is far too large.
-    #[inline]
-    fn shrink(&mut self) {
-        let bytes = self.byte_len();
-        if bytes <= self.0.len() / 2 && class(bytes) < self.0.len() {
-            self.move_to(0);
-            shrink(&mut self.0, bytes);
-        }
-    }
-
     #[inline]
     fn write_header(&mut self, bytes: usize, count: usize) {
         let count = u16::try_from(count).unwrap_or(COUNT_UNKNOWN);
@@ -597,13 +468,7 @@ impl Listpack {
     fn cut(&mut self, start: usize, end: usize, removed: usize) {
         let total = self.byte_len();
         let new_total = total - (end - start);
-        let gap = self.gap() + (end - start);
-        if start == HEADER_BYTES && total >= GAP_FROM_BYTES && gap >= GAP_WORD_BYTES {
-            // The header moves up instead of all others down.
-            let header = [self.blob()[4], self.blob()[5]];
-            self.set_gap(gap);
-            self.blob_mut()[4..HEADER_BYTES].copy_from_slice(&header);
-        } else {
+        if start != HEADER_BYTES || !self.cut_front(end - start) {
             self.blob_mut().copy_within(end..total, start);
         }
         let blob = self.blob_mut();
