@@ -130,6 +130,8 @@ pub struct Incomplete {
     pub free_bytes: usize,
     /// Arguments that are complete.
     pub argv_bytes: usize,
+    /// Still to come of an argument whose length was announced, beyond that room.
+    pub announced_bytes: usize,
 }
 
 /// Messages from this size on are shared instead of copied.
@@ -403,6 +405,10 @@ impl Client {
     }
 
     fn output_limit(&self, settings: &Settings) -> OutputLimit {
+        if !self.authenticated {
+            // Strangers must not make the server keep what they do not read.
+            return OutputLimit { hard_bytes: 1025, soft_bytes: 0, soft_seconds: 0 };
+        }
         settings.output_limits[if self.is_subscriber() { 2 } else { 0 }]
     }
 
@@ -420,6 +426,12 @@ impl Client {
             + self.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
             + self.names_bytes
             + watched
+    }
+
+    /// Bytes that it takes, and what it has announced: Redis reserves room for a large argument
+    /// when its length comes, so this is what CLIENT LIST shows and `maxmemory-clients` looks at.
+    pub fn promised_bytes(&self) -> usize {
+        self.memory_bytes() + self.incomplete.announced_bytes
     }
 
     /// Subscribed to anything.
@@ -460,7 +472,7 @@ impl Client {
     /// Cuts off a client that alone takes more than `maxmemory-clients` allows to all of them.
     pub fn check_memory_limit(&mut self, settings: &Settings) {
         let limit = settings.maxmemory_clients.bytes(settings.maxmemory);
-        let is_over = |limit| !self.no_evict && self.memory_bytes() as u64 > limit;
+        let is_over = |limit| !self.no_evict && self.promised_bytes() as u64 > limit;
         if limit.is_some_and(is_over) {
             self.cut_off(Cut::Memory);
         }

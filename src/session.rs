@@ -608,10 +608,13 @@ impl Session {
         let limit = settings.client_query_buffer_limit;
         let client = state.clients.at(self.me);
         let understood_bytes = self.decoder.understood_bytes();
+        let free_bytes = self.kept.capacity() - self.kept.len();
+        let missing = self.decoder.missing_bytes(self.kept.len());
         client.incomplete = Incomplete {
             raw_bytes: self.kept.len().saturating_sub(understood_bytes),
-            free_bytes: self.kept.capacity() - self.kept.len(),
+            free_bytes,
             argv_bytes: self.decoder.argv_bytes(),
+            announced_bytes: missing.map_or(0, |missing| missing.saturating_sub(free_bytes)),
         };
         let queued_bytes = client.multi.as_ref().map_or(0, |multi| multi.bytes);
         if limit > 0 && client.incomplete.raw_bytes + queued_bytes > limit {

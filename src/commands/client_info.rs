@@ -97,7 +97,7 @@ pub fn line(state: &State, id: ClientId) -> String {
         client.uncounted_output_bytes(),
         client.output_blocks(),
         client.limited_output_bytes(),
-        client.memory_bytes(),
+        client.promised_bytes(),
         if client.unwritten_bytes > 0 { "rw" } else { "r" },
         command.unwrap_or("NULL"),
         tracking.map_or(-1, |options| options.redirect.map_or(0, |serial| serial as i64)),

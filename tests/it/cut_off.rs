@@ -115,6 +115,35 @@ fn who_was_cut_off_while_waiting_is_given_nothing() {
 }
 
 #[test]
+fn an_announced_argument_counts_and_is_not_reserved() {
+    let server = Ours::start(&[]).unwrap();
+    let mut main = named(&server, "main");
+    main.call(&["CLIENT", "NO-EVICT", "on"]).expect("a reply");
+    let mut sender = named(&server, "sender");
+    sender.send(b"*2\r\n$3\r\nGET\r\n$400000000\r\nx");
+    until(&mut main, "sender", "tot-mem", |bytes| bytes > Some(400_000_000));
+    assert_eq!(field(&mut main, "sender", "qbuf"), Some(1));
+    assert!(server.handle().shared().lock().clients.iter().all(|one| one.memory_bytes() < 99_999));
+    main.call(&["CONFIG", "SET", "maxmemory-clients", "300mb"]).expect("a reply");
+    sender.send(b"x");
+    assert_eq!(sender.wait(Duration::from_secs(5)).unwrap(), Some(Reply::Closed));
+}
+
+#[test]
+fn strangers_who_do_not_read_are_cut_off() {
+    let server = Ours::start(&[("requirepass", "secret")]).unwrap();
+    let mut reader = Wire::connect(server.addr()).expect("connected");
+    reader.send(&b"PING\r\n".repeat(400));
+    for _ in 0..400 {
+        let reply = reader.wait(Duration::from_secs(5)).unwrap();
+        assert!(matches!(reply, Some(Reply::Error(text)) if text.starts_with(b"NOAUTH")));
+    }
+    let mut stranger = Wire::connect(server.addr()).expect("connected");
+    stranger.send(&b"PING\r\n".repeat(600));
+    assert_eq!(stranger.wait(Duration::from_secs(5)).unwrap(), Some(Reply::Closed));
+}
+
+#[test]
 fn a_transaction_counts_as_still_being_read() {
     let server = Ours::start(&[("client-query-buffer-limit", "1mb")]).unwrap();
     let mut sender = named(&server, "sender");
