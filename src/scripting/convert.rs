@@ -3,6 +3,7 @@
 use super::fault::{push_error_table, Fault};
 use super::raw::{Kind, Lua};
 use super::sandbox::truncate;
+use super::shared::Shared;
 use crate::types::number;
 
 /// Pushes the value of one reply (RESP2 or RESP3), which must be whole.
@@ -208,11 +209,19 @@ enum Open {
 /// Pops the value on top of the stack and appends it as a reply.
 ///
 /// Tables nest as deep as Lua's stack allows, so this walks them with a stack of its own instead
-/// of recursing on the thread's.
-pub fn write_result(lua: Lua, protocols: Protocols, out: &mut Vec<u8>) -> Outcome {
+/// of recursing on the thread's. On a fault something is written already.
+pub fn write_result(
+    lua: Lua,
+    shared: &Shared,
+    protocols: Protocols,
+    out: &mut Vec<u8>,
+) -> Result<Outcome, Fault> {
+    let start = out.len();
     let mut open: Vec<Open> = Vec::new();
     let outcome = write_value(lua, protocols, out, &mut open);
     while let Some(last) = open.last_mut() {
+        // Shared tables may unfold without end.
+        shared.results(out.len() - start)?;
         match last {
             Open::Array { header, guessed, written } => {
                 lua.raw_get_at(-1, *written as i32 + 1);
@@ -265,7 +274,7 @@ pub fn write_result(lua: Lua, protocols: Protocols, out: &mut Vec<u8>) -> Outcom
         }
         write_value(lua, protocols, out, &mut open);
     }
-    outcome
+    Ok(outcome)
 }
 
 fn header_text(mark: u8, count: usize) -> Vec<u8> {

@@ -124,17 +124,30 @@ impl Engine {
             }
         };
         shared.native.set(false);
-        let done = shared.with_host(host, || lua.protected_call(parameters, 1, 1));
-        shared.native.set(true);
-        self.after_run();
-        let protocols = Protocols { client: call.protocol, script: shared.protocol.get() };
-        let outcome = if done {
-            write_result(lua, protocols, out)
-        } else {
-            write_failure(lua, call.name, out)
-        };
+        let outcome = shared.with_host(host, || {
+            let done = lua.protected_call(parameters, 1, 1);
+            shared.native.set(true);
+            self.write_end(call, done, out)
+        });
         lua.set_top(0);
+        self.after_run();
         outcome
+    }
+
+    /// Appends the result of a run, or the error that it ended with, which is on top.
+    fn write_end(&self, call: &Call<'_>, done: bool, out: &mut Vec<u8>) -> Outcome {
+        let start = out.len();
+        let protocols = Protocols { client: call.protocol, script: self.shared.protocol.get() };
+        if done {
+            match write_result(self.lua, &self.shared, protocols, out) {
+                Ok(outcome) => return outcome,
+                Err(fault) => {
+                    out.truncate(start);
+                    fault.push(self.lua);
+                }
+            }
+        }
+        write_failure(self.lua, call.name, out)
     }
 
     /// Runs a library's code, which registers functions. Nothing stays registered on an error,
@@ -185,7 +198,7 @@ impl Engine {
 
     /// Takes back what a script may have changed.
     fn after_run(&self) {
-        if self.shared.killed.take() {
+        if self.shared.stopped.take().is_some() {
             guard::install_hook(self.lua);
         }
         if self.shared.collector_touched.take() {

@@ -13,6 +13,8 @@ pub enum Fault {
     Argument(i32, Vec<u8>),
     /// A table with this text as its `err`, as the functions of `redis` raise it.
     Reply(Vec<u8>),
+    /// The script was told to stop, with this text: no `pcall` outlives it.
+    Stopped(&'static str),
     /// The error value lies on top of the stack.
     OnTop,
 }
@@ -46,6 +48,10 @@ impl Fault {
             Fault::Plain(text) => lua.push_bytes(&text),
             Fault::Argument(number, text) => push_argument(lua, number, &text),
             Fault::Reply(text) => push_error_table(lua, &text),
+            Fault::Stopped(text) => {
+                super::guard::stop_lines(lua, text);
+                push_error_table(lua, text.as_bytes());
+            }
             Fault::OnTop => {}
         }
     }

@@ -12,18 +12,23 @@ use std::ffi::{c_char, c_int, c_void};
 
 use mlua::ffi;
 
-use super::host::Verdict;
+mod strings;
+mod tables;
+
+pub(super) use strings::{find, gmatch, gsub, pattern_match};
+pub(super) use tables::{insert, remove, sort, unpack};
+
 use super::raw::Lua;
 use super::shared::{Shared, Stock};
 
 /// A script looks at the host once every so many instructions.
-const HOOK_INSTRUCTIONS: c_int = 100_000;
-
-/// Most quantifiers in a pattern: the matcher recurses on each, on the thread's own stack.
-const PATTERN_QUANTIFIERS: usize = 1000;
+const HOOK_INSTRUCTIONS: c_int = 10_000;
 
 /// Registry slot of the pointer to `Shared`, for code without upvalues.
 const SHARED_SLOT: c_int = -1;
+
+/// A function in Lua's own terms.
+pub(super) type Function = ffi::lua_CFunction;
 
 pub(super) const READONLY: &[u8] = b"Attempt to modify a readonly table";
 
@@ -107,47 +112,11 @@ macro_rules! refuses_writes {
     };
 }
 
-/// A guard that refuses patterns which would exhaust the thread's stack.
-macro_rules! bounds_pattern {
-    ($name:ident, $stock:expr) => {
-        pub(super) unsafe extern "C-unwind" fn $name(state: *mut ffi::lua_State) -> c_int {
-            // SAFETY: see the module.
-            unsafe {
-                if !pattern_is_bounded(state) {
-                    return ffi::luaL_error(state, c"pattern too complex".as_ptr());
-                }
-                stock(state, shared_of(state), $stock)
-            }
-        }
-    };
-}
-
 reads_through!(next, Stock::Next);
 reads_through!(foreach, Stock::Foreach);
 reads_through!(rawget, Stock::RawGet);
 refuses_writes!(rawset, Stock::RawSet);
-refuses_writes!(insert, Stock::Insert);
 refuses_writes!(setmetatable, Stock::SetMetatable);
-bounds_pattern!(find, Stock::Find);
-bounds_pattern!(pattern_match, Stock::Match);
-bounds_pattern!(gmatch, Stock::Gmatch);
-bounds_pattern!(gsub, Stock::Gsub);
-
-unsafe fn pattern_is_bounded(state: *mut ffi::lua_State) -> bool {
-    // SAFETY: a string in slot 2 stays there while it is read.
-    unsafe {
-        if ffi::lua_type(state, 2) != ffi::LUA_TSTRING
-            || ffi::lua_objlen(state, 2) <= PATTERN_QUANTIFIERS
-        {
-            return true;
-        }
-        let mut len = 0usize;
-        let at = ffi::lua_tolstring(state, 2, &mut len) as *const u8;
-        let pattern = std::slice::from_raw_parts(at, len);
-        pattern.iter().filter(|byte| b"?*+-".contains(byte)).count() <= PATTERN_QUANTIFIERS
-    }
-}
-
 /// `getmetatable`: hides the metatables of stand-ins, and shows strings' as a stand-in.
 pub(super) unsafe extern "C-unwind" fn getmetatable(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: see the module. Upvalue 2 is the stand-in for the strings' metatable, upvalue 3
@@ -209,13 +178,19 @@ pub(super) unsafe extern "C-unwind" fn pcall(state: *mut ffi::lua_State) -> c_in
 pub(super) unsafe extern "C-unwind" fn load(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: see the module; `first` outlives lua_load and holds nothing to drop.
     unsafe {
-        let name = if ffi::lua_type(state, 2) <= ffi::LUA_TNIL {
-            c"=(load)".as_ptr()
-        } else {
-            ffi::luaL_checklstring(state, 2, std::ptr::null_mut())
-        };
+        let is_named = ffi::lua_type(state, 2) > ffi::LUA_TNIL;
+        if is_named {
+            ffi::luaL_checklstring(state, 2, std::ptr::null_mut());
+        }
         ffi::luaL_checktype(state, 1, ffi::LUA_TFUNCTION);
         ffi::lua_settop(state, 3);
+        if !is_named {
+            // Kept in a slot: the parser holds the name before it is part of any function, and
+            // the reader may collect garbage.
+            ffi::lua_pushlstring_(state, c"=(load)".as_ptr(), 7);
+            ffi::lua_replace(state, 2);
+        }
+        let name = ffi::luaL_checklstring(state, 2, std::ptr::null_mut());
         let mut first = true;
         let status = ffi::lua_load(state, read_piece, &mut first as *mut bool as *mut c_void, name);
         if status == 0 {
@@ -356,7 +331,7 @@ pub(super) fn install_hook(lua: Lua) {
 }
 
 unsafe extern "C-unwind" fn on_count(state: *mut ffi::lua_State, _: *mut ffi::lua_Debug) {
-    // SAFETY: the registry slot holds the Shared; nothing here is dropped when lua_error jumps.
+    // SAFETY: the registry slot holds the Shared; nothing here is dropped when `stop` jumps.
     unsafe {
         if ffi::lua_checkstack(state, 4) == 0 {
             return;
@@ -364,36 +339,95 @@ unsafe extern "C-unwind" fn on_count(state: *mut ffi::lua_State, _: *mut ffi::lu
         ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, SHARED_SLOT);
         let shared = &*(ffi::lua_touserdata(state, -1) as *const Shared);
         ffi::lua_settop(state, -2);
-        let outer = shared.native.replace(true);
-        let verdict = if shared.killed.get() {
-            Verdict::Kill
-        } else {
-            let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                shared.host().map_or(Verdict::Continue, |host| host.on_hook())
-            }));
-            asked.unwrap_or(Verdict::Kill)
-        };
-        match verdict {
-            Verdict::Continue => {
-                shared.native.set(outer);
-                return;
-            }
-            Verdict::Kill => {
-                shared.killed.set(true);
-                // From now on every line asks again, so that no pcall in the script outlives it.
-                ffi::lua_sethook(state, Some(on_count), ffi::LUA_MASKLINE, 0);
-                ffi::lua_sethook(shared.main.get(), Some(on_count), ffi::LUA_MASKLINE, 0);
-                super::fault::push_error_table(
-                    Lua::from_ptr(state),
-                    b"Script killed by user with SCRIPT KILL...",
-                );
-            }
-            Verdict::Stop(text) => {
-                super::fault::push_error_table(Lua::from_ptr(state), text.as_bytes());
+        match shared.ask() {
+            Some(text) => stop(state, shared, text),
+            None => {
+                if ffi::lua_gethookcount(state) != HOOK_INSTRUCTIONS {
+                    install_hook(Lua::from_ptr(state));
+                }
             }
         }
-        shared.native.set(outer);
-        ffi::lua_error(state);
+    }
+}
+
+/// Raises the error that ends the script.
+unsafe fn stop(state: *mut ffi::lua_State, shared: &Shared, text: &'static str) -> ! {
+    stop_lines(Lua::from_ptr(state), text);
+    let outer = shared.native.replace(true);
+    super::fault::push_error_table(Lua::from_ptr(state), text.as_bytes());
+    shared.native.set(outer);
+    // SAFETY: the error is on top and nothing waits to be dropped.
+    unsafe { ffi::lua_error(state) }
+}
+
+/// From now on every line asks again, so that no `pcall` in the script outlives its end.
+pub(super) fn stop_lines(lua: Lua, text: &'static str) {
+    // SAFETY: live state, and the registry slot holds the Shared.
+    unsafe {
+        let state = lua.ptr();
+        ffi::lua_rawgeti_(state, ffi::LUA_REGISTRYINDEX, SHARED_SLOT);
+        let shared = &*(ffi::lua_touserdata(state, -1) as *const Shared);
+        ffi::lua_settop(state, -2);
+        shared.stopped.set(Some(text));
+        ffi::lua_sethook(state, Some(on_count), ffi::LUA_MASKLINE, 0);
+        ffi::lua_sethook(shared.main.get(), Some(on_count), ffi::LUA_MASKLINE, 0);
+    }
+}
+
+/// Native code went over so many bytes: after much of that, the next instruction asks the host.
+pub(super) fn note_toil(shared: &Shared, bytes: usize) {
+    shared.toil_bytes.set(shared.toil_bytes.get().saturating_add(bytes));
+    let main = shared.main.get();
+    if shared.is_toilsome() && !main.is_null() {
+        // SAFETY: the main state lives as long as the engine.
+        unsafe { ask_soon(main, shared) };
+    }
+}
+
+/// Makes the next instruction of this state ask the host. Setting a hook only writes a few fields
+/// of the state, so it may be done at any time, as from a signal's handler.
+unsafe fn ask_soon(state: *mut ffi::lua_State, shared: &Shared) {
+    if shared.stopped.get().is_none() {
+        // SAFETY: live state.
+        unsafe { ffi::lua_sethook(state, Some(on_count), ffi::LUA_MASKCOUNT, 1) };
+    }
+}
+
+/// The end of a native function: `bytes` of work are done.
+pub(super) unsafe fn toiled(state: *mut ffi::lua_State, shared: &Shared, bytes: usize) {
+    shared.toil_bytes.set(shared.toil_bytes.get().saturating_add(bytes));
+    if shared.is_toilsome() {
+        // SAFETY: live state.
+        unsafe { ask_soon(state, shared) };
+    }
+}
+
+/// `xpcall`: as stock, but the handler of a script that was stopped does not run: it would do so
+/// inside the hook, where nothing can stop it.
+pub(super) unsafe extern "C-unwind" fn xpcall(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: see the module. The handler's closure takes the place of the handler.
+    unsafe {
+        let shared = shared_of(state);
+        if ffi::lua_type(state, 2) == ffi::LUA_TFUNCTION {
+            ffi::lua_pushlightuserdata(state, shared as *const Shared as *mut c_void);
+            ffi::lua_pushvalue(state, 2);
+            ffi::lua_pushcclosure(state, on_error, 2);
+            ffi::lua_replace(state, 2);
+        }
+        stock(state, shared, Stock::Xpcall)
+    }
+}
+
+unsafe extern "C-unwind" fn on_error(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: `xpcall` made this closure; upvalue 2 is the script's handler.
+    unsafe {
+        ffi::lua_settop(state, 1);
+        if shared_of(state).stopped.get().is_none() {
+            ffi::lua_pushvalue(state, ffi::lua_upvalueindex(2));
+            ffi::lua_insert(state, 1);
+            ffi::lua_call(state, 1, 1);
+        }
+        1
     }
 }
 

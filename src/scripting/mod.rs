@@ -15,6 +15,7 @@ mod functions;
 mod guard;
 mod host;
 mod libs;
+mod pattern;
 mod random;
 mod raw;
 mod room;

@@ -520,7 +520,11 @@ where
     };
     shared.native.set(outer);
     match raised {
-        Ok(results) => results,
+        Ok(results) => {
+            // SAFETY: live state.
+            unsafe { super::guard::toiled(state, shared, 0) };
+            results
+        }
         // SAFETY: the message is on top, and nothing in this frame waits to be dropped.
         Err(()) => unsafe { ffi::lua_error(state) },
     }

@@ -33,9 +33,9 @@ pub struct Sandbox {
 }
 
 /// Stock functions that are kept as they are.
-const KEPT: [&str; 12] = [
-    "xpcall", "tostring", "assert", "tonumber", "rawequal", "type", "select", "unpack", "gcinfo",
-    "_VERSION", "ipairs", "error",
+const KEPT: [&str; 10] = [
+    "tostring", "assert", "tonumber", "rawequal", "type", "select", "gcinfo", "_VERSION", "ipairs",
+    "error",
 ];
 
 /// Builds the sandbox in a fresh state and makes it the globals of all code loaded later.
@@ -109,33 +109,30 @@ fn keep_functions(lua: Lua, globals: i32, stock: i32) {
 }
 
 fn guard_globals(lua: Lua, shared: &Shared, globals: i32, stock: i32) {
-    for (name, which) in [
-        ("next", Stock::Next),
-        ("rawget", Stock::RawGet),
-        ("rawset", Stock::RawSet),
-        ("setmetatable", Stock::SetMetatable),
-        ("getmetatable", Stock::GetMetatable),
-        ("collectgarbage", Stock::CollectGarbage),
+    for (name, which, function) in [
+        ("next", Stock::Next, guard::next as guard::Function),
+        ("rawget", Stock::RawGet, guard::rawget),
+        ("rawset", Stock::RawSet, guard::rawset),
+        ("setmetatable", Stock::SetMetatable, guard::setmetatable),
+        ("collectgarbage", Stock::CollectGarbage, guard::collectgarbage),
+        ("unpack", Stock::Unpack, guard::unpack),
+        ("xpcall", Stock::Xpcall, guard::xpcall),
     ] {
         lua.field(stock, name.as_bytes());
         guard::keep_stock(lua, shared, which);
+        push_guard(lua, shared, function, 0);
+        lua.set_field(globals, name.as_bytes());
     }
-    push_guard(lua, shared, guard::next, 0);
-    lua.set_field(globals, b"next");
-    push_guard(lua, shared, guard::rawget, 0);
-    lua.set_field(globals, b"rawget");
-    push_guard(lua, shared, guard::rawset, 0);
-    lua.set_field(globals, b"rawset");
-    push_guard(lua, shared, guard::setmetatable, 0);
-    lua.set_field(globals, b"setmetatable");
-    push_guard(lua, shared, guard::collectgarbage, 0);
-    lua.set_field(globals, b"collectgarbage");
-    push_guard(lua, shared, guard::pcall, 0);
-    lua.set_field(globals, b"pcall");
-    push_guard(lua, shared, guard::load, 0);
-    lua.set_field(globals, b"load");
-    push_guard(lua, shared, guard::loadstring, 0);
-    lua.set_field(globals, b"loadstring");
+    lua.field(stock, b"getmetatable");
+    guard::keep_stock(lua, shared, Stock::GetMetatable);
+    for (name, function) in [
+        ("pcall", guard::pcall as guard::Function),
+        ("load", guard::load),
+        ("loadstring", guard::loadstring),
+    ] {
+        push_guard(lua, shared, function, 0);
+        lua.set_field(globals, name.as_bytes());
+    }
     lua.field(globals, b"next");
     push_guard(lua, shared, guard::pairs, 1);
     lua.set_field(globals, b"pairs");
@@ -143,41 +140,34 @@ fn guard_globals(lua: Lua, shared: &Shared, globals: i32, stock: i32) {
 
 fn guard_strings(lua: Lua, shared: &Shared, globals: i32, stock: i32) {
     lua.field(stock, b"string");
-    let string = lua.top();
-    for (name, which) in [
-        ("find", Stock::Find),
-        ("match", Stock::Match),
-        ("gmatch", Stock::Gmatch),
-        ("gsub", Stock::Gsub),
+    for (names, function) in [
+        (&["find"][..], guard::find as guard::Function),
+        (&["match"], guard::pattern_match),
+        (&["gmatch", "gfind"], guard::gmatch),
+        (&["gsub"], guard::gsub),
     ] {
-        lua.field(string, name.as_bytes());
-        guard::keep_stock(lua, shared, which);
+        for name in names {
+            push_guard(lua, shared, function, 0);
+            lua.set_field(-2, name.as_bytes());
+        }
     }
-    push_guard(lua, shared, guard::find, 0);
-    lua.set_field(string, b"find");
-    push_guard(lua, shared, guard::pattern_match, 0);
-    lua.set_field(string, b"match");
-    push_guard(lua, shared, guard::gmatch, 0);
-    lua.copy(-1);
-    lua.set_field(string, b"gmatch");
-    lua.set_field(string, b"gfind");
-    push_guard(lua, shared, guard::gsub, 0);
-    lua.set_field(string, b"gsub");
     protect(lua, shared);
     lua.set_field(globals, b"string");
 }
 
 fn guard_tables(lua: Lua, shared: &Shared, globals: i32, stock: i32) {
     lua.field(stock, b"table");
-    let table = lua.top();
-    lua.field(table, b"insert");
-    guard::keep_stock(lua, shared, Stock::Insert);
-    lua.field(table, b"foreach");
-    guard::keep_stock(lua, shared, Stock::Foreach);
-    push_guard(lua, shared, guard::insert, 0);
-    lua.set_field(table, b"insert");
-    push_guard(lua, shared, guard::foreach, 0);
-    lua.set_field(table, b"foreach");
+    for (name, which, function) in [
+        ("insert", Stock::Insert, guard::insert as guard::Function),
+        ("remove", Stock::Remove, guard::remove),
+        ("sort", Stock::Sort, guard::sort),
+        ("foreach", Stock::Foreach, guard::foreach),
+    ] {
+        lua.field(-1, name.as_bytes());
+        guard::keep_stock(lua, shared, which);
+        push_guard(lua, shared, function, 0);
+        lua.set_field(-2, name.as_bytes());
+    }
     protect(lua, shared);
     lua.set_field(globals, b"table");
 }

@@ -12,8 +12,9 @@ use std::ptr::NonNull;
 
 use mlua::ffi;
 
+use super::fault::Fault;
 use super::functions::Registered;
-use super::host::Host;
+use super::host::{Host, Verdict};
 use super::random::Lrand48;
 
 /// Most bytes that one Lua state may hold. Genuine servers have no such limit and die instead.
@@ -24,15 +25,15 @@ pub const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 pub enum Stock {
     Next,
     Insert,
+    Remove,
+    Sort,
+    Unpack,
+    Xpcall,
     Foreach,
     RawGet,
     RawSet,
     GetMetatable,
     SetMetatable,
-    Find,
-    Match,
-    Gmatch,
-    Gsub,
     CollectGarbage,
 }
 
@@ -48,8 +49,10 @@ pub struct Shared {
     host: Cell<Option<NonNull<dyn Host>>>,
     /// Protocol of the replies that `redis.call` converts, 2 or 3.
     pub protocol: Cell<u8>,
-    /// Whether the running script was told to stop.
-    pub killed: Cell<bool>,
+    /// Why the running script was told to stop.
+    pub stopped: Cell<Option<&'static str>>,
+    /// Bytes that native code has gone over since the host was asked last.
+    pub toil_bytes: Cell<usize>,
     /// Whether the running script touched the garbage collector's settings.
     pub collector_touched: Cell<bool>,
     /// Reused buffer for replies of the host.
@@ -77,7 +80,8 @@ impl Shared {
             limit_bytes: Cell::new(MEMORY_LIMIT_BYTES),
             host: Cell::new(None),
             protocol: Cell::new(2),
-            killed: Cell::new(false),
+            stopped: Cell::new(None),
+            toil_bytes: Cell::new(0),
             collector_touched: Cell::new(false),
             reply: RefCell::new(Vec::new()),
             scratch: RefCell::new(Vec::new()),
@@ -108,14 +112,63 @@ impl Shared {
         self.stack_base.get().abs_diff(stack_address()) < NESTING_BYTES
     }
 
+    /// Whether native code has worked so long that the host should be asked.
+    pub fn is_toilsome(&self) -> bool {
+        self.toil_bytes.get() > TOIL_BYTES
+    }
+
+    /// Native code is about to go over so many bytes: asks the host now and then.
+    #[inline]
+    pub fn toil(&self, bytes: usize) -> Result<(), Fault> {
+        self.toil_bytes.set(self.toil_bytes.get().saturating_add(bytes));
+        if !self.is_toilsome() {
+            return Ok(());
+        }
+        match self.ask() {
+            None => Ok(()),
+            Some(text) => Err(Fault::Stopped(text)),
+        }
+    }
+
+    /// One more value was written, `written_bytes` in all: shared tables may unfold without end.
+    #[inline]
+    pub fn unfolds(&self, written_bytes: usize) -> Result<(), Fault> {
+        if written_bytes > self.limit_bytes.get() / 2 {
+            return Err(Fault::Plain(b"not enough memory".to_vec()));
+        }
+        self.toil(VALUE_BYTES)
+    }
+
+    /// One more value of the result was written, `written_bytes` in all.
+    #[inline]
+    pub fn results(&self, written_bytes: usize) -> Result<(), Fault> {
+        if written_bytes > self.limit_bytes.get() {
+            return Err(Fault::Plain(b"not enough memory".to_vec()));
+        }
+        self.toil(VALUE_BYTES)
+    }
+
+    /// Asks the host whether the script may go on; why not, otherwise.
+    pub fn ask(&self) -> Option<&'static str> {
+        self.toil_bytes.set(0);
+        if let Some(text) = self.stopped.get() {
+            return Some(text);
+        }
+        let outer = self.native.replace(true);
+        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.host().map_or(Verdict::Continue, |host| host.on_hook())
+        }));
+        self.native.set(outer);
+        match asked.unwrap_or(Verdict::Kill) {
+            Verdict::Continue => None,
+            Verdict::Kill => Some("Script killed by user with SCRIPT KILL..."),
+            Verdict::Stop(text) => Some(text),
+        }
+    }
+
     /// Whether garbage may soon stand in the way of the next script.
     pub fn is_crowded(&self) -> bool {
         self.used_bytes.get() > self.limit_bytes.get() / 2
-    }
-
-    /// Most bytes that script code may take, and that one value packed by a library may have.
-    pub fn limit_bytes(&self) -> usize {
-        self.limit_bytes.get()
     }
 
     /// Sets the most bytes that script code may take.
@@ -198,6 +251,12 @@ impl Shared {
         value
     }
 }
+
+/// What writing one value counts for.
+const VALUE_BYTES: usize = 32;
+
+/// Native code asks the host once it has gone over so many bytes: some 10 ms of work.
+const TOIL_BYTES: usize = 16 << 20;
 
 /// Most bytes of the thread's stack that nested data may use; threads have 2 MB.
 const NESTING_BYTES: usize = 3 << 19;
@@ -339,6 +398,9 @@ pub(super) unsafe extern "C" fn allocate(
             return std::ptr::null_mut();
         }
         shared.used_bytes.set(after);
+        if grows {
+            super::guard::note_toil(shared, new_bytes);
+        }
         fresh.cast()
     }
 }

@@ -285,6 +285,61 @@ fn structs_and_bits_are_the_genuine_servers() {
     compare(&mut oracle, &mut Bench::new(), &scripts, &[]);
 }
 
+/// A pattern of random pieces, some of them wrong.
+fn random_pattern(random: &mut SmallRng) -> String {
+    const PIECES: [&str; 40] = [
+        "a", "b", "a", "b", ".", "%a", "%d", "%s", "%w", "%x", "%p", "%u", "%l", "%c", "%z", "%A",
+        "%W", "%S", "%.", "%%", "[ab]", "[^a]", "[a-c%d]", "[]a]", "[^]a]", "[%]-]", "[a-]", "(",
+        ")", "()", "(a)", "(.-)", "(b*)", "%1", "%2", "%b()", "%f[%w]", "^", "$", "-",
+    ];
+    const ODD: [&str; 8] = ["%", "[", "[a", "%b", "%f", "%0", "\\0", "[%"];
+    let mut pattern = String::new();
+    for _ in 0..random.random_range(0..7) {
+        if random.random_range(0..25) == 0 {
+            pattern.push_str(ODD[random.random_range(0..ODD.len())]);
+        } else {
+            pattern.push_str(PIECES[random.random_range(0..PIECES.len())]);
+        }
+        pattern.push_str(["", "", "*", "+", "-", "?"][random.random_range(0..6)]);
+    }
+    pattern
+}
+
+#[test]
+fn patterns_match_as_on_the_genuine_server() {
+    let Some(mut oracle) = Oracle::start() else { return };
+    let mut random = SmallRng::seed_from_u64(7);
+    let show = "local function show(...) local t={} for i=1,select('#',...) do \
+                t[i]=tostring((select(i,...))) end return t end ";
+    let scripts: Vec<String> = (0..6000)
+        .map(|round| {
+            let pattern = random_pattern(&mut random);
+            let subject: String = (0..random.random_range(0..14))
+                .map(|_| ["a", "b", "c", "1", " ", "(", ")", "A", ".", "-", "\\0", "]"])
+                .map(|letters| letters[random.random_range(0..letters.len())])
+                .collect();
+            let from = random.random_range(-16..16);
+            let call = match round % 7 {
+                0 => format!("show(string.find('{subject}','{pattern}',{from}))"),
+                1 => format!("show(string.match('{subject}','{pattern}',{from}))"),
+                2 => format!("show(string.gsub('{subject}','{pattern}','<%0%1>'))"),
+                3 => format!("show(string.gsub('{subject}','{pattern}','%2x%',{from}))"),
+                4 => format!("show(string.gsub('{subject}','{pattern}',{{a='A',b=1,c=false}}))"),
+                5 => format!(
+                    "show(string.gsub('{subject}','{pattern}',function(x,y) if x~='b' then \
+                     return y or x end end))"
+                ),
+                _ => format!(
+                    "(function() local t={{}} for x,y in string.gmatch('{subject}','{pattern}') \
+                     do t[#t+1]=tostring(x) t[#t+1]=tostring(y) end return t end)()"
+                ),
+            };
+            format!("{show} return {call}")
+        })
+        .collect();
+    compare(&mut oracle, &mut Bench::new(), &scripts, &[]);
+}
+
 #[test]
 fn wrong_scripts_end_in_errors() {
     let mut bench = Bench::new();
@@ -298,7 +353,23 @@ fn wrong_scripts_end_in_errors() {
             "local s='\\27Lua' local f=load(function() local r=s s=nil return r end) return f()",
             "call",
         ),
-        ("return string.find(('a'):rep(9000), ('a?'):rep(9000))", "pattern too complex"),
+        ("return string.find(('a'):rep(90000), ('a?'):rep(90000))", "pattern too complex"),
+        ("return unpack({}, -2^31, 2^31-1)", "too many results to unpack"),
+        ("return unpack({}, 0, 2^31-1)", "too many results to unpack"),
+        ("return table.insert({}, 2^31, 1)", "position out of bounds"),
+        ("local t={} for i=1,60 do t={t,t} end return t", "not enough memory"),
+        ("local s='x' while true do s=s..s end", "not enough memory"),
+        ("return ('x'):rep(1e6):gsub('x', ('y'):rep(1e6))", "not enough memory"),
+        ("return string.format('%99999d', 1)", "invalid format"),
+        ("return struct.pack('c99999999999', 'x')", "integral size overflow"),
+        ("return cmsgpack.unpack(('\\145'):rep(1e6))", "stack overflow"),
+        ("return coroutine.yield(1)", "attempt to yield"),
+        (
+            "local function f(n) return coroutine.wrap(f)(n+1) end return f(1)",
+            "C stack overflow",
+        ),
+        ("error()", "nil"),
+        ("os.exit()", "nil value"),
         ("local t={} for i=1,60 do t={t,t} end return cjson.encode(t)", "not enough memory"),
         ("error(setmetatable({}, {__index=function() error('x') end}))", "unknown error"),
         ("return tostring(xpcall(error, function() error('b') end))", "false"),
@@ -319,6 +390,22 @@ fn endless_scripts_are_killed() {
         "while true do pcall(function() while true do end end) end",
         "while true do pcall(coroutine.wrap(function() while true do end end)) end",
         "local function f() while true do pcall(f) end end f()",
+        "while true do xpcall(function() while true do end end, function() while true do end end) \
+         end",
+        "string.find(('a'):rep(200000), ('a-'):rep(50)..'b')",
+        "return ('a'):rep(200000):gsub('.-b', '')",
+        "return ('a'):rep(200000):match('(.-)%1b')",
+        "for word in ('a'):rep(200000):gmatch('.-b') do end",
+        "while true do pcall(string.find, ('a'):rep(200000), '.-b') end",
+        "while true do string.rep('x', 1e6) end",
+        "local t={} for i=1,1e4 do t[i]=i end while true do cjson.encode(t) end",
+        "local t={} for i=1,1e4 do t[i]=i end \
+         coroutine.wrap(function() while true do cjson.encode(t) end end)()",
+        "local t={} for i=1,1e5 do t[i]=i end while true do table.sort(t) end",
+        "local t={} for i=1,1e5 do t[i]=i end while true do table.insert(t,1,table.remove(t,1)) end",
+        "local t={} for i=1,14 do t={t,t,t,t,t,t,t,t,t,t} end return cmsgpack.pack(t)",
+        "local t={} for i=1,60 do t={t,t} end return cjson.encode(t)",
+        "local t={} for i=1,60 do t={t,t} end return t",
     ] {
         let mut bench = Bench::new();
         bench.stub.hooks_max = 3;

@@ -207,11 +207,7 @@ fn append_value(lua: Lua, settings: &Settings, depth: i32, out: &mut Vec<u8>) ->
         Kind::LightUserdata if lua.is_null(-1) => out.extend_from_slice(b"null"),
         _ => return Err(refuse(lua, -1, "type not supported")),
     }
-    // Shared tables may unfold without end.
-    if out.len() > lua.shared().limit_bytes() / 2 {
-        return Err(Fault::Plain(b"not enough memory".to_vec()));
-    }
-    Ok(())
+    lua.shared().unfolds(out.len())
 }
 
 fn append_table(lua: Lua, settings: &Settings, depth: i32, out: &mut Vec<u8>) -> Result<(), Fault> {

@@ -66,10 +66,7 @@ fn too_many() -> Fault {
 
 /// Packs the value on top and pops it.
 fn encode(lua: Lua, level: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-    // Shared tables may unfold without end.
-    if out.len() > lua.shared().limit_bytes() / 2 {
-        return Err(Fault::Plain(b"not enough memory".to_vec()));
-    }
+    lua.shared().unfolds(out.len())?;
     match lua.kind(-1) {
         Kind::String => encode_bytes(lua.bytes(-1).unwrap_or_default(), out),
         Kind::Boolean => out.push(if lua.boolean(-1) { 0xc3 } else { 0xc2 }),
