@@ -95,9 +95,8 @@ impl<'a> Matcher<'a> {
 
     /// Capture `index` of the last match, which went from `start` to `end`.
     pub fn capture(&self, index: usize, start: usize, end: usize) -> Result<Capture<'a>, Fault> {
-        let part = |from: usize, to: usize| {
-            Capture::Bytes(self.subject.get(from..to).unwrap_or_default())
-        };
+        let part =
+            |from: usize, to: usize| Capture::Bytes(self.subject.get(from..to).unwrap_or_default());
         if index >= self.level {
             return match index {
                 0 => Ok(part(start, end)),
@@ -348,8 +347,8 @@ impl<'a> Matcher<'a> {
         }
         let end = self.class_end(sign)?;
         let before = at.checked_sub(1).map_or(0, |at| self.byte(at));
-        let begins = !self.is_in_set(before, sign, end - 1)
-            && self.is_in_set(self.byte(at), sign, end - 1);
+        let begins =
+            !self.is_in_set(before, sign, end - 1) && self.is_in_set(self.byte(at), sign, end - 1);
         Ok(begins.then_some(end))
     }
 

@@ -364,10 +364,7 @@ fn wrong_scripts_end_in_errors() {
         ("return struct.pack('c99999999999', 'x')", "integral size overflow"),
         ("return cmsgpack.unpack(('\\145'):rep(1e6))", "stack overflow"),
         ("return coroutine.yield(1)", "attempt to yield"),
-        (
-            "local function f(n) return coroutine.wrap(f)(n+1) end return f(1)",
-            "C stack overflow",
-        ),
+        ("local function f(n) return coroutine.wrap(f)(n+1) end return f(1)", "C stack overflow"),
         ("error()", "nil"),
         ("os.exit()", "nil value"),
         ("local t={} for i=1,60 do t={t,t} end return cjson.encode(t)", "not enough memory"),

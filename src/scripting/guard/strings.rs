@@ -203,8 +203,7 @@ pub(in crate::scripting) unsafe extern "C-unwind" fn gsub(state: *mut ffi::lua_S
         let kind = ffi::lua_type(state, 3);
         let all = subject.len() as ffi::lua_Integer + 1;
         let most = ffi::luaL_optinteger(state, 4, all) as c_int;
-        let kinds =
-            [ffi::LUA_TNUMBER, ffi::LUA_TSTRING, ffi::LUA_TFUNCTION, ffi::LUA_TTABLE];
+        let kinds = [ffi::LUA_TNUMBER, ffi::LUA_TSTRING, ffi::LUA_TFUNCTION, ffi::LUA_TTABLE];
         if !kinds.contains(&kind) {
             return ffi::luaL_argerror(state, 3, c"string/function/table expected".as_ptr());
         }
