@@ -365,15 +365,17 @@ pub(super) fn hsetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
     let (hash, limits, _) = edit.parts();
     let longest = pairs.iter().map(|text| text.len()).max().unwrap_or(0);
     hash.prepare(pairs.len() / 2, longest, limits);
-    for pair in pairs.chunks_exact(2) {
-        let deadline = if at_once { Deadline::Clear } else { deadline };
-        hash.set(pair[0], pair[1], deadline, now_ms, limits);
-    }
-    edit.changed_times(pairs.len() / 2, "hset");
     if at_once {
+        // Redis: each field goes as soon as it is set, so that they never crowd a small hash.
         edit.keep_deadlines();
         let mut changes = Changes::default();
-        changes.removed.extend(fields().filter(|field| edit.remove(field, now_ms)));
+        for pair in pairs.chunks_exact(2) {
+            let (hash, limits, _) = edit.parts();
+            hash.set(pair[0], pair[1], Deadline::Clear, now_ms, limits);
+            hash.remove(pair[0], now_ms);
+            changes.removed.push(pair[0]);
+        }
+        edit.changed_times(pairs.len() / 2, "hset");
         changes.settle(&mut edit);
         if is_new {
             // Nobody saw the key, but Redis tells of its end.
@@ -381,6 +383,10 @@ pub(super) fn hsetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
         }
         return Ok(out.int(1));
     }
+    for pair in pairs.chunks_exact(2) {
+        hash.set(pair[0], pair[1], deadline, now_ms, limits);
+    }
+    edit.changed_times(pairs.len() / 2, "hset");
     if matches!(deadline, Deadline::At(_)) {
         edit.changed_times(0, "hexpire");
     }

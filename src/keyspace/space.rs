@@ -237,8 +237,8 @@ impl Space {
         assert_eq!(self.with_field_deadlines, dated);
     }
 
-    /// Frees one bounded piece of an abandoned database; false when nothing is left.
-    pub(crate) fn pop_chunk(&mut self) -> bool {
-        self.table.pop_segment().is_some()
+    /// Takes a bounded number of entries out of an abandoned database; `None` when it is empty.
+    pub(crate) fn pop_chunk(&mut self) -> Option<Vec<Entry>> {
+        self.table.pop_segment()
     }
 }

@@ -96,7 +96,10 @@ pub fn is_played(synopsis: &Synopsis) -> bool {
 }
 
 /// Deletes commands as long as the difference stays.
-fn shrink(mut commands: Vec<Command>, differs: &mut dyn FnMut(&[Command]) -> bool) -> Vec<Command> {
+pub fn shrink(
+    mut commands: Vec<Command>,
+    differs: &mut dyn FnMut(&[Command]) -> bool,
+) -> Vec<Command> {
     let mut chunk = commands.len().div_ceil(2);
     loop {
         let mut at = 0;
@@ -204,7 +207,7 @@ pub fn compare(
 }
 
 /// The commands as lines of a session.
-fn spelled_out(commands: &[Command]) -> String {
+pub fn spelled_out(commands: &[Command]) -> String {
     let lines = commands.iter().map(|words| {
         let words: Vec<String> = words.iter().map(|word| spelled(word)).collect();
         format!("> {}\n", words.join(" "))

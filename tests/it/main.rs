@@ -16,6 +16,7 @@ mod bytes;
 mod clients;
 mod command_table;
 mod config;
+mod crowd;
 mod cut_off;
 mod differential;
 mod generate;

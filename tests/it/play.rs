@@ -29,7 +29,7 @@ pub struct Scene {
 }
 
 /// Time for a server to clear away what has died.
-const CLEARING: Duration = Duration::from_millis(80);
+const CLEARING: Duration = Duration::from_millis(130);
 
 /// Whether something dies in a millisecond.
 fn dies(command: &Command) -> bool {

@@ -38,8 +38,10 @@ pub const ROWS: &[Row] = &[
         .about("Lets two databases change places."),
 ];
 
-/// Databases with more keys are always freed in pieces: to free them at once would stop everybody.
-const AT_ONCE_KEYS_MAX: usize = 100_000;
+/// Databases with more keys, or larger ones, are always freed in pieces: to free them at once would
+/// stop everybody.
+const AT_ONCE_KEYS_MAX: usize = 20_000;
+const AT_ONCE_BYTES_MAX: usize = 4 << 20;
 
 fn dbsize(db: &Db, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(out.int(db.here().len() as i64))
@@ -65,8 +67,13 @@ fn flush(call: &mut Call<'_>, args: &mut Args<'_>, index: Option<usize>) -> Resu
     };
     let db = &mut call.state.db;
     let databases = index.map_or(0..db.databases(), |index| index..index + 1);
-    let keys: usize = databases.map(|index| db.space(index).len()).sum();
-    if db.flush(index, lazily || keys > AT_ONCE_KEYS_MAX) == 0 {
+    let (mut keys, mut bytes) = (0, 0);
+    for space in databases.map(|index| db.space(index)) {
+        keys += space.len();
+        bytes += space.heap_bytes();
+    }
+    let is_large = keys > AT_ONCE_KEYS_MAX || bytes > AT_ONCE_BYTES_MAX;
+    if db.flush(index, lazily || is_large) == 0 {
         // Redis: flushing nothing is a change as well, and reaches the log.
         db.effects.dirty += 1;
     }

@@ -119,8 +119,10 @@ impl Db {
             return true;
         }
         let Some(space) = self.abandoned.last_mut() else { return false };
-        if !space.pop_chunk() {
-            self.abandoned.pop();
+        match space.pop_chunk() {
+            // Large values among them wait for their own turns.
+            Some(entries) => entries.into_iter().for_each(|entry| self.bury(entry)),
+            None => drop(self.abandoned.pop()),
         }
         true
     }
