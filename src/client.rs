@@ -478,6 +478,12 @@ impl Client {
         }
     }
 
+    /// Nothing of what its session wrote to it waits any more.
+    pub fn has_taken_all(&mut self) {
+        self.unwritten_bytes = 0;
+        self.over_soft_limit_since_ms = None;
+    }
+
     /// Ends the connection without a further word; what was not sent is thrown away.
     pub fn cut_off(&mut self, why: Cut) {
         self.cut.get_or_insert(why);

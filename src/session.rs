@@ -225,7 +225,7 @@ impl Session {
             match self.poll_flush(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Wake::Gone),
                 Poll::Ready(Ok(())) if self.closing => return Poll::Ready(Wake::Gone),
-                Poll::Ready(Ok(())) => self.all_written(),
+                Poll::Ready(Ok(())) => self.all_written(kick),
                 Poll::Pending => {
                     self.check_output_limit();
                     if self.closing && self.unwritten.is_empty() {
@@ -279,14 +279,14 @@ impl Session {
     }
 
     /// The peer has taken what it had not read: it counts no longer.
-    fn all_written(&mut self) {
+    fn all_written(&mut self, kick: &Kick) {
         if !std::mem::take(&mut self.behind) {
             return;
         }
-        if let Some(mut state) = self.shared.lock_unless_busy() {
-            let client = state.clients.at(self.me);
-            client.unwritten_bytes = 0;
-            client.over_soft_limit_since_ms = None;
+        match self.shared.lock_unless_busy() {
+            Some(mut state) => state.clients.at(self.me).has_taken_all(),
+            // Said when the script that runs has ended.
+            None => kick.ring(),
         }
     }
 
@@ -563,7 +563,10 @@ impl Session {
         let (close_now, cut, go_on) = {
             let mut state = self.shared.lock_when_free().await;
             let client = state.clients.at(self.me);
-            client.unwritten_bytes = self.unwritten.len() - self.written;
+            match self.unwritten.len() - self.written {
+                0 => client.has_taken_all(),
+                bytes => client.unwritten_bytes = bytes,
+            }
             client.outbox.drain_into(&mut out);
             client.net_out_bytes += out.len() as u64;
             let go_on = client.blocked.is_none() && !client.paused;

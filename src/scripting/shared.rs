@@ -281,8 +281,8 @@ pub enum Argument {
 /// Every block of Lua's memory starts at a multiple of this.
 const ALIGN: usize = 16;
 
-/// Small blocks that Lua gave back and will soon want again: the table of a status reply, say, costs
-/// two of them. A list for each size, bounded, so that a script's garbage does not stay here.
+/// Small blocks that Lua gave back and will soon want again: the table of a status reply, say,
+/// costs two of them. A list for each size, bounded, so that a script's garbage does not stay here.
 ///
 /// Invariant: a block in the list of a class is free, has the class's size and is in no other list;
 /// its first word leads to the next one.

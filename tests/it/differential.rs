@@ -2,9 +2,9 @@
 //!
 //! `DIFFERENTIAL=1000000 SEED=7 REDIS_SERVER=... cargo test --release --test it differential --
 //! --nocapture` is the long run; `EXTENDED=0` plays single commands only, without blocks (see
-//! `blocks`), thresholds, events and RESP3. A difference is shrunk to the fewest commands that show it and
-//! printed as a session block. Differences that are known stand in `known_gaps.txt`, each with its
-//! reason.
+//! `blocks`), thresholds, events and RESP3. A difference is shrunk to the fewest commands that show
+//! it and printed as a session block. Differences that are known stand in `known_gaps.txt`, each
+//! with its reason.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -59,7 +59,7 @@ const LAYERS: &[&[&str]] = &[
     &["commands", "rdb", "snapshot"],
     &["dispatch"],
     &["cron"],
-    &["busy", "session", "server", "listeners", "welcome", "replication"],
+    &["busy", "session", "server", "shared", "worker", "listeners", "welcome", "replication"],
     &["allocator", "lib", "main", "signals"],
 ];
 
