@@ -14,7 +14,6 @@ use crate::command::row::{flag, Call, Run, Wait, Waiting};
 use crate::command::{Args, Spec, Table};
 use crate::commands::scripting::declares_no_writes;
 use crate::error::{Error, Result};
-use crate::keyspace::effects::Record;
 use crate::memory;
 use crate::resp::out::{push_error, Bound, Out};
 use crate::settle;
@@ -538,9 +537,8 @@ impl<'a> Dispatcher<'a> {
     fn log_own_form(&mut self, db: usize, argv: &[&[u8]], dirty_before: u64) {
         let effects = &mut self.state.db.effects;
         let stated = std::mem::take(&mut effects.form_stated);
-        if effects.dirty != dirty_before && !stated && self.state.log.is_read() {
-            let argv = argv.iter().map(|arg| arg.to_vec()).collect();
-            effects.records.push(Record { db, argv });
+        if effects.dirty != dirty_before && !stated {
+            effects.record_own(db, argv);
         }
     }
 }

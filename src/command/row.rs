@@ -5,6 +5,7 @@ use crate::command::args::Args;
 use crate::command::spec::KeySpec;
 use crate::error::Result;
 use crate::keyspace::db::Db;
+use crate::keyspace::effects::Reach;
 use crate::resp::out::{Done, Out};
 use crate::state::State;
 
@@ -102,8 +103,8 @@ pub struct ScriptRules {
     pub allow_oom: bool,
     /// The script has written already: nothing refuses its further writes.
     pub wrote: bool,
-    /// What it writes does not enter the log (`redis.set_repl`).
-    pub unlogged: bool,
+    /// Who reads what it writes (`redis.set_repl`).
+    pub reach: Reach,
 }
 
 /// Flag bits of a row, as COMMAND INFO names them.

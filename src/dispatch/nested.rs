@@ -56,14 +56,12 @@ impl Caller for Dispatcher<'_> {
                 let client = self.state.clients.at(self.me);
                 let resp3 = std::mem::replace(&mut client.resp3, rules.resp3);
                 let outer = std::mem::replace(&mut self.state.db.inside_script, true);
-                let records = self.state.db.effects.records.len();
+                let reach = std::mem::replace(&mut self.state.db.effects.reach, rules.reach);
                 // What a script receives is not sent to anybody.
                 let bound = std::mem::replace(&mut self.bound, Bound::NONE);
                 self.run_nested(spec, argv, reply);
                 self.bound = bound;
-                if rules.unlogged {
-                    self.state.db.effects.records.truncate(records);
-                }
+                self.state.db.effects.reach = reach;
                 self.state.db.inside_script = outer;
                 self.state.clients.at(self.me).resp3 = resp3;
                 spec.has(flag::WRITE)

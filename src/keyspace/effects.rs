@@ -97,6 +97,39 @@ pub struct Record {
     pub db: usize,
     /// The command.
     pub argv: Vec<Vec<u8>>,
+    /// Who reads it.
+    pub reach: Reach,
+}
+
+/// Which readers of the log a record is for; a script may choose (`redis.set_repl`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach(u8);
+
+impl Reach {
+    /// Nobody.
+    pub const NONE: Reach = Reach(0);
+    /// The append-only file.
+    pub const FILE: Reach = Reach(1);
+    /// The replicas.
+    pub const REPLICAS: Reach = Reach(2);
+    /// Everybody.
+    pub const ALL: Reach = Reach(3);
+
+    /// As scripts number it: 1 the file, 2 the replicas.
+    pub fn of_bits(bits: u8) -> Reach {
+        Reach(bits & Reach::ALL.0)
+    }
+
+    /// Whether a reader of this kind is reached.
+    pub fn includes(self, kind: Reach) -> bool {
+        self.0 & kind.0 != 0
+    }
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Reach::ALL
+    }
 }
 
 /// The recorder.
@@ -112,6 +145,8 @@ pub struct Effects {
     pub records: Vec<Record>,
     /// The command has stated its own form with `replay_as` or `replay_nothing`.
     pub form_stated: bool,
+    /// Who reads what the running command writes.
+    pub reach: Reach,
     /// Keys somebody waits for.
     pub waited: Places,
 }
@@ -219,11 +254,20 @@ impl Effects {
         }
     }
 
-    /// A record for the log, which the command's own form follows.
+    /// A record for the log, of what time or memory did: everybody reads it.
     pub fn record<B: AsRef<[u8]>>(&mut self, db: usize, argv: &[B]) {
-        if self.hears(listener::LOG) {
+        self.push_record(db, argv, Reach::ALL);
+    }
+
+    /// A record for the log, of what the running command did.
+    pub fn record_own<B: AsRef<[u8]>>(&mut self, db: usize, argv: &[B]) {
+        self.push_record(db, argv, self.reach);
+    }
+
+    fn push_record<B: AsRef<[u8]>>(&mut self, db: usize, argv: &[B], reach: Reach) {
+        if self.hears(listener::LOG) && reach != Reach::NONE {
             let argv = argv.iter().map(|arg| arg.as_ref().to_vec()).collect();
-            self.records.push(Record { db, argv });
+            self.records.push(Record { db, argv, reach });
         }
     }
 }

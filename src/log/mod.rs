@@ -2,15 +2,18 @@
 //!
 //! Invariant: what a reader receives, run from the start on an empty server, gives the same
 //! dataset. Records are encoded once; readers (a test, the append-only file, the replication
-//! backlog) receive the same bytes.
+//! backlog) receive the same bytes, save where a script has left one kind of them out.
 
-use crate::keyspace::effects::Record;
+use crate::keyspace::effects::{Reach, Record};
 use crate::resp::out::push_request;
 
 /// Receives the stream.
 pub trait Reader: Send {
     /// The next bytes: whole commands, `SELECT` included where the database changes.
     fn receive(&mut self, encoded: &[u8]);
+
+    /// What it is, `Reach::FILE` or `Reach::REPLICAS`: a script may write for one of them only.
+    fn kind(&self) -> Reach;
 }
 
 /// The stream and its readers.
@@ -19,7 +22,7 @@ pub struct Log {
     readers: Vec<Box<dyn Reader>>,
     selected: Option<usize>,
     scratch: Vec<u8>,
-    /// Bytes written to the stream since the start.
+    /// Bytes written to the stream of replicas since the start.
     pub offset: u64,
 }
 
@@ -43,9 +46,23 @@ impl Log {
 
     /// Appends records; several of them as one MULTI/EXEC block.
     pub fn append(&mut self, records: &[Record]) {
+        if records.iter().all(|record| record.reach == Reach::ALL) {
+            return self.append_for(Reach::ALL, records);
+        }
+        for kind in [Reach::FILE, Reach::REPLICAS] {
+            let mut own = records.to_vec();
+            own.retain(|record| record.reach.includes(kind));
+            // What the other kind was told last is not known here.
+            self.selected = None;
+            self.append_for(kind, &own);
+        }
+        self.selected = None;
+    }
+
+    fn append_for(&mut self, kind: Reach, records: &[Record]) {
         let Some(first) = records.first() else { return };
-        self.scratch.clear();
         let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
         self.select(first.db, &mut scratch);
         if records.len() > 1 {
             push_request(&mut scratch, &["MULTI"]);
@@ -57,8 +74,11 @@ impl Log {
         if records.len() > 1 {
             push_request(&mut scratch, &["EXEC"]);
         }
-        self.offset += scratch.len() as u64;
-        for reader in &mut self.readers {
+        // Redis: offsets count what replicas receive.
+        if kind.includes(Reach::REPLICAS) {
+            self.offset += scratch.len() as u64;
+        }
+        for reader in self.readers.iter_mut().filter(|reader| kind.includes(reader.kind())) {
             reader.receive(&scratch);
         }
         self.scratch = scratch;
@@ -69,5 +89,45 @@ impl Log {
             push_request(scratch, &["SELECT", itoa::Buffer::new().format(db)]);
             self.selected = Some(db);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+
+    struct Tape(Reach, Arc<Mutex<String>>);
+
+    impl Reader for Tape {
+        fn receive(&mut self, encoded: &[u8]) {
+            let text = String::from_utf8_lossy(encoded);
+            let words = text.split("\r\n").filter(|word| !word.starts_with(['$', '*']));
+            self.1.lock().push_str(&words.collect::<Vec<_>>().join(" "));
+        }
+
+        fn kind(&self) -> Reach {
+            self.0
+        }
+    }
+
+    #[test]
+    fn each_kind_of_reader_receives_what_is_for_it() {
+        let (file, replicas) = (Arc::default(), Arc::default());
+        let mut log = Log::default();
+        log.attach(Box::new(Tape(Reach::FILE, Arc::clone(&file))));
+        log.attach(Box::new(Tape(Reach::REPLICAS, Arc::clone(&replicas))));
+        let record = |word: &str, reach| Record { db: 0, argv: vec![word.into()], reach };
+        log.append(&[record("a", Reach::ALL)]);
+        log.append(&[
+            record("b", Reach::FILE),
+            record("c", Reach::REPLICAS),
+            record("d", Reach::ALL),
+            record("e", Reach::FILE),
+        ]);
+        log.append(&[record("f", Reach::ALL)]);
+        assert_eq!(*file.lock(), "SELECT 0 a SELECT 0 MULTI b d e EXEC SELECT 0 f ");
+        assert_eq!(*replicas.lock(), "SELECT 0 a SELECT 0 MULTI c d EXEC SELECT 0 f ");
     }
 }

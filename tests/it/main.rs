@@ -26,6 +26,7 @@ mod play;
 mod printed;
 mod process;
 mod replay;
+mod scripts;
 mod server;
 mod session;
 mod sessions;

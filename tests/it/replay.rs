@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use redouble::keyspace::effects::Reach;
 use redouble::log::Reader;
 
 use crate::differential::{is_played, number};
@@ -20,6 +21,10 @@ struct Tape(Arc<Mutex<Vec<u8>>>);
 impl Reader for Tape {
     fn receive(&mut self, encoded: &[u8]) {
         self.0.lock().unwrap().extend(encoded);
+    }
+
+    fn kind(&self) -> Reach {
+        Reach::REPLICAS
     }
 }
 

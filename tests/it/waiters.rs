@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use redouble::keyspace::effects::Reach;
 use redouble::log::Reader;
 
 use crate::server::Ours;
@@ -18,6 +19,10 @@ pub struct Tape(Arc<Mutex<Vec<u8>>>);
 impl Reader for Tape {
     fn receive(&mut self, encoded: &[u8]) {
         self.0.lock().unwrap().extend(encoded);
+    }
+
+    fn kind(&self) -> Reach {
+        Reach::REPLICAS
     }
 }
 

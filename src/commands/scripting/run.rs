@@ -7,6 +7,7 @@ use crate::clock::Stopwatch;
 use crate::command::row::ScriptRules;
 use crate::command::{flag, Args, Caller};
 use crate::error::{Error, Result};
+use crate::keyspace::effects::Reach;
 use crate::memory;
 use crate::resp::out::{Done, Out};
 use crate::scripting::{
@@ -191,7 +192,7 @@ fn start(
         read_only: plan.read_only || (is_flagged && plan.flags.contains(Flags::NO_WRITES)),
         allow_oom: is_flagged && plan.flags.contains(Flags::ALLOW_OOM),
         wrote: false,
-        unlogged: false,
+        reach: Reach::ALL,
     };
     let me = caller.me();
     let state = caller.state();
@@ -319,7 +320,7 @@ impl Host for ScriptHost<'_> {
     }
 
     fn set_replication(&mut self, bits: u8) {
-        self.rules.unlogged = bits == 0;
+        self.rules.reach = Reach::of_bits(bits);
     }
 
     fn is_allowed(&mut self, args: &[&[u8]]) -> Option<bool> {

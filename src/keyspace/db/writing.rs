@@ -233,7 +233,7 @@ impl Db {
     /// called several times for several records.
     pub fn replay_as<B: AsRef<[u8]>>(&mut self, argv: &[B]) {
         self.effects.form_stated = true;
-        self.effects.record(self.current, argv);
+        self.effects.record_own(self.current, argv);
     }
 
     /// The command changed nothing that a replay would have to repeat.
