@@ -74,13 +74,13 @@ pub fn command_over(state: &mut State) {
 fn spread(state: &mut State) {
     for effect in std::mem::take(&mut state.db.effects.happened) {
         match effect {
-            Effect::Modified { db, key } => {
+            Effect::Modified { db, key, wakes } => {
                 break_watches(state, db, &key, true);
-                modified(state, db, &key, state.current);
+                modified(state, db, &key, state.current, wakes);
             }
             Effect::Expired { db, key } => {
                 break_watches(state, db, &key, false);
-                modified(state, db, &key, None);
+                modified(state, db, &key, None, true);
             }
             Effect::Woken { db, key } => state.blocking.changed(db, &key),
             Effect::Event { db, key, class, name } => publish_event(state, db, &key, class, name),
@@ -97,8 +97,10 @@ fn audience(state: &mut State) -> (&mut Tracking, Audience<'_>) {
 }
 
 /// A key changed, by a client or by time.
-fn modified(state: &mut State, db: usize, key: &[u8], by: Option<ClientId>) {
-    state.blocking.changed(db, key);
+fn modified(state: &mut State, db: usize, key: &[u8], by: Option<ClientId>, wakes: bool) {
+    if wakes {
+        state.blocking.changed(db, key);
+    }
     if !state.tracking.is_empty() {
         let (tracking, mut to) = audience(state);
         tracking.changed(key, by, &mut to);

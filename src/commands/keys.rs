@@ -537,7 +537,8 @@ fn scan(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
                     return Err(Error::Syntax);
                 }
             }
-            "MATCH" => pattern = Some(args.required()?),
+            // Redis: `*` lets the empty key through too, which no pattern matches.
+            "MATCH" => pattern = Some(args.required()?).filter(|pattern| *pattern != b"*"),
             "NOVALUES" => return Err(Error::NovaluesOutsideHscan),
             "TYPE" => kind = Some(args.required()?.to_ascii_lowercase()),
             _ => return Err(Error::Syntax),

@@ -3,6 +3,7 @@
 use crate::command::{Family, Table};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
+use crate::types::number::{parse_i64, parse_u64};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -106,6 +107,50 @@ fn help(out: Out<'_>, container: &str, lines: &[(&str, &[&str])]) -> Done {
 }
 
 /// A cursor of the SCAN family.
+///
+/// Redis reads it as C's strtoul does: spaces, a sign and zeros may come first.
 fn scan_cursor(word: &[u8]) -> Result<u64> {
-    crate::types::number::parse_u64(word).ok_or(Error::InvalidCursor)
+    if let Some(cursor) = parse_u64(word) {
+        return Ok(cursor);
+    }
+    let is_plain = parse_i64(word).is_some();
+    let digits = word.trim_ascii_start();
+    let (is_negative, digits) = match digits {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, digits),
+    };
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    let number = match &digits[zeros..] {
+        [] if zeros > 0 => Some(0),
+        significant => parse_u64(significant),
+    };
+    let number = number.filter(|_| !is_plain).ok_or(Error::InvalidCursor)?;
+    Ok(if is_negative { number.wrapping_neg() } else { number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scan_cursor;
+
+    /// What Redis 8.0 takes for a cursor.
+    #[test]
+    fn cursors_are_read_as_c_reads_them() {
+        let cases: [(&[u8], u64); 8] = [
+            (b"0", 0),
+            (b"18446744073709551615", u64::MAX),
+            (b" 1", 1),
+            (b"+1", 1),
+            (b"-0", 0),
+            (b"01", 1),
+            (b"\t007", 7),
+            (b" -1", u64::MAX),
+        ];
+        for (word, expected) in cases {
+            assert_eq!(scan_cursor(word).ok(), Some(expected), "{}", word.escape_ascii());
+        }
+        for word in ["", " ", "-", "+", "-1", "1 ", "0x1", "x", "18446744073709551616", "1.0"] {
+            assert!(scan_cursor(word.as_bytes()).is_err(), "{word}");
+        }
+    }
 }

@@ -58,6 +58,8 @@ pub enum Effect {
         db: usize,
         /// The key.
         key: Box<[u8]>,
+        /// Whether those who wait for the key look again.
+        wakes: bool,
     },
     /// A key, or a field of the hash at it, has reached its deadline: nobody's change.
     Expired {
@@ -223,11 +225,22 @@ impl Effects {
     /// The value at a key changed.
     #[inline]
     pub fn modified(&mut self, db: usize, key: &[u8]) {
-        if self.hears(listener::WATCHES | listener::TRACKING)
-            || self.hears(listener::WAITERS) && self.waited.may_hold(db, key)
-        {
-            self.happened.push(Effect::Modified { db, key: key.into() });
+        if self.hears(listener::WATCHES | listener::TRACKING) || self.is_waited_for(db, key) {
+            self.happened.push(Effect::Modified { db, key: key.into(), wakes: true });
         }
+    }
+
+    /// The same, but those who wait for the key are not told.
+    pub fn overwritten(&mut self, db: usize, key: &[u8]) {
+        if self.hears(listener::WATCHES | listener::TRACKING) {
+            self.happened.push(Effect::Modified { db, key: key.into(), wakes: false });
+        }
+    }
+
+    /// Whether somebody may wait for the key.
+    #[inline]
+    pub fn is_waited_for(&self, db: usize, key: &[u8]) -> bool {
+        self.hears(listener::WAITERS) && self.waited.may_hold(db, key)
     }
 
     /// A key, or a field of the hash at it, has reached its deadline.

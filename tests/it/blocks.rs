@@ -123,7 +123,7 @@ impl Generator<'_> {
                 to.push(self.scripted(command));
             }
             9..=11 => self.draw(to),
-            12 if scene.is_lazy || self.rng.one_in(10) => self.death(scene, to),
+            12 if scene.is_lazy || self.rng.one_in(30) => self.death(scene, to),
             13 => to.push(self.alphabet()),
             14 => to.push(self.elsewhere()),
             15..=25 => {

@@ -177,49 +177,79 @@ impl Player {
             Reply::Array(keys) => keys,
             other => return Err(io::Error::other(format!("KEYS answers {other:?}"))),
         };
+        let keys: Vec<Vec<u8>> = keys
+            .into_iter()
+            .filter_map(|key| match key {
+                Reply::Bulk(key) => Some(key),
+                _ => None,
+            })
+            .collect();
+        let deadline: &[&str] = &[if exact { "PEXPIRETIME" } else { "TTL" }];
+        let about = |words: &[&str], key: &[u8]| -> Command {
+            let words = words.iter().map(|word| word.as_bytes().to_vec());
+            words.chain([key.to_vec()]).collect()
+        };
+        let asked: Vec<Command> = keys
+            .iter()
+            .flat_map(|key| {
+                [&["TYPE"], &["OBJECT", "ENCODING"][..], deadline].map(|words| about(words, key))
+            })
+            .collect();
+        let facts = self.all(&asked)?;
+        let kinds: Vec<String> =
+            facts.iter().step_by(3).map(|kind| show::lines(kind).concat()).collect();
+        let asked: Vec<Command> = keys
+            .iter()
+            .zip(&kinds)
+            .map(|(key, kind)| {
+                let (command, after): (&str, &[&str]) = match kind.as_str() {
+                    "string" => ("GET", &[]),
+                    "list" => ("LRANGE", &["0", "-1"]),
+                    "set" => ("SMEMBERS", &[]),
+                    "hash" => ("HGETALL", &[]),
+                    "zset" => ("ZRANGE", &["0", "-1", "WITHSCORES"]),
+                    _ => ("XRANGE", &["-", "+"]),
+                };
+                let mut words = about(&[command], key);
+                words.extend(after.iter().map(|word| word.as_bytes().to_vec()));
+                words
+            })
+            .collect();
+        let values = self.all(&asked)?;
         let mut lines = Vec::new();
-        for key in keys {
-            let Reply::Bulk(key) = key else { continue };
-            let key = &key[..];
-            let ask = |wire: &mut Wire, before: &[&str], after: &[&str]| {
-                let before = before.iter().map(|word| word.as_bytes());
-                let after = after.iter().map(|word| word.as_bytes());
-                wire.call(&before.chain([key]).chain(after).collect::<Vec<_>>())
+        for (at, (key, value)) in keys.iter().zip(&values).enumerate() {
+            let kind = kinds[at].as_str();
+            let marks = match kind {
+                "set" => vec![Mark::Unordered(1)],
+                "hash" => vec![Mark::Unordered(2)],
+                _ => vec![],
             };
-            let kind = show::lines(&ask(&mut self.wire, &["TYPE"], &[])?).concat();
-            let encoding =
-                show::lines(&ask(&mut self.wire, &["OBJECT", "ENCODING"], &[])?).concat();
-            let (command, after, group): (&[&str], &[&str], usize) = match kind.as_str() {
-                "string" => (&["GET"], &[], 0),
-                "list" => (&["LRANGE"], &["0", "-1"], 0),
-                "set" => (&["SMEMBERS"], &[], 1),
-                "hash" => (&["HGETALL"], &[], 2),
-                "zset" => (&["ZRANGE"], &["0", "-1", "WITHSCORES"], 0),
-                _ => (&["XRANGE"], &["-", "+"], 0),
-            };
-            let value = ask(&mut self.wire, command, after)?;
-            let marks = [Mark::Unordered(group)];
-            let value = shown(&value, if group == 0 { &[] } else { &marks });
-            let deadline = ask(&mut self.wire, &[if exact { "PEXPIRETIME" } else { "TTL" }], &[])?;
-            let deadline = match deadline {
+            let deadline = match facts[3 * at + 2] {
                 Reply::Int(left) if left > 0 && !exact => (left + 50) / 100,
                 Reply::Int(left) => left,
                 _ => 0,
             };
             // A number made by arithmetic on text is text, but the log says only its digits.
-            let encoding = if exact { String::new() } else { encoding };
+            let encoding =
+                if exact { String::new() } else { show::lines(&facts[3 * at + 1]).concat() };
             let mut line = format!("db{db} {} {kind} {encoding} until {deadline}: ", quote(key));
-            line.push_str(&value.join(" "));
-            if kind == "stream" {
-                line.push_str(&self.stream_facts(key, exact)?);
-            }
-            if kind == "hash" {
-                line.push_str(&self.field_deadlines(key, exact)?);
+            line.push_str(&shown(value, &marks).join(" "));
+            match kind {
+                "stream" => line.push_str(&self.stream_facts(key, exact)?),
+                "hash" => line.push_str(&self.field_deadlines(key, exact)?),
+                _ => {}
             }
             lines.push(line);
         }
         lines.sort();
         Ok(lines)
+    }
+
+    /// Sends all requests at once and waits for all replies.
+    fn all(&mut self, requests: &[Command]) -> io::Result<Vec<Reply>> {
+        let bytes: Vec<u8> = requests.iter().flat_map(|words| request(words)).collect();
+        self.wire.send(&bytes);
+        requests.iter().map(|_| self.reply()).collect()
     }
 
     /// What a stream holds beside its entries: figures, groups, consumers, pending entries. After

@@ -41,6 +41,12 @@ pub const ROWS: &[Row] = &[
 ];
 
 fn slowlog_get(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    if args.left() > 1 {
+        let name = String::from_utf8_lossy(args.all()[1]);
+        return Err(Error::of(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try SLOWLOG HELP."
+        )));
+    }
     let count = if args.is_done() { Ok(10) } else { args.int() };
     let Some(count) = count.ok().filter(|count| *count >= -1) else {
         return Err(Error::of("ERR count should be greater than or equal to -1"));

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::edit::{boxed_bytes, Before, Edit};
 use crate::keyspace::effects::{listener, Class};
 use crate::keyspace::entry::{Entry, NewValue};
-use crate::keyspace::value::{Collection, Value};
+use crate::keyspace::value::{Collection, Kind, Value};
 use crate::types::table::Spot;
 
 impl Db {
@@ -52,9 +52,15 @@ impl Db {
         class: Class,
         event: &'static str,
     ) {
+        // Redis: only a key that comes anew, or a stream that goes, is news to those who wait.
+        let is_news = !self.effects.is_waited_for(self.current, key)
+            || self.kind(key).is_none_or(|kind| kind == Kind::Stream);
         self.store(key, value, ttl);
         self.effects.dirty += 1;
-        self.effects.modified(self.current, key);
+        match is_news {
+            true => self.effects.modified(self.current, key),
+            false => self.effects.overwritten(self.current, key),
+        }
         self.effects.event(self.current, key, class, event);
     }
 
