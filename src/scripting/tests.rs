@@ -399,7 +399,7 @@ fn endless_scripts_are_killed() {
         "local t={} for i=1,1e4 do t[i]=i end \
          coroutine.wrap(function() while true do cjson.encode(t) end end)()",
         "local t={} for i=1,1e5 do t[i]=i end while true do table.sort(t) end",
-        "local t={} for i=1,1e5 do t[i]=i end while true do table.insert(t,1,table.remove(t,1)) end",
+        "local t={} for i=1,1e5 do t[i]=i end while true do table.insert(t,1,table.remove(t)) end",
         "local t={} for i=1,14 do t={t,t,t,t,t,t,t,t,t,t} end return cmsgpack.pack(t)",
         "local t={} for i=1,60 do t={t,t} end return cjson.encode(t)",
         "local t={} for i=1,60 do t={t,t} end return t",
