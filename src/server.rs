@@ -3,6 +3,7 @@
 //! Invariant: nothing is global: a server is its [`Shared`] and its threads, and both are gone when
 //! the last handle is dropped.
 
+use crate::busy;
 use crate::client::Transport;
 use crate::clock::{random_hex_id, Clock};
 use crate::config::{title, Config};
@@ -110,7 +111,8 @@ impl Server {
     }
 
     /// Runs one command as a client of its own that exists only for this call. A command that
-    /// waits blocks the calling thread.
+    /// waits blocks the calling thread; while a slow script runs, all but SCRIPT KILL and its like
+    /// get the BUSY error, as on a connection.
     pub fn command<B: AsRef<[u8]>>(&self, argv: &[B]) -> Value {
         let argv: Vec<&[u8]> = argv.iter().map(AsRef::as_ref).collect();
         if argv.is_empty() {
@@ -118,7 +120,15 @@ impl Server {
         }
         let mut out = Vec::new();
         let (id, kick, flow) = {
-            let mut state = self.0.shared.lock();
+            let mut state = loop {
+                if let Some(state) = self.0.shared.lock_unless_busy() {
+                    break state;
+                }
+                let running = &self.0.shared.running;
+                if busy::answer(running, None, &argv, &mut out) == busy::Answer::Given {
+                    return reader::read(&out).map_or(Value::Null, |(value, _)| value);
+                }
+            };
             let now_ms = self.0.shared.clock.now_ms();
             state.db.set_now_ms(now_ms);
             let id = state.clients.add(Transport::Memory, now_ms);

@@ -1,6 +1,6 @@
 //! Waiting for the end: signals, and SHUTDOWN.
 
-use redouble::config::ShutdownFlags;
+use redouble::config::{Settings, ShutdownFlags};
 use redouble::server::Server;
 use redouble::server_log::Logger;
 use redouble::state::Shutdown;
@@ -32,33 +32,45 @@ impl Signals {
     /// Serves until a signal or a client ends it; gives the exit code.
     pub fn serve(self, server: &Server, log: &Logger) -> i32 {
         let Signals { runtime, mut interrupt, mut terminate, mut hangup } = self;
-        runtime.block_on(async {
-            let mut interrupted = false;
-            loop {
-                tokio::select! {
-                    _ = received(&mut interrupt) => {
-                        if interrupted {
-                            log.warning("You insist... exiting now.");
-                            return 1;
+        // What a signal asks for needs the lock, which a slow script may hold; this thread goes
+        // on listening meanwhile.
+        std::thread::scope(|scope| {
+            let ask = |flags: fn(&Settings) -> ShutdownFlags| {
+                scope.spawn(move || {
+                    let flags = flags(server.shared().lock().config.settings());
+                    server.ask_shutdown(asked(flags));
+                });
+            };
+            runtime.block_on(async {
+                let mut asked = false;
+                // One for all rounds: a fresh one would begin by taking the lock.
+                let ended = server.shutdown_asked();
+                tokio::pin!(ended);
+                loop {
+                    tokio::select! {
+                        _ = received(&mut interrupt) => {
+                            if asked {
+                                log.warning("You insist... exiting now.");
+                                std::process::exit(1);
+                            }
+                            asked = true;
+                            log.warning("Received SIGINT scheduling shutdown...");
+                            ask(|settings| settings.shutdown_on_sigint);
                         }
-                        interrupted = true;
-                        log.warning("Received SIGINT scheduling shutdown...");
-                        let flags = server.shared().lock().config.settings().shutdown_on_sigint;
-                        server.ask_shutdown(asked(flags));
-                    }
-                    _ = received(&mut terminate) => {
-                        log.warning("Received SIGTERM scheduling shutdown...");
-                        let flags = server.shared().lock().config.settings().shutdown_on_sigterm;
-                        server.ask_shutdown(asked(flags));
-                    }
-                    // Redis ignores it, so that closing a terminal does not end a server.
-                    _ = received(&mut hangup) => {}
-                    _ = server.shutdown_asked() => {
-                        log.warning("User requested shutdown...");
-                        return 0;
+                        _ = received(&mut terminate) => {
+                            asked = true;
+                            log.warning("Received SIGTERM scheduling shutdown...");
+                            ask(|settings| settings.shutdown_on_sigterm);
+                        }
+                        // Redis ignores it, so that closing a terminal does not end a server.
+                        _ = received(&mut hangup) => {}
+                        _ = &mut ended => {
+                            log.warning("User requested shutdown...");
+                            return 0;
+                        }
                     }
                 }
-            }
+            })
         })
     }
 }

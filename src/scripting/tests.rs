@@ -114,6 +114,17 @@ fn compare(oracle: &mut Oracle, bench: &mut Bench, scripts: &[String], args: &[&
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// How many generated scripts a test compares: `ROUNDS` says more than the usual number.
+fn rounds(usual: usize) -> usize {
+    std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// The generator of a test; `SEED` gives it other numbers than the usual ones.
+fn generator(usual: u64) -> SmallRng {
+    let other = std::env::var("SEED").ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    SmallRng::seed_from_u64(usual.wrapping_add(other << 8))
+}
+
 /// Scripts whose replies must be equal to the last byte.
 const SCRIPTS: &str = include_str!("samples.lua");
 
@@ -186,8 +197,8 @@ fn string(random: &mut SmallRng) -> String {
 #[test]
 fn packed_values_are_the_genuine_servers() {
     let Some(mut oracle) = Oracle::start() else { return };
-    let mut random = SmallRng::seed_from_u64(4);
-    let scripts: Vec<String> = (0..1500)
+    let mut random = generator(4);
+    let scripts: Vec<String> = (0..rounds(1500))
         .map(|round| {
             let value = value(&mut random, 3);
             match round % 3 {
@@ -203,14 +214,14 @@ fn packed_values_are_the_genuine_servers() {
 #[test]
 fn damaged_input_is_refused_as_by_the_genuine_server() {
     let Some(mut oracle) = Oracle::start() else { return };
-    let mut random = SmallRng::seed_from_u64(5);
+    let mut random = generator(5);
     let show =
         "local function show(...) local t={} for i=1,select('#',...) do local v=select(i,...) \
                 if v~=v then t[i]='nan' elseif type(v)=='table' then t[i]='t'..#v \
                 else t[i]=tostring(v) end end return t end ";
     let json = br#"{"a":[1,2.5e3,-0,true,null,"x\u00e9\ud83d\ude00\n"],"b":{}}  "#;
     let mut bench = Bench::new();
-    for _ in 0..1500 {
+    for _ in 0..rounds(1500) {
         let mut input: Vec<u8> = if random.random() {
             json.to_vec()
         } else {
@@ -236,9 +247,9 @@ fn damaged_input_is_refused_as_by_the_genuine_server() {
 #[test]
 fn structs_and_bits_are_the_genuine_servers() {
     let Some(mut oracle) = Oracle::start() else { return };
-    let mut random = SmallRng::seed_from_u64(6);
+    let mut random = generator(6);
     let mut scripts = Vec::new();
-    for round in 0..2000 {
+    for round in 0..rounds(2000) {
         let script = match round % 4 {
             0 | 1 => {
                 let mut format = String::new();
@@ -308,10 +319,10 @@ fn random_pattern(random: &mut SmallRng) -> String {
 #[test]
 fn patterns_match_as_on_the_genuine_server() {
     let Some(mut oracle) = Oracle::start() else { return };
-    let mut random = SmallRng::seed_from_u64(7);
+    let mut random = generator(7);
     let show = "local function show(...) local t={} for i=1,select('#',...) do \
                 t[i]=tostring((select(i,...))) end return t end ";
-    let scripts: Vec<String> = (0..6000)
+    let scripts: Vec<String> = (0..rounds(6000))
         .map(|round| {
             let pattern = random_pattern(&mut random);
             let subject: String = (0..random.random_range(0..14))
@@ -343,7 +354,7 @@ fn patterns_match_as_on_the_genuine_server() {
 #[test]
 fn wrong_scripts_end_in_errors() {
     let mut bench = Bench::new();
-    bench.engine.set_memory_limit(64 << 20);
+    bench.engine.set_memory_limit(16 << 20);
     for (script, wanted) in [
         ("return string.rep('x', 1e9)", "not enough memory"),
         ("local t={} while true do t[#t+1]=('x'):rep(1000)..#t end", "not enough memory"),

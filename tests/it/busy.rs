@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use redouble::resp::reader::Value;
 use redouble::Server;
 
 struct Client(BufReader<TcpStream>);
@@ -65,6 +66,20 @@ fn slow_scripts_can_be_killed_by_old_and_new_connections() {
     assert_eq!(other.ask(&["CLIENT", "GETNAME"]), "$2");
     assert_eq!(other.line(), "me");
     assert_eq!(stranger.ask(&["PING"]), "+PONG");
+}
+
+#[test]
+fn slow_scripts_can_be_killed_from_inside_the_process() {
+    let (server, addr) = server();
+    let mut slow = Client::new(addr);
+    slow.send(&["EVAL", "while true do end", "0"]);
+    let busy = Value::Error(BUSY[1..].to_string());
+    while server.command(&["PING"]) != busy {
+        std::thread::yield_now();
+    }
+    assert_eq!(server.command(&["SCRIPT", "KILL"]), Value::Simple("OK".to_string()));
+    assert!(slow.line().starts_with("-ERR Script killed"));
+    assert_eq!(server.command(&["ECHO", "x"]), Value::Bulk(b"x".to_vec()));
 }
 
 #[test]

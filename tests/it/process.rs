@@ -1,6 +1,6 @@
 //! The binary as a process: what tools and test suites read from it and do to it.
 
-use crate::wire::{Reply, Wire};
+use crate::wire::{request, Reply, Wire};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -161,6 +161,22 @@ fn a_terminated_server_cleans_up_and_exits_with_0() {
         assert!(log.contains(line), "no {line:?} in\n{log}");
     }
     assert!(!std::path::Path::new(&pidfile).exists() && !std::path::Path::new(&socket).exists());
+}
+
+#[test]
+fn a_second_interrupt_does_not_wait_for_a_slow_script() {
+    let mut process = Process::start(&["--busy-reply-threshold", "20"]);
+    let mut wire = process.wire();
+    wire.send(&request(&["EVAL", "while true do end", "0"]));
+    process.read_until("Slow script detected");
+    process.signal("TERM");
+    process.read_until("Received SIGTERM scheduling shutdown...");
+    let reply = bulk(process.wire().call(&["PING"]).expect("an error"));
+    assert!(reply.starts_with("BUSY "), "{reply}");
+    process.signal("INT");
+    let (code, log) = process.end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("You insist... exiting now."), "{log}");
 }
 
 #[test]

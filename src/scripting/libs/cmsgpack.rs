@@ -35,14 +35,13 @@ fn pack(lua: Lua) -> Results {
     if count == 0 {
         return Err(Fault::argument(0, "MessagePack pack needs input."));
     }
+    if !lua.has_room(count) {
+        return Err(Fault::argument(0, "Too many arguments for MessagePack pack."));
+    }
     let mut out = lua.shared().scratch.take();
     out.clear();
     let mut packed = Ok(());
     for number in 1..=count {
-        if !lua.has_room(1) {
-            packed = Err(stack_overflow("in function mp_check"));
-            break;
-        }
         lua.copy(number);
         packed = encode(lua, 0, &mut out);
         if packed.is_err() {
