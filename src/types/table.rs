@@ -17,6 +17,7 @@
 mod buckets;
 mod scan;
 mod segment;
+mod slab;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use super::alloc::class;
 use super::thin;
 use buckets::{row_len_at_least, LARGEST};
 use segment::{Place, Segment};
+use slab::Slab;
 
 /// A hash table for items of 8 bytes (`N` = 6) or 16 bytes (`N` = 7) that grows by splitting
 /// small segments. `N` is the number of slots of a bucket.
@@ -31,7 +33,7 @@ use segment::{Place, Segment};
 pub struct Table<T, const N: usize = 6> {
     /// Segment numbers by the top `depth` bits of a hash; empty when there is at most one segment.
     directory: Vec<u32>,
-    segments: Vec<Segment<T, N>>,
+    segments: Slab<Segment<T, N>>,
     len: usize,
     bucket_bytes: usize,
     /// The directory has `1 << depth` places.
@@ -60,7 +62,7 @@ impl<T, const N: usize> Table<T, N> {
     pub const fn new() -> Self {
         Table {
             directory: Vec::new(),
-            segments: Vec::new(),
+            segments: Slab::new(),
             len: 0,
             bucket_bytes: 0,
             depth: 0,
@@ -84,7 +86,7 @@ impl<T, const N: usize> Table<T, N> {
     /// The table's own heap memory: directory, slab and buckets, not what items own.
     pub fn heap_bytes(&self) -> usize {
         class(self.directory.capacity() * size_of::<u32>())
-            + class(self.segments.capacity() * size_of::<Segment<T, N>>())
+            + self.segments.heap_bytes()
             + self.bucket_bytes
     }
 
@@ -121,7 +123,6 @@ impl<T, const N: usize> Table<T, N> {
     /// Puts in an item that is not there yet: the caller knows. `rehash` gives an item's hash.
     pub fn insert(&mut self, hash: u64, item: T, rehash: impl Fn(&T) -> u64) {
         if self.segments.is_empty() {
-            self.segments.reserve_exact(1);
             self.segments.push(Segment::new(0, 0));
         }
         self.popped = usize::MAX;
@@ -172,8 +173,8 @@ impl<T, const N: usize> Table<T, N> {
 
     /// All items, in no order that means anything.
     pub fn iter(&self) -> Iter<'_, T, N> {
-        let slots = Default::default();
-        Iter { segments: &self.segments, bucket: 0, slots, left: self.len }
+        let (segments, slots) = (self.segments.iter(), Default::default());
+        Iter { segments, segment: None, bucket: 0, slots, left: self.len }
     }
 
     /// Every item with the same probability.
@@ -222,8 +223,8 @@ impl<T, const N: usize> Table<T, N> {
         if self.len == 0 {
             return None;
         }
-        let widest = match &self.segments[..] {
-            [only] => only.slots(),
+        let widest = match self.segments.len() {
+            1 => self.segments[0].slots(),
             _ => self.widest * N,
         };
         let places = (self.segments.len() * widest) as u128;
@@ -267,8 +268,9 @@ impl<T, const N: usize> Table<T, N> {
 /// All items of a table; it knows how many are left.
 #[derive(Clone, Debug)]
 pub struct Iter<'a, T, const N: usize> {
-    segments: &'a [Segment<T, N>],
-    /// The next bucket of the first segment.
+    segments: slab::Iter<'a, Segment<T, N>>,
+    segment: Option<&'a Segment<T, N>>,
+    /// The next bucket of the segment.
     bucket: usize,
     slots: std::slice::Iter<'a, Option<T>>,
     left: usize,
@@ -284,13 +286,12 @@ impl<'a, T, const N: usize> Iterator for Iter<'a, T, N> {
                 self.left -= 1;
                 return Some(item);
             }
-            let (segment, others) = self.segments.split_first()?;
-            match segment.buckets.get(self.bucket) {
+            match self.segment.and_then(|segment| segment.buckets.get(self.bucket)) {
                 Some(bucket) => {
                     self.slots = bucket.slots.iter();
                     self.bucket += 1;
                 }
-                None => (self.segments, self.bucket) = (others, 0),
+                None => (self.segment, self.bucket) = (Some(self.segments.next()?), 0),
             }
         }
     }
@@ -351,10 +352,6 @@ impl<T, const N: usize> Table<T, N> {
         self.bucket_bytes += segment.heap_bytes() + upper.heap_bytes();
         self.widest = self.widest.max(segment.buckets.len()).max(upper.buckets.len());
         let added = self.segments.len();
-        if added == self.segments.capacity() {
-            // Segments are large: a quarter more is room enough.
-            self.segments.reserve_exact(added.div_ceil(4));
-        }
         self.segments.push(upper);
         if depth == self.depth {
             self.double_directory();
@@ -435,9 +432,7 @@ impl<T, const N: usize> Table<T, N> {
 
     /// Halves the directory when no segment needs its last bit, and the slab when it is sparse.
     fn halve_directory(&mut self) {
-        if self.segments.len() * 4 <= self.segments.capacity() {
-            self.segments.shrink_to(self.segments.len() * 2);
-        }
+        self.segments.tighten();
         // Looking at all segments is worth it only when the directory is far too large.
         while self.directory.len() > 8 * self.segments.len() || self.segments.len() == 1 {
             if self.depth == 0 || self.segments.iter().any(|s| s.depth == self.depth) {

@@ -127,7 +127,12 @@ impl<T, const N: usize> Segment<T, N> {
         home: usize,
         same: &mut impl FnMut(&T) -> bool,
     ) -> Option<Place> {
-        self.neighbours(home).find_map(|at| Some((at, self.buckets[at].seek(tag, same)?)))
+        for at in self.neighbours(home) {
+            if let Some(slot) = self.buckets.get(at)?.seek(tag, same) {
+                return Some((at, slot));
+            }
+        }
+        None
     }
 
     /// The buckets beside `home` that may hold its items, nearest first.
