@@ -121,7 +121,11 @@ impl<'a, T: Collection> Edit<'a, T> {
         self.announce();
         let db = self.db.current();
         self.db.effects.dirty += times as u64;
-        self.db.effects.modified(db, self.key);
+        // Redis: what joins others is no news to those who wait, who do so for want of anything.
+        match self.spot.is_none() || T::CLASS as u32 == Class::Stream as u32 {
+            true => self.db.effects.modified(db, self.key),
+            false => self.db.effects.modified_quietly(db, self.key),
+        }
     }
 
     /// A new key's first event is that it is new.

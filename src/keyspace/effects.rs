@@ -231,7 +231,7 @@ impl Effects {
     }
 
     /// The same, but those who wait for the key are not told.
-    pub fn overwritten(&mut self, db: usize, key: &[u8]) {
+    pub fn modified_quietly(&mut self, db: usize, key: &[u8]) {
         if self.hears(listener::WATCHES | listener::TRACKING) {
             self.happened.push(Effect::Modified { db, key: key.into(), wakes: false });
         }

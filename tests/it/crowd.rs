@@ -261,7 +261,7 @@ fn crowds_at_few_keys_are_served_as_by_the_genuine_server() {
         let mut both = |steps: &[Command]| {
             let [a, b] = crowds.each_mut().map(|crowd| match crowd.play(steps) {
                 Ok(lines) => without_ids(lines),
-                Err(why) => vec![why.to_string()],
+                Err(why) => panic!("{}: {why} after\n{}", crowd.addr, spelled_out(steps)),
             });
             (a, b)
         };

@@ -59,7 +59,7 @@ impl Db {
         self.effects.dirty += 1;
         match is_news {
             true => self.effects.modified(self.current, key),
-            false => self.effects.overwritten(self.current, key),
+            false => self.effects.modified_quietly(self.current, key),
         }
         self.effects.event(self.current, key, class, event);
     }
