@@ -78,7 +78,7 @@ pub fn difference(
 
 /// Whether the command lists what the draw draws from.
 fn lists(command: &Command, draw: &[Vec<u8>]) -> bool {
-    let of_all = is(command, "KEYS") && draw.len() == 1;
+    let of_all = is(command, "KEYS") && command[1..] == [b"*"] && draw.len() == 1;
     let lists = ["SMEMBERS", "HGETALL", "ZRANGE"].iter().any(|name| is(command, name));
     of_all || lists && draw.len() > 1 && command.get(1) == draw.get(1)
 }
