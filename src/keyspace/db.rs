@@ -247,6 +247,11 @@ impl Db {
         (!entry.is_taken()).then_some(entry)
     }
 
+    /// The same, deadline passed or not, as long as nobody has removed it.
+    pub fn look_unremoved(&self, key: &[u8]) -> Option<&Entry> {
+        self.here().find(self.hash(key), key).filter(|entry| !entry.is_taken())
+    }
+
     #[inline]
     fn touch(&self, entry: &Entry) {
         if !self.no_touch {

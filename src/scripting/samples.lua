@@ -372,3 +372,10 @@ return {string.byte("abc",1,-1)}
 return math.huge
 return math.pi
 return bit.tohex(65535,-2147483648)
+return {struct.unpack('fc0',struct.pack('f',1e30))}
+return {struct.unpack('fc0',struct.pack('f',-1e30))}
+return {struct.unpack('dc0',struct.pack('d',0/0))}
+return {struct.unpack('dc0b',struct.pack('db',2^64,7))}
+return {struct.unpack('dc0b',struct.pack('db',2^63,7))}
+return #cmsgpack.pack(unpack({},1,7000))
+return #cmsgpack.pack(unpack({},1,3000))

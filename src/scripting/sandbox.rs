@@ -322,6 +322,17 @@ pub fn truncate(value: f64) -> i64 {
     }
 }
 
+/// C's conversion of a double to an unsigned 64-bit integer as x86 does it: what is too large
+/// becomes 0, what is too small, and NaN, becomes 2^63.
+pub fn truncate_unsigned(value: f64) -> u64 {
+    const HALF: f64 = 9_223_372_036_854_775_808.0;
+    if value >= HALF {
+        truncate(value - HALF) as u64 ^ (1 << 63)
+    } else {
+        truncate(value) as u64
+    }
+}
+
 fn random(lua: Lua) -> Results {
     let mut generator = lua.shared().random.get();
     let drawn = generator.draw();

@@ -7,7 +7,7 @@ use crate::scripting::api::add;
 use crate::scripting::fault::Fault;
 use crate::scripting::raw::{Lua, Results};
 use crate::scripting::sandbox::{
-    bytes_argument, is_given, long_argument, number_argument, truncate,
+    bytes_argument, is_given, long_argument, number_argument, truncate, truncate_unsigned,
 };
 use crate::scripting::shared::Shared;
 
@@ -258,7 +258,7 @@ fn unpack(lua: Lua) -> Results {
                     if results == 0 || !lua.is_numeric(-1) {
                         return Err(Fault::here("format 'c0' needs a previous size"));
                     }
-                    bytes = truncate(lua.number(-1)) as u64;
+                    bytes = truncate_unsigned(lua.number(-1));
                     lua.pop(1);
                     results -= 1;
                     part = element(data, position, bytes)?;

@@ -7,7 +7,7 @@ use crate::resp::out::{Done, Out};
 use crate::types::hash::HashView;
 
 pub(super) fn object(db: &Db, key: &[u8], out: Out<'_>) -> Result<Done> {
-    let entry = db.look(key).ok_or(Error::NoSuchKey)?;
+    let entry = db.look_unremoved(key).ok_or(Error::NoSuchKey)?;
     let bits = entry.ageing();
     let idle_s = db.ageing.idle_seconds(bits, db.now_ms());
     let mut text = format!(
