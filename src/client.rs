@@ -294,6 +294,8 @@ pub struct Client {
     pub close_after_reply: bool,
     /// Must be closed now.
     pub close_now: bool,
+    /// Its last command has run; its session only sends what is left.
+    pub is_leaving: bool,
     /// Replies and messages that others wrote to it.
     pub outbox: Outbox,
     /// Bytes that its session has not been able to write; the session keeps it up to date.
@@ -349,6 +351,7 @@ impl Client {
             shard_subscriptions: 0,
             close_after_reply: false,
             close_now: false,
+            is_leaving: false,
             outbox: Outbox::default(),
             unwritten_bytes: 0,
             over_soft_limit_since_ms: None,
@@ -365,6 +368,11 @@ impl Client {
     /// Whether it is on this machine.
     pub fn is_local(&self) -> bool {
         !matches!(self.transport, Transport::Tcp { local: false })
+    }
+
+    /// It is over for everybody else, whenever its session comes to close the connection.
+    pub fn is_gone(&self) -> bool {
+        self.close_now || self.is_leaving
     }
 
     /// Bytes of replies and messages that it has not taken yet.

@@ -136,7 +136,7 @@ pub fn limit_clients(state: &mut State, asking: Option<ClientId>) {
     if total <= limit {
         return;
     }
-    let evictable = |client: &&Client| !client.no_evict && !client.is_internal && !client.close_now;
+    let evictable = |client: &&Client| !client.no_evict && !client.is_internal && !client.is_gone();
     let clients = state.clients.iter().filter(evictable);
     let mut largest: Vec<_> =
         clients.map(|client| (client.memory_bytes() as u64, client.id)).collect();

@@ -538,6 +538,9 @@ impl Session {
         client.net_out_bytes += out_bytes;
         let busy_ns = state.stats.work.command_ns.saturating_sub(command_ns_before);
         state.stats.batch(busy_ns, (done - first) as u64, in_bytes, out_bytes);
+        if flow == Flow::Close {
+            settle::leave(&mut state, self.me);
+        }
         let outgrown = out.len() > bound;
         if outgrown {
             let client = state.clients.at(self.me);

@@ -357,6 +357,12 @@ pub fn kill(state: &mut State, id: ClientId) {
     }
 }
 
+/// The last command of a client has run: it is gone for everybody else when its reply is read.
+pub fn leave(state: &mut State, id: ClientId) {
+    leave_rooms(state, id);
+    state.clients.at(id).is_leaving = true;
+}
+
 /// Forgets a client that has gone.
 pub fn disconnect(state: &mut State, id: ClientId) {
     leave_rooms(state, id);

@@ -307,7 +307,10 @@ impl Tracking {
         let Some(options) = self.of_client.get_mut(&id) else { return };
         let receiver = match options.redirect {
             None => Some(id),
-            Some(serial) => to.clients.iter().find(|one| one.id.serial == serial).map(|one| one.id),
+            Some(serial) => {
+                let mut here = to.clients.iter().filter(|one| !one.is_gone());
+                here.find(|one| one.id.serial == serial).map(|one| one.id)
+            }
         };
         let Some(receiver) = receiver else {
             options.redirect_broken = true;

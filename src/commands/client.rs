@@ -113,7 +113,7 @@ pub(super) fn list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Re
     }
     // Who has been told to go is gone for others.
     let me = call.me;
-    let here = call.state.clients.iter().filter(|client| !client.close_now || client.id == me);
+    let here = call.state.clients.iter().filter(|client| !client.is_gone() || client.id == me);
     let mut ids: Vec<ClientId> = here.map(|client| client.id).collect();
     ids.sort();
     if let Some(serials) = serials {
@@ -199,7 +199,7 @@ pub(super) fn kill(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Re
     };
     let skip_me = filters.skip_me.unwrap_or(true);
     let fit = |client: &&Client| {
-        let spared = client.is_internal || client.close_now || (skip_me && client.id == me);
+        let spared = client.is_internal || client.is_gone() || (skip_me && client.id == me);
         !spared && filters.fit(client, now_ms)
     };
     let killed: Vec<ClientId> =
@@ -309,7 +309,10 @@ fn read_tracking(state: &State, args: &mut Args<'_>) -> Result<Options> {
                     return Err(Error::of(text));
                 }
                 let serial = parse_i64(args.bytes()).ok_or(Error::NotInteger)?;
-                let known = state.clients.iter().any(|one| one.id.serial as i64 == serial);
+                let known = state
+                    .clients
+                    .iter()
+                    .any(|one| one.id.serial as i64 == serial && !one.is_gone());
                 if !known {
                     let text = "ERR The client ID you want redirect to does not exist";
                     return Err(Error::of(text));

@@ -70,7 +70,7 @@ impl Dispatcher<'_> {
     /// keeps its place.
     fn serve(&mut self, id: ClientId) {
         // Who has been cut off could not be given anything any more.
-        if self.state.clients.find(id).is_some_and(|client| client.close_now) {
+        if self.state.clients.find(id).is_some_and(|client| client.is_gone()) {
             settle::unblock(self.state, id);
             return;
         }

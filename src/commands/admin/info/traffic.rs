@@ -44,7 +44,7 @@ pub(super) fn clients(report: &mut Report, state: &mut State) {
 
 /// Who has been told to go does not count, whenever its session sees it.
 fn is_connected(client: &crate::client::Client) -> bool {
-    client.transport != Transport::Internal && !client.close_now
+    client.transport != Transport::Internal && !client.is_gone()
 }
 
 pub(super) fn stats(report: &mut Report, state: &mut State) {
