@@ -155,6 +155,8 @@ fn comparable(words: &[Vec<u8>], reply: &Reply, listed: Option<Vec<String>>) -> 
     }
     match name.as_str() {
         "DUMP" => vec!["answered".into()],
+        // Redis: a small integer is one object for all keys, and as old as its oldest use.
+        "OBJECT" if has("IDLETIME") && matches!(reply, Reply::Int(_)) => vec!["an age".into()],
         "HGETALL" => sorted(reply, 2),
         "SORT" | "SORT_RO" if is_unsorted(words) || has("BY") && has("ALPHA") && has("LIMIT") => {
             vec![format!("{} items", leaves(reply).len())]
