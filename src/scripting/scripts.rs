@@ -62,6 +62,11 @@ impl Scripts {
         self.evicted
     }
 
+    /// Counts dropped scripts from 0 again.
+    pub fn reset_statistics(&mut self) {
+        self.evicted = 0;
+    }
+
     /// Bytes of all bodies.
     pub fn body_bytes(&self) -> usize {
         self.body_bytes

@@ -465,6 +465,8 @@ fn scripts_of_eval_are_bounded() {
     }
     assert_eq!(bench.scripts.len(), 501);
     assert_eq!(bench.scripts.evicted(), 100);
+    bench.scripts.reset_statistics();
+    assert_eq!(bench.scripts.evicted(), 0);
     assert!(bench.scripts.contains(&kept));
     assert!(bench.scripts.find(kept.to_ascii_uppercase().as_slice()).is_some());
 }

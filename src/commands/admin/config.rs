@@ -105,6 +105,7 @@ fn resetstat(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done
 pub fn reset_statistics(state: &mut State) {
     state.stats.reset();
     state.db.counters = Default::default();
+    state.scripting.scripts.reset_statistics();
 }
 
 fn rewrite(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
