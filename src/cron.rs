@@ -110,7 +110,8 @@ fn check_clients(state: &mut State) {
     let timeout_ms = settings.timeout_s as i64 * 1000;
     for client in state.clients.iter_mut() {
         let idle = timeout_ms > 0 && now_ms - client.active_ms > timeout_ms;
-        if idle && client.blocked.is_none() && !client.is_subscriber() && !client.is_internal {
+        let listens = client.is_subscriber() || client.is_monitor;
+        if idle && client.blocked.is_none() && !listens && !client.is_internal {
             client.close_soon();
         } else if client.output_bytes() > 0 {
             client.check_output_limit(settings, now_ms);

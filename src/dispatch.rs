@@ -12,7 +12,7 @@ use crate::client::{ClientId, Cut, ReplyMode};
 use crate::clock::Stopwatch;
 use crate::command::row::{flag, Call, Run, Wait, Waiting};
 use crate::command::{Args, Spec, Table};
-use crate::commands::scripting::declares_no_writes;
+use crate::commands::scripting::{declares_growth, declares_no_writes};
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::resp::out::{push_error, Bound, Out};
@@ -23,14 +23,17 @@ use crate::state::State;
 const SLOW_NS: u64 = 1_000_000;
 
 /// Whether a command, or one of the commands that EXEC would run, needs memory.
-fn grows(table: &Table, state: &State, spec: &Spec, me: ClientId) -> bool {
+fn grows(table: &Table, state: &State, spec: &Spec, argv: &[&[u8]], me: ClientId) -> bool {
     let multi = state.clients.find(me).and_then(|client| client.multi.as_ref());
-    let queue = multi.filter(|_| matches!(spec.row.run, Run::Nested(_)));
-    spec.has(flag::DENYOOM)
+    let queue = multi.filter(|_| spec.name == "exec");
+    let grows = |spec: &Spec, argv: &[&[u8]]| {
+        spec.has(flag::DENYOOM) || declares_growth(&state.scripting, spec, argv)
+    };
+    grows(spec, argv)
         || queue.is_some_and(|multi| {
             multi.queue.iter().any(|argv| {
                 let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-                table.find(&argv).is_ok_and(|spec| spec.has(flag::DENYOOM))
+                table.find(&argv).is_ok_and(|spec| grows(spec, &argv))
             })
         })
 }
@@ -337,16 +340,20 @@ impl<'a> Dispatcher<'a> {
                 Gate::Run
             });
         }
+        if self.state.config.settings().maxmemory > 0 {
+            let (table, me) = (self.table, self.me);
+            memory::gate(self.state, |state| grows(table, state, spec, argv, me))?;
+        }
+        let client = self.state.clients.at(self.me);
+        if client.is_monitor && spec.has(flag::WRITE | flag::READONLY | flag::MAY_REPLICATE) {
+            return Err(Error::of("ERR Replica can't interact with the keyspace"));
+        }
         if client.is_subscriber() && !client.resp3 && !spec.has(flag::WHILE_SUBSCRIBED) {
             return Err(Error::of(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
                  RESET are allowed in this context",
                 spec.name
             )));
-        }
-        if self.state.config.settings().maxmemory > 0 {
-            let (table, me) = (self.table, self.me);
-            memory::gate(self.state, |state| grows(table, state, spec, me))?;
         }
         if self.state.pause.is_some() && self.is_held_back(spec, argv) {
             return Ok(Gate::HoldBack);
@@ -423,11 +430,6 @@ impl<'a> Dispatcher<'a> {
     /// Runs a command that nothing refuses any more. `Some` when it waits.
     fn call(&mut self, spec: &'static Spec, argv: &[&[u8]], out: &mut Vec<u8>) -> Option<Waiting> {
         let mark = out.len();
-        // Redis: EXEC is shown after the commands that it ran.
-        let shown_late = matches!(spec.row.run, Run::Nested(_)) && spec.has(flag::IMMEDIATE);
-        if !shown_late {
-            self.show(spec, argv);
-        }
         let (resp3, db, no_touch) = {
             let client = self.state.clients.at(self.me);
             (client.resp3, client.db, client.no_touch)
@@ -451,9 +453,9 @@ impl<'a> Dispatcher<'a> {
         if waiting.is_some() {
             out.truncate(mark);
         }
-        if shown_late {
-            self.show(spec, argv);
-        }
+        // Redis: shown when it has run. EXEC comes after its commands, SELECT with the new
+        // database, and who has just left does not see how.
+        self.show(spec, argv);
         let failed = out.get(mark) == Some(&b'-');
         if failed && !std::mem::take(&mut self.state.scripting.error_counted) {
             let line = &out[mark + 1..];

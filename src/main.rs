@@ -59,13 +59,19 @@ fn run(program: &str, call: &Run) {
     let file = file.unwrap_or_default();
     log.set_role(Role::Primary);
     log.notice("monotonic clock: POSIX clock_gettime");
+    let settings = config.settings().clone();
+    show_logo(&settings, &log);
+    let listens_tcp = settings.port > 0 && !settings.bind.is_empty();
+    if !listens_tcp && settings.unixsocket.is_none() {
+        log.warning("Configured to not listen anywhere, exiting.");
+        exit(1);
+    }
     let pidfile = write_pidfile(&config, &log);
     let builder = Server::builder().with_config(config.clone(), &file).clock(clock).standalone();
     let server = match builder.logger(log.clone()).titled(program, title).start() {
         Ok(server) => server,
         Err(error) => fail(&error, &settings, &log),
     };
-    show_logo(&settings, &log);
     log.notice("Server initialized");
     if !config.modules().is_empty() {
         let path = config.modules()[0].first().cloned().unwrap_or_default();
@@ -84,7 +90,7 @@ fn run(program: &str, call: &Run) {
             exit(1);
         }
     };
-    if settings.port > 0 {
+    if listens_tcp {
         log.notice("Ready to accept connections tcp");
     }
     if settings.unixsocket.is_some() {
@@ -180,13 +186,12 @@ fn write_pidfile(config: &Config, log: &Logger) -> Option<std::path::PathBuf> {
 
 fn fail(error: &StartError, settings: &redouble::config::Settings, log: &Logger) -> ! {
     match error {
+        StartError::Listen(what, error) if what.starts_with("Failed opening Unix") => {
+            log.warning(format!("{what}: {}", error_text(error)));
+        }
         StartError::Listen(what, error) => {
             log.warning(format!("Warning: {what}: {}", error_text(error)));
-            let (port, kind) = match what.starts_with("Failed opening Unix") {
-                true => (0, "unix"),
-                false => (settings.port, "tcp"),
-            };
-            log.warning(format!("Failed listening on port {port} ({kind}), aborting."));
+            log.warning(format!("Failed listening on port {} (tcp), aborting.", settings.port));
         }
         other => log.warning(other.to_string()),
     }

@@ -6,10 +6,12 @@
 
 use crate::client::{Client, ClientId, Cut};
 use crate::clock::Stopwatch;
+use crate::command::Spec;
 use crate::config::Policy;
 use crate::error::{Error, Result};
 use crate::settle;
 use crate::state::State;
+use crate::stats::CommandStats;
 
 /// Keys evicted between two readings of the stopwatch.
 const KEYS_A_LOOK: usize = 16;
@@ -72,7 +74,18 @@ pub fn measure_clients(state: &mut State) {
 /// `used_memory`: data, and connections as they were counted last.
 pub fn used_bytes(state: &State) -> u64 {
     let scripting = state.scripting.used_bytes();
-    (state.db.heap_bytes() + scripting) as u64 + state.stats.client_bytes
+    let grown = (state.db.heap_bytes() + scripting) as u64 + state.stats.client_bytes;
+    state.stats.startup_bytes + grown
+}
+
+/// What a server's tables take before it holds anything. Only a server with a process of its own
+/// counts it.
+pub fn own_bytes(state: &State) -> u64 {
+    let table = crate::commands::table();
+    let row_bytes = size_of::<Spec>() + size_of::<CommandStats>();
+    let words = table.specs.iter().map(|spec| spec.row.synopsis.len() + spec.row.about.len());
+    let tables = table.specs.len() * row_bytes + words.sum::<usize>();
+    (size_of::<State>() + tables) as u64
 }
 
 /// Whether memory is above `maxmemory`.

@@ -63,7 +63,7 @@ pub fn configured(state: &mut State) {
 pub fn command_over(state: &mut State) {
     state.db.drop_met_expired();
     if state.db.effects.hears(Class::KeyMiss as u32) {
-        state.db.report_missed();
+        state.db.effects.report_missed();
     }
     if !state.db.effects.happened.is_empty() {
         spread(state);
@@ -319,7 +319,8 @@ pub fn show_monitors(state: &mut State, me: ClientId, spec: &Spec, argv: &[&[u8]
     let now_ms = state.db.now_ms();
     let settings = state.config.settings();
     for id in &state.monitors {
-        if let Some(client) = state.clients.find_mut(*id) {
+        let monitor = state.clients.find_mut(*id);
+        if let Some(client) = monitor.filter(|client| !client.close_after_reply) {
             client.outbox.push(line.as_bytes());
             client.check_output_limit(settings, now_ms);
             client.kick.ring();

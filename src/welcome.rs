@@ -1,6 +1,7 @@
 //! How connections come in: accepted, counted, refused or given a session.
 
 use crate::client::{ClientId, Transport};
+use crate::config::LogLevel;
 use crate::listeners::refuse;
 use crate::session::{Scratch, Session, Stream};
 use crate::shared::{Incoming, Shared};
@@ -93,6 +94,12 @@ pub(crate) fn welcome(
             return;
         }
         state.stats.connections_received += 1;
+        if state.logger.wants(LogLevel::Verbose) {
+            state.logger.verbose(match transport {
+                Transport::Unix => format!("Accepted connection to {}", laddr.trim_end_matches(":0")),
+                _ => format!("Accepted {addr}"),
+            });
+        }
         let id: ClientId = state.clients.add(transport, now_ms);
         let client = state.clients.at(id);
         client.authenticated = !needs_password;

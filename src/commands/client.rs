@@ -280,10 +280,10 @@ pub(super) fn reply(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> R
 pub(super) fn setinfo(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (option, value) = (args.bytes(), args.bytes());
     if option.eq_ignore_ascii_case(b"lib-name") {
-        check_name(value, "LIB-NAME")?;
+        check_name(value, &shown(option))?;
         call.client().lib_name = value.to_vec();
     } else if option.eq_ignore_ascii_case(b"lib-ver") {
-        check_name(value, "LIB-VER")?;
+        check_name(value, &shown(option))?;
         call.client().lib_ver = value.to_vec();
     } else {
         return Err(Error::of(format!("ERR Unrecognized option '{}'", shown(option))));

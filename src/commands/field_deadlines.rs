@@ -243,7 +243,7 @@ fn times(db: &Db, args: &mut Args<'_>, out: Out<'_>, answer: fn(i64, i64) -> i64
 
 pub(super) fn hgetdel(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, now_ms) = (args.key(), db.now_ms());
-    db.hash_at(key)?;
+    db.peek_hash(key)?;
     let fields = fields(args, Error::FieldsNotPositive)?;
     let mut items = out.array(fields.len());
     let Some(mut hash) = open(db, key)? else {
@@ -269,7 +269,7 @@ pub(super) fn hgetdel(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<
 
 pub(super) fn hgetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, now_ms) = (args.key(), db.now_ms());
-    db.hash_at(key)?;
+    db.peek_hash(key)?;
     let word = args.peek().map(crate::command::args::Word::of);
     let at = match word.as_deref().and_then(Form::of) {
         Some(form) => {

@@ -31,14 +31,25 @@ const RUNS: u32 =
 
 /// Whether a script or function that is about to run declares that it writes nothing.
 pub fn declares_no_writes(scripting: &Scripting, spec: &Spec, argv: &[&[u8]]) -> bool {
-    let Some(&what) = argv.get(1) else { return false };
-    let flags = match &*spec.name {
-        "eval" => shebang(what).ok().map(|(flags, _)| flags),
-        "evalsha" => scripting.scripts.flags(what),
-        "fcall" => scripting.libraries.find(what).map(|function| function.flags),
+    let has_no_writes = |flags: Flags| flags.contains(Flags::NO_WRITES);
+    !spec.has(flag::READONLY) && declared(scripting, spec, argv).is_some_and(has_no_writes)
+}
+
+/// Whether it declares what it is, and not that it needs no memory.
+pub fn declares_growth(scripting: &Scripting, spec: &Spec, argv: &[&[u8]]) -> bool {
+    let waived = [Flags::COMPATIBLE, Flags::NO_WRITES, Flags::ALLOW_OOM];
+    declared(scripting, spec, argv)
+        .is_some_and(|flags| !waived.into_iter().any(|waiver| flags.contains(waiver)))
+}
+
+fn declared(scripting: &Scripting, spec: &Spec, argv: &[&[u8]]) -> Option<Flags> {
+    let what = *argv.get(1)?;
+    match &*spec.name {
+        "eval" | "eval_ro" => shebang(what).ok().map(|(flags, _)| flags),
+        "evalsha" | "evalsha_ro" => scripting.scripts.flags(what),
+        "fcall" | "fcall_ro" => scripting.libraries.find(what).map(|function| function.flags),
         _ => None,
-    };
-    flags.is_some_and(|flags| flags.contains(Flags::NO_WRITES))
+    }
 }
 
 const DEPENDS: &str = "Depends on the script that is executed.";

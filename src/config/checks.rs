@@ -45,8 +45,8 @@ pub(super) fn hostname(name: &[u8]) -> Checked {
 }
 
 pub(super) fn node_name(name: &[u8]) -> Checked {
-    let allowed =
-        |byte: &u8| byte.is_ascii_graphic() && !b"!#$%&()*+:;<>?@[]^{|}~,=\"'`/\\".contains(byte);
+    // Redis: blanks, quotes and line feeds may stand in a name.
+    let allowed = |byte: &u8| !b"\0!#$%&()*+:;<>?@[]^{|}~".contains(byte);
     ensure(name.iter().all(allowed), "Announced human node name contained invalid character")
 }
 
@@ -67,9 +67,16 @@ pub(super) fn locale(name: &[u8]) -> Checked {
     ensure(matches!(name, b"" | b"C" | b"POSIX" | b"C.UTF-8"), "Invalid locale name")
 }
 
+/// Redis: a title that may turn out to be empty is refused as well.
 pub(super) fn title_template(template: &[u8]) -> Checked {
     let known = std::str::from_utf8(template).is_ok_and(|template| {
-        super::title::expand(template, &super::title::Facts::default()).is_some()
+        let facts = super::title::Facts {
+            listen_addr: "*:0".to_string(),
+            config_file: "-".to_string(),
+            ..Default::default()
+        };
+        super::title::expand(template, &facts)
+            .is_some_and(|title| !title.trim_matches(' ').is_empty())
     });
     ensure(known, "template format is invalid or contains unknown variables")
 }

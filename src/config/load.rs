@@ -49,6 +49,10 @@ impl std::error::Error for LoadError {}
 const IGNORED: [&[u8]; 3] =
     [b"list-max-ziplist-entries", b"list-max-ziplist-value", b"lua-replicate-commands"];
 
+/// A server that took no notice of its users would stand open.
+const NO_USERS: &str = "ACL users are not supported yet: the server would be open to everybody. \
+                        Use 'requirepass' for one password, or remove this line";
+
 /// Files that include each other in a circle are stopped here.
 const INCLUDE_DEPTH_MAX: usize = 32;
 
@@ -152,6 +156,9 @@ impl Config {
                         String::from_utf8_lossy(user)
                     ));
                 }
+                if !is_open_default(values) {
+                    return Err(NO_USERS.to_string());
+                }
                 self.users.push(values.to_vec());
             }
             (b"loadmodule", [_, ..]) => self.modules.push(values.to_vec()),
@@ -202,6 +209,9 @@ impl Config {
                 return whole(&format!("Can't open the log file: {}", error_text(&error)));
             }
         }
+        if self.value("aclfile").is_some_and(|path| !path.is_empty()) {
+            return whole(&format!("aclfile: {NO_USERS}"));
+        }
         let clustered = self.value("cluster-enabled").as_deref() == Some(b"yes");
         let replica = self.value("replicaof").is_some_and(|primary| !primary.is_empty());
         if clustered && replica {
@@ -225,6 +235,25 @@ impl Config {
         let dir = self.value("dir").unwrap_or_default();
         path_from(&dir).join(path_from(path))
     }
+}
+
+/// Whether a `user` line gives the default user what it has anyway: genuine servers write such a
+/// line into their file.
+fn is_open_default(words: &[Vec<u8>]) -> bool {
+    let Some((b"default", rules)) = words.split_first().map(|(name, rules)| (&name[..], rules))
+    else {
+        return false;
+    };
+    const OPEN: [&[&[u8]]; 4] = [
+        &[b"on"],
+        &[b"nopass"],
+        &[b"~*", b"allkeys"],
+        &[b"+@all", b"allcommands"],
+    ];
+    const ALSO: [&[u8]; 4] = [b"sanitize-payload", b"skip-sanitize-payload", b"&*", b"allchannels"];
+    let given = |names: &[&[u8]]| rules.iter().any(|rule| names.contains(&&rule[..]));
+    let known = |rule: &Vec<u8>| OPEN.concat().contains(&&rule[..]) || ALSO.contains(&&rule[..]);
+    OPEN.into_iter().all(given) && rules.iter().all(known)
 }
 
 /// The command line as configuration text. A word that begins with `--` opens a line, unless the

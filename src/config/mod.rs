@@ -30,6 +30,12 @@ use value::{Kind, Value};
 /// The version of Redis whose behaviour this server has, unless `redis-version` says otherwise.
 pub const REDIS_VERSION: &str = "7.4.2";
 
+/// A shorter backlog would be of no use.
+const BACKLOG_BYTES_MIN: i128 = 16 << 10;
+
+/// Directives that only a server with certificates can switch on.
+const NEED_TLS: [&str; 3] = ["tls-port", "tls-cluster", "tls-replication"];
+
 /// The values of all directives of one server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -179,6 +185,11 @@ impl Config {
             };
             let refused = |reason| SetError::Refused { argument: named.name.into(), reason };
             let value = next.read(*named, &words).map_err(refused)?;
+            let needs_tls = NEED_TLS.contains(&named.directive.name);
+            if needs_tls && value != self.defaults[named.index] {
+                let reason = "Unable to update TLS configuration. Check server logs.".to_string();
+                return Err(refused(reason));
+            }
             next.values[named.index] = value;
         }
         let changed = |named: &&Named| next.values[named.index] != self.values[named.index];
@@ -285,8 +296,11 @@ impl Config {
             (Kind::Flags(_), Value::Choice(flags)) if *flags & 3 == 3 => {
                 return Err("shutdown options SAVE and NOSAVE can't be used simultaneously".into())
             }
-            // Redis: a rate out of range is moved to its end instead of being refused.
+            // Redis: what is out of range is moved to its end instead of being refused.
             (_, Value::Number(rate)) if row.name == "hz" => *rate = (*rate).clamp(1, 500),
+            (_, Value::Number(bytes)) if row.name == "repl-backlog-size" => {
+                *bytes = (*bytes).max(BACKLOG_BYTES_MIN);
+            }
             _ => {}
         }
         Ok(value)

@@ -337,6 +337,28 @@ fn rewriting_keeps_what_is_not_its_business() {
 }
 
 #[test]
+fn users_are_refused_unless_they_change_nothing() {
+    let load = |text: &str| Config::default().apply_text(text.as_bytes());
+    for open in [
+        "user default on nopass sanitize-payload ~* &* +@all",
+        "user default on nopass allkeys allchannels allcommands",
+    ] {
+        assert_eq!(load(open), Ok(()), "{open}");
+    }
+    for refused in [
+        "user default off",
+        "user default on >secret ~* +@all",
+        "user default on nopass ~* +@all -flushall",
+        "user default on nopass ~k* +@all",
+        "user alice on nopass ~* +@all",
+        "aclfile /etc/users.acl",
+    ] {
+        let error = load(refused).expect_err(refused).to_string();
+        assert!(error.contains("ACL users are not supported yet"), "{error}");
+    }
+}
+
+#[test]
 fn the_example_changes_nothing() {
     let mut config = Config::default();
     let before = config.values.clone();

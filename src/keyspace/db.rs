@@ -82,7 +82,6 @@ pub struct Db {
     /// Values of at least this many elements are freed in pieces, later.
     pub lazyfree_from: usize,
     met_expired: RefCell<Vec<(usize, Box<[u8]>)>>,
-    missed: RefCell<Vec<(usize, Box<[u8]>)>>,
     hash_memo: Cell<(usize, usize, u64)>,
     graveyard: Vec<Value>,
     abandoned: Vec<Space>,
@@ -109,7 +108,6 @@ impl Db {
             string_bytes_max: 512 << 20,
             lazyfree_from: 64,
             met_expired: RefCell::default(),
-            missed: RefCell::default(),
             hash_memo: Cell::new((0, 0, 0)),
             graveyard: Vec::new(),
             abandoned: Vec::new(),
@@ -277,9 +275,7 @@ impl Db {
             }
             None => {
                 self.counters.misses.set(self.counters.misses.get() + 1);
-                if self.effects.hears(Class::KeyMiss as u32) {
-                    self.missed.borrow_mut().push((self.current, key.into()));
-                }
+                self.effects.miss(self.current, key);
                 None
             }
         }

@@ -3,6 +3,7 @@
 //! Invariant: when nobody listens, recording costs one branch. Nothing here acts: `dispatch`
 //! settles WATCH, waiters, keyspace events, tracking and the log from what is recorded.
 
+use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -151,6 +152,8 @@ pub struct Effects {
     pub reach: Reach,
     /// Keys somebody waits for.
     pub waited: Places,
+    /// Where readers found nothing, until it is reported.
+    missed: RefCell<Vec<(usize, Box<[u8]>)>>,
 }
 
 /// A multiset of keys that forgets all but their hashes: it may take one key for another, which
@@ -263,7 +266,23 @@ impl Effects {
     #[inline]
     pub fn event(&mut self, db: usize, key: &[u8], class: Class, name: &'static str) {
         if self.hears(class as u32) {
+            self.report_missed();
             self.happened.push(Effect::Event { db, key: key.into(), class, name });
+        }
+    }
+
+    /// Notes that a reader found nothing at a key.
+    pub fn miss(&self, db: usize, key: &[u8]) {
+        if self.hears(Class::KeyMiss as u32) {
+            self.missed.borrow_mut().push((db, key.into()));
+        }
+    }
+
+    /// Turns misses of readers into events; they come before what the command did next.
+    pub fn report_missed(&mut self) {
+        for (db, key) in std::mem::take(self.missed.get_mut()) {
+            let (class, name) = (Class::KeyMiss, "keymiss");
+            self.happened.push(Effect::Event { db, key, class, name });
         }
     }
 

@@ -119,6 +119,9 @@ fn versions_and_refusals_are_said_and_left() {
     assert_eq!(missing.status.code(), Some(1));
     let said = text(&missing.stdout);
     assert!(said.contains("# Fatal error, can't open config file '/nonexistent.conf': No such"));
+    let user = output(&["--user", "default on >secret ~* +@all"]);
+    assert_eq!(user.status.code(), Some(1));
+    assert!(text(&user.stderr).contains("ACL users are not supported yet"));
     let renamed = output(&["--rename-command", "nonsense", "x"]);
     assert!(text(&renamed.stderr).ends_with("No such command in rename-command\n"));
 }
@@ -136,6 +139,21 @@ fn a_port_in_use_ends_the_start_with_two_lines() {
     );
     assert!(said.contains(&first), "{said}");
     assert!(said.contains(&format!("# Failed listening on port {port} (tcp), aborting.\n")));
+}
+
+#[test]
+fn a_server_that_would_listen_nowhere_does_not_start() {
+    for args in [["--port", "0"], ["--bind", ""]] {
+        let ended = output(&args);
+        assert_eq!(ended.status.code(), Some(1));
+        let said = text(&ended.stdout);
+        assert!(said.ends_with("# Configured to not listen anywhere, exiting.\n"), "{said}");
+    }
+    let ended = output(&["--port", "0", "--unixsocket", "/nonexistent/x.sock"]);
+    assert_eq!(ended.status.code(), Some(1));
+    let said = text(&ended.stdout);
+    let last = "# Failed opening Unix socket: bind: No such file or directory\n";
+    assert!(said.ends_with(last), "{said}");
 }
 
 #[test]

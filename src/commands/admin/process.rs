@@ -95,10 +95,11 @@ fn monitor(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
         return Err(Error::of("ERR MONITOR isn't allowed for DENY BLOCKING client"));
     }
     let me = call.me;
-    call.client().is_monitor = true;
-    if !call.state.monitors.contains(&me) {
-        call.state.monitors.push(me);
+    if std::mem::replace(&mut call.client().is_monitor, true) {
+        // Redis: who asks again gets no second answer.
+        return Ok(out.several().end());
     }
+    call.state.monitors.push(me);
     Ok(out.ok())
 }
 

@@ -1,7 +1,7 @@
 //! Replication. Not served yet.
 
 use super::{
-    bytes, choice, number, off, on, row, unset, Choices, Directive, Kind, I32_MAX, I64_MAX, U64_MAX,
+    bytes, choice, number, off, on, row, unset, Choices, Directive, Kind, I32_MAX, I64_MAX,
 };
 
 const DISKLESS_LOAD: Choices = &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2)];
@@ -27,7 +27,7 @@ pub(super) const REPLICATION: &[Directive] = &[
         .quiet_loading()
         .about("Load a full copy without a file: disabled, on-empty-db, swapdb."),
     off("dual-channel-replication-enabled").about("Valkey's full copy on a second connection."),
-    bytes("replica-full-sync-buffer-limit", "0", 0, U64_MAX)
+    bytes("replica-full-sync-buffer-limit", "0", 0, I64_MAX)
         .about("Bytes a replica keeps while it loads a full copy."),
     number("repl-ping-replica-period", "10", 1, I32_MAX)
         .alias("repl-ping-slave-period")

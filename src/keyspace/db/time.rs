@@ -58,13 +58,6 @@ impl Db {
         true
     }
 
-    /// Turns misses of readers into events; part of settling a command.
-    pub fn report_missed(&mut self) {
-        for (db, key) in std::mem::take(self.missed.get_mut()) {
-            self.effects.event(db, &key, Class::KeyMiss, "keymiss");
-        }
-    }
-
     /// Expires what has come due, at most `looks` keys; true when more is waiting.
     pub fn expire_due(&mut self, mut looks: usize) -> bool {
         for db in 0..self.spaces.len() {

@@ -3,6 +3,7 @@
 mod access;
 mod docs;
 mod info;
+mod shape;
 
 use crate::command::{client, flag, Args, Call, Row, Spec};
 use crate::commands::help;
