@@ -10,6 +10,7 @@
 use crate::busy::{self, Answer};
 use crate::client::{ClientId, Cut, Incomplete, Kick};
 use crate::commands::client_line;
+use crate::config::LogLevel;
 use crate::dispatch::{Dispatcher, Flow, Prepared};
 use crate::error::shown;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
@@ -35,7 +36,7 @@ const BATCH_REPLY_BYTES_MAX: usize = 256 * 1024;
 /// Requests whose keys are fetched from memory together, before the first of them runs.
 const PREFETCH: usize = 16;
 /// What one read takes at most, while nothing is kept.
-const READ_BYTES: usize = 64 * 1024;
+pub(crate) const READ_BYTES: usize = 64 * 1024;
 /// A waiting client's requests are read up to here, so that its going away is noticed.
 const WAITING_READ_BYTES_MAX: usize = 1 << 20;
 
@@ -193,7 +194,7 @@ impl Session {
         }
         SOCKETS.with_borrow_mut(|sockets| sockets.remove(&self.me));
         let mut state = self.shared.lock_when_free().await;
-        note_cut(&mut state, self.me);
+        note_end(&mut state, self.me);
         settle::disconnect(&mut state, self.me);
     }
 
@@ -631,9 +632,16 @@ impl Session {
     }
 }
 
-/// Tells why a connection was cut off, if it was.
-fn note_cut(state: &mut State, me: ClientId) {
-    let Some(cut) = state.clients.at(me).cut else { return };
+/// Tells why a connection ended, if it was cut off or the peer closed it.
+fn note_end(state: &mut State, me: ClientId) {
+    let client = state.clients.at(me);
+    let Some(cut) = client.cut else {
+        if !client.close_now && !client.close_after_reply && state.logger.wants(LogLevel::Verbose) {
+            let line = client_line(state, me);
+            state.logger.verbose(format!("Client closed connection {line}"));
+        }
+        return;
+    };
     let line = client_line(state, me);
     match cut {
         Cut::Output => {

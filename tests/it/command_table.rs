@@ -109,3 +109,64 @@ fn keys_are_found_where_the_genuine_server_finds_them() {
     let differences: Vec<String> = differences.into_values().collect();
     assert!(differences.is_empty(), "{}\n{}", differences.len(), differences.join("\n"));
 }
+
+/// The arguments of a COMMAND DOCS reply, one line each: what clients build their hints from.
+fn list_arguments(reply: &Reply, depth: usize, lines: &mut Vec<String>) {
+    const FACTS: [&str; 5] = ["name", "type", "token", "flags", "key_spec_index"];
+    let Reply::Array(arguments) = reply else { return };
+    for argument in arguments {
+        let Reply::Array(pairs) = argument else { continue };
+        let of = |wanted: &str| {
+            let mut pairs = pairs.chunks_exact(2);
+            pairs.find(|pair| pair[0] == Reply::Bulk(wanted.into())).map(|pair| &pair[1])
+        };
+        let facts = FACTS.iter().filter_map(|fact| {
+            let mut said = show::lines(of(fact)?);
+            said.sort();
+            Some(format!("{fact} {}", said.join(" ")))
+        });
+        lines.push(format!("{:>1$}{2}", "", depth * 2, facts.collect::<Vec<_>>().join(", ")));
+        if let Some(inside) = of("arguments") {
+            list_arguments(inside, depth + 1, lines);
+        }
+    }
+}
+
+#[test]
+fn arguments_are_documented_as_the_genuine_server_documents_them() {
+    let Some(command_line) = Genuine::command_line() else {
+        return println!("skipped: REDIS_SERVER names no genuine server");
+    };
+    let genuine = Genuine::start(&command_line, &[]).expect("it starts");
+    if genuine.version() < Some(800) {
+        return println!("skipped: older servers name their arguments otherwise");
+    }
+    let ours = Ours::start(&[]).expect("it starts");
+    let (mut a, mut b) = (Player::new(ours.addr()).unwrap(), Player::new(genuine.addr()).unwrap());
+    let documented = |player: &mut Player, name: &str| {
+        let reply = player.call(&["COMMAND", "DOCS", name]).expect("a reply");
+        let Reply::Array(found) = reply else { return None };
+        let Some(Reply::Array(facts)) = found.get(1) else { return None };
+        let mut lines = Vec::new();
+        let mut pairs = facts.chunks_exact(2);
+        if let Some(pair) = pairs.find(|pair| pair[0] == Reply::Bulk("arguments".into())) {
+            list_arguments(&pair[1], 0, &mut lines);
+        }
+        Some(lines)
+    };
+    let (gaps, mut differences) = (gaps(), Vec::new());
+    for spec in &redouble::commands::table().specs {
+        let Some(expected) = documented(&mut b, &spec.name) else { continue };
+        let seen = documented(&mut a, &spec.name).unwrap_or_default();
+        let is_known =
+            |(name, of): &(String, String)| of == "arguments" && *name == spec.name;
+        if seen != expected && !gaps.iter().any(is_known) {
+            let (seen, expected) = (seen.join("\n    "), expected.join("\n    "));
+            differences.push(format!(
+                "{}\n  ours\n    {seen}\n  genuine\n    {expected}",
+                spec.name
+            ));
+        }
+    }
+    assert!(differences.is_empty(), "{}\n{}", differences.len(), differences.join("\n"));
+}

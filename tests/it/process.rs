@@ -232,6 +232,22 @@ fn who_takes_too_much_is_cut_off_and_the_log_says_why() {
 }
 
 #[test]
+fn a_talkative_log_tells_who_comes_and_goes() {
+    let mut process = Process::start(&["--loglevel", "verbose"]);
+    let mut wire = process.wire();
+    let info = bulk(wire.call(&["INFO", "memory"]).expect("a reply"));
+    let figure = |name: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|text| text.parse::<f64>().ok()).expect("a figure")
+    };
+    assert!(figure("used_memory_startup") > 100_000.0 && figure("mem_fragmentation_ratio") < 100.0);
+    assert!(figure("used_memory") > figure("used_memory_startup"));
+    process.read_until(" - Accepted 127.0.0.1:");
+    drop(wire);
+    process.read_until(" - Client closed connection id=");
+}
+
+#[test]
 fn shutdown_answers_nothing_and_exits_with_0() {
     let process = Process::start(&[]);
     let mut wire = process.wire();

@@ -81,7 +81,8 @@ fn write_all(items: &mut Items<'_>, arguments: &[Argument], keys: &mut i64) {
         items.text(argument.kind);
         if has_display {
             items.text("display_text");
-            items.text(&argument.display);
+            let is_word = argument.kind == "pure-token";
+            items.text(if is_word { &argument.name } else { &argument.display });
         }
         if let Some(number) = key_spec {
             items.text("key_spec_index");

@@ -34,11 +34,12 @@ const SHAPES: &[(&str, &str)] = &[
     ),
     (
         "client|kill",
-        "filter= <old-format | new-format= <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | \
+        "filter= <old-format= ip:port | new-format= <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | \
          REPLICA | PUBSUB>] | [USER username] | [ADDR ip:port] | [LADDR ip:port] | \
          [SKIPME <YES | NO>] | [MAXAGE maxage] ...>>",
     ),
     ("debug", ""),
+    ("module|loadex", "path [CONFIG name value [CONFIG name value ...]] [ARGS args [args ...]]"),
     ("xtrim", "key trim= <<MAXLEN | MINID> [= | ~] threshold [LIMIT count]>"),
 ];
 
@@ -138,12 +139,12 @@ const NAMES: &[(&str, &str, &str)] = &[
 
 /// Types of places that their names do not tell: commands, the name, the type.
 const KINDS: &[(&str, &str, &str)] = &[
+    ("bitfield setbit", "value", "integer"),
     ("blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin", "timeout", "double"),
     ("client|kill", "maxage", "integer"),
     ("function|list", "library-name-pattern", "string"),
     ("hincrbyfloat incrbyfloat", "increment", "double"),
     ("lolwut", "version", "integer"),
-    ("setbit", "value", "integer"),
     ("xautoclaim xpending xrange xrevrange zrange", "start", "string"),
     ("xgroup|create xgroup|setid", "entriesread", "integer"),
     ("xpending", "min-idle-time", "integer"),
