@@ -96,7 +96,9 @@ pub(crate) fn welcome(
         state.stats.connections_received += 1;
         if state.logger.wants(LogLevel::Verbose) {
             state.logger.verbose(match transport {
-                Transport::Unix => format!("Accepted connection to {}", laddr.trim_end_matches(":0")),
+                Transport::Unix => {
+                    format!("Accepted connection to {}", laddr.trim_end_matches(":0"))
+                }
                 _ => format!("Accepted {addr}"),
             });
         }

@@ -244,12 +244,8 @@ fn is_open_default(words: &[Vec<u8>]) -> bool {
     else {
         return false;
     };
-    const OPEN: [&[&[u8]]; 4] = [
-        &[b"on"],
-        &[b"nopass"],
-        &[b"~*", b"allkeys"],
-        &[b"+@all", b"allcommands"],
-    ];
+    const OPEN: [&[&[u8]]; 4] =
+        [&[b"on"], &[b"nopass"], &[b"~*", b"allkeys"], &[b"+@all", b"allcommands"]];
     const ALSO: [&[u8]; 4] = [b"sanitize-payload", b"skip-sanitize-payload", b"&*", b"allchannels"];
     let given = |names: &[&[u8]]| rules.iter().any(|rule| names.contains(&&rule[..]));
     let known = |rule: &Vec<u8>| OPEN.concat().contains(&&rule[..]) || ALSO.contains(&&rule[..]);

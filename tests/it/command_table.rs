@@ -158,14 +158,11 @@ fn arguments_are_documented_as_the_genuine_server_documents_them() {
     for spec in &redouble::commands::table().specs {
         let Some(expected) = documented(&mut b, &spec.name) else { continue };
         let seen = documented(&mut a, &spec.name).unwrap_or_default();
-        let is_known =
-            |(name, of): &(String, String)| of == "arguments" && *name == spec.name;
+        let is_known = |(name, of): &(String, String)| of == "arguments" && *name == spec.name;
         if seen != expected && !gaps.iter().any(is_known) {
             let (seen, expected) = (seen.join("\n    "), expected.join("\n    "));
-            differences.push(format!(
-                "{}\n  ours\n    {seen}\n  genuine\n    {expected}",
-                spec.name
-            ));
+            differences
+                .push(format!("{}\n  ours\n    {seen}\n  genuine\n    {expected}", spec.name));
         }
     }
     assert!(differences.is_empty(), "{}\n{}", differences.len(), differences.join("\n"));
