@@ -29,13 +29,15 @@ use slab::Slab;
 
 /// A hash table for items of 8 bytes (`N` = 6) or 16 bytes (`N` = 7) that grows by splitting
 /// small segments. `N` is the number of slots of a bucket.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Table<T, const N: usize = 6> {
     /// Segment numbers by the top `depth` bits of a hash; empty when there is at most one segment.
     directory: Vec<u32>,
     segments: Slab<Segment<T, N>>,
     len: usize,
     bucket_bytes: usize,
+    /// Of directory and slab: they change rarely, and are asked for with every change of an item.
+    index_bytes: usize,
     /// The directory has `1 << depth` places.
     depth: u8,
     /// No segment has more buckets.
@@ -49,6 +51,16 @@ pub struct Table<T, const N: usize = 6> {
 pub struct Spot {
     number: usize,
     place: Place,
+}
+
+impl<T: Clone, const N: usize> Clone for Table<T, N> {
+    fn clone(&self) -> Self {
+        let (directory, segments) = (self.directory.clone(), self.segments.clone());
+        let mut table = Table { directory, segments, ..*self };
+        // Copies of lists have no room to spare.
+        table.measure_index();
+        table
+    }
 }
 
 impl<T, const N: usize> Default for Table<T, N> {
@@ -65,6 +77,7 @@ impl<T, const N: usize> Table<T, N> {
             segments: Slab::new(),
             len: 0,
             bucket_bytes: 0,
+            index_bytes: 0,
             depth: 0,
             widest: LARGEST,
             popped: usize::MAX,
@@ -84,10 +97,14 @@ impl<T, const N: usize> Table<T, N> {
     }
 
     /// The table's own heap memory: directory, slab and buckets, not what items own.
+    #[inline]
     pub fn heap_bytes(&self) -> usize {
-        class(self.directory.capacity() * size_of::<u32>())
-            + self.segments.heap_bytes()
-            + self.bucket_bytes
+        self.index_bytes + self.bucket_bytes
+    }
+
+    fn measure_index(&mut self) {
+        self.index_bytes =
+            class(self.directory.capacity() * size_of::<u32>()) + self.segments.heap_bytes();
     }
 
     /// The item with this hash that is the same as the sought one.
@@ -124,6 +141,7 @@ impl<T, const N: usize> Table<T, N> {
     pub fn insert(&mut self, hash: u64, item: T, rehash: impl Fn(&T) -> u64) {
         if self.segments.is_empty() {
             self.segments.push(Segment::new(0, 0));
+            self.measure_index();
         }
         self.popped = usize::MAX;
         let mut item = item;
@@ -357,6 +375,7 @@ impl<T, const N: usize> Table<T, N> {
             self.double_directory();
         }
         self.point_at(added);
+        self.measure_index();
     }
 
     fn double_directory(&mut self) {
@@ -427,6 +446,7 @@ impl<T, const N: usize> Table<T, N> {
             self.point_at(buddy);
         }
         self.halve_directory();
+        self.measure_index();
         true
     }
 

@@ -40,6 +40,8 @@ impl<const N: usize> Table<Item, N> {
         let directory = if self.depth == 0 { 0 } else { 1 << self.depth };
         assert_eq!(self.directory.len(), directory);
         assert_eq!(bucket_bytes, self.bucket_bytes);
+        let index_bytes = super::class(self.directory.capacity() * size_of::<u32>());
+        assert_eq!(index_bytes + self.segments.heap_bytes(), self.index_bytes);
         assert_eq!(self.len, self.segments.iter().map(|s| s.len as usize).sum::<usize>());
     }
 }
