@@ -118,7 +118,7 @@ impl<T, const N: usize> Table<T, N> {
     #[inline]
     pub fn find_mut(&mut self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<&mut T> {
         let number = self.segment_of(hash);
-        let segment = self.segments.get_mut(number)?;
+        let segment = self.segments.at_mut(number)?;
         let place = segment.locate(hash, same)?;
         segment.at_mut(place)
     }
@@ -134,7 +134,7 @@ impl<T, const N: usize> Table<T, N> {
     /// The item at a spot: the same one as long as nothing was put in or taken out.
     #[inline]
     pub fn at_mut(&mut self, spot: Spot) -> Option<&mut T> {
-        self.segments.get_mut(spot.number)?.at_mut(spot.place)
+        self.segments.at_mut(spot.number)?.at_mut(spot.place)
     }
 
     /// Puts in an item that is not there yet: the caller knows. `rehash` gives an item's hash.
@@ -167,7 +167,7 @@ impl<T, const N: usize> Table<T, N> {
     /// Takes an item out.
     pub fn remove(&mut self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<T> {
         let number = self.segment_of(hash);
-        let segment = self.segments.get_mut(number)?;
+        let segment = self.segments.at_mut(number)?;
         let place = segment.locate(hash, same)?;
         self.take(number, place)
     }

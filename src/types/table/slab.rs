@@ -44,7 +44,7 @@ impl<S> Slab<S> {
     }
 
     #[inline(always)]
-    pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut S> {
+    pub(super) fn at_mut(&mut self, number: usize) -> Option<&mut S> {
         match number.checked_sub(CHUNK) {
             None => self.first.get_mut(number),
             Some(behind) => self.others.get_mut(behind / CHUNK)?.get_mut(behind % CHUNK),
@@ -81,7 +81,7 @@ impl<S> Slab<S> {
         if self.others.last().is_some_and(Vec::is_empty) {
             self.others.pop();
         }
-        if let (Some(moved), Some(place)) = (moved, self.get_mut(number)) {
+        if let (Some(moved), Some(place)) = (moved, self.at_mut(number)) {
             *place = moved;
         }
     }
@@ -116,7 +116,7 @@ impl<S> Index<usize> for Slab<S> {
 impl<S> IndexMut<usize> for Slab<S> {
     #[inline(always)]
     fn index_mut(&mut self, number: usize) -> &mut S {
-        self.get_mut(number).expect("within the slab")
+        self.at_mut(number).expect("within the slab")
     }
 }
 
