@@ -6,15 +6,14 @@
 //! afterwards as if nothing had happened. The end of the script waits for the rescue's round to
 //! end (`Running::over`), so never do two threads read the same socket.
 
-use crate::client::ClientId;
-use crate::commands::scripting::unkillable;
-use crate::error::Error;
+use crate::client::{Asker, ClientId, Visitor};
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::out::Out;
 use crate::scripting::{Reply, Running};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two rounds of the rescue.
@@ -29,45 +28,36 @@ const REQUESTS_MAX: usize = 64;
 pub enum Answer {
     /// It has its reply.
     Given,
-    /// The script is over, or was told to stop (SHUTDOWN NOSAVE); the lock will be free.
+    /// It has its reply, and the connection ends.
+    Last,
+    /// The script is over; the lock will be free.
     AwaitsLock,
 }
 
-/// Answers a request without the lock. `client` is whose it is, if it is registered: then the
-/// script's side may answer, which reaches its state.
-pub fn answer(
-    running: &Running,
-    client: Option<ClientId>,
-    argv: &[&[u8]],
-    out: &mut Vec<u8>,
-) -> Answer {
+/// Answers a request without the lock: the script's side does, which has it, with all that may
+/// refuse the request. One that would end the script waits for its answer as long as it takes.
+pub fn answer(running: &Running, asker: &Asker, argv: &[&[u8]], out: &mut Vec<u8>) -> Answer {
+    loop {
+        match running.ask(asker, argv) {
+            Reply::Given(reply, ends) => {
+                out.extend_from_slice(&reply);
+                return if ends { Answer::Last } else { Answer::Given };
+            }
+            Reply::Over => return Answer::AwaitsLock,
+            Reply::Late if ends_scripts(argv) => {}
+            Reply::Late => break,
+        }
+    }
+    let out = Out::new(out, false);
+    out.error(&running.busy());
+    Answer::Given
+}
+
+fn ends_scripts(argv: &[&[u8]]) -> bool {
     let is = |at: usize, word: &str| {
         argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
     };
-    let is_function = is(0, "function");
-    if argv.len() == 2 && (is_function || is(0, "script")) && is(1, "kill") {
-        let out = Out::new(out, false);
-        match running.kill(is_function) {
-            Ok(()) => drop(out.ok()),
-            Err(why) => drop(out.error(&unkillable(why))),
-        }
-        return Answer::Given;
-    }
-    if is(0, "shutdown") && (1..argv.len()).any(|at| is(at, "nosave")) {
-        running.end();
-        return Answer::AwaitsLock;
-    }
-    match client.map(|client| running.ask(client, argv)) {
-        Some(Reply::Given(reply)) => {
-            out.extend_from_slice(&reply);
-            return Answer::Given;
-        }
-        Some(Reply::Over) => return Answer::AwaitsLock,
-        Some(Reply::Late) | None => {}
-    }
-    let out = Out::new(out, false);
-    out.error(&if running.is_function() { Error::BusyFunction } else { Error::BusyScript });
-    Answer::Given
+    is(0, "shutdown") || ((is(0, "script") || is(0, "function")) && is(1, "kill"))
 }
 
 /// A socket beside the one that its session owns; both read and write the same connection.
@@ -78,7 +68,7 @@ pub fn twin(socket: &impl AsFd) -> Option<TcpStream> {
 
 /// Answers the whole requests that wait in a socket, which must not block. False when the peer
 /// has gone.
-pub fn serve(mut socket: &TcpStream, client: Option<ClientId>, running: &Running) -> bool {
+pub fn serve(mut socket: &TcpStream, asker: &Asker, running: &Running) -> bool {
     let mut input = [0u8; PEEK_BYTES];
     let input = match socket.peek(&mut input) {
         Ok(0) => return false,
@@ -91,33 +81,67 @@ pub fn serve(mut socket: &TcpStream, client: Option<ClientId>, running: &Running
         return true;
     }
     let (mut out, mut argv, mut consumed) = (Vec::new(), Argv::new(), 0);
+    let mut goes_on = true;
     for request in &batch.requests {
         batch.argv(request, input, &mut argv);
-        if !argv.is_empty() && answer(running, client, &argv, &mut out) == Answer::AwaitsLock {
+        let answer = answer(running, asker, &argv, &mut out);
+        if answer == Answer::AwaitsLock {
             break;
         }
         consumed = request.end;
+        if answer == Answer::Last {
+            goes_on = false;
+            break;
+        }
     }
     let mut taken = vec![0u8; consumed];
-    consumed == 0 || (socket.read_exact(&mut taken).is_ok() && socket.write_all(&out).is_ok())
+    let served =
+        consumed == 0 || (socket.read_exact(&mut taken).is_ok() && socket.write_all(&out).is_ok());
+    if !goes_on {
+        // Its session finds the end of the stream when the script is over.
+        let _ = socket.shutdown(std::net::Shutdown::Both);
+    }
+    served && goes_on
+}
+
+/// A connection that came while a slow script ran.
+#[derive(Debug)]
+pub struct Guest {
+    /// Its socket.
+    pub stream: TcpStream,
+    /// What is known of it; registered if it has asked for something.
+    pub visitor: Arc<Visitor>,
+    has_gone: bool,
+}
+
+impl Guest {
+    fn welcome(stream: TcpStream) -> Option<Guest> {
+        stream.set_nonblocking(true).ok()?;
+        let visitor = Arc::new(Visitor::tcp(&stream)?);
+        Some(Guest { stream, visitor, has_gone: false })
+    }
+
+    fn serve(&mut self, running: &Running) {
+        let asker = Asker::Visitor(self.visitor.clone());
+        self.has_gone = self.has_gone || !serve(&self.stream, &asker, running);
+    }
 }
 
 /// Looks after `sockets` and `listeners` until the slow script ends. Gives the connections that
-/// came meanwhile.
+/// came meanwhile; one that has gone again is among them if it has to be unregistered.
 pub fn rescue(
     running: &Running,
     mut sockets: Vec<(ClientId, TcpStream)>,
     listeners: &[TcpListener],
-) -> Vec<TcpStream> {
-    let mut guests: Vec<TcpStream> = Vec::new();
+) -> Vec<Guest> {
+    let mut guests: Vec<Guest> = Vec::new();
     while running.while_slow(|| {
-        sockets.retain(|(client, socket)| serve(socket, Some(*client), running));
-        guests.retain(|guest| serve(guest, None, running));
+        sockets.retain(|(client, socket)| serve(socket, &Asker::Client(*client), running));
+        guests.iter_mut().for_each(|guest| guest.serve(running));
+        guests.retain(|guest| !guest.has_gone || guest.visitor.id.get().is_some());
         for listener in listeners {
-            while let Ok((guest, _)) = listener.accept() {
-                if guest.set_nonblocking(true).is_ok() {
-                    guests.push(guest);
-                }
+            while let Ok((stream, _)) = listener.accept() {
+                guests.extend(Guest::welcome(stream));
             }
         }
     }) {

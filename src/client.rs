@@ -91,6 +91,30 @@ pub enum Transport {
     Internal,
 }
 
+/// A connection before it is registered: what its client will say of it.
+#[derive(Debug)]
+pub struct Visitor {
+    /// How it came in.
+    pub transport: Transport,
+    /// `ip:port` of the peer, or the path of the unix socket with `:0`.
+    pub addr: String,
+    /// Our end.
+    pub laddr: String,
+    /// Its descriptor, or -1.
+    pub fd: i32,
+    /// Who it is, from its registration on.
+    pub id: OnceLock<ClientId>,
+}
+
+/// Whose request it is that comes while a slow script runs.
+#[derive(Clone, Debug)]
+pub enum Asker {
+    /// A client's.
+    Client(ClientId),
+    /// That of a connection which came meanwhile: the script's side registers it.
+    Visitor(Arc<Visitor>),
+}
+
 /// Bytes that wait to be written, some of them shared with other clients.
 #[derive(Debug, Default)]
 pub struct Outbox {

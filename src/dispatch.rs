@@ -62,6 +62,8 @@ pub struct Dispatcher<'a> {
     again: bool,
     /// A slow command ran: the time that its batch goes by is old.
     is_late: bool,
+    /// A slow script runs, and lets few commands come between.
+    while_busy: bool,
     watch: Stopwatch,
     /// How long the replies of a batch may become.
     bound: Bound,
@@ -134,6 +136,7 @@ impl<'a> Dispatcher<'a> {
             nested: false,
             again: false,
             is_late: false,
+            while_busy: false,
             watch: Stopwatch::start(),
         }
     }
@@ -354,6 +357,9 @@ impl<'a> Dispatcher<'a> {
                  RESET are allowed in this context",
                 spec.name
             )));
+        }
+        if self.while_busy && !spec.has(flag::ALLOW_BUSY) {
+            return Err(self.state.scripting.running.busy());
         }
         if self.state.pause.is_some() && self.is_held_back(spec, argv) {
             return Ok(Gate::HoldBack);

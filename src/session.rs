@@ -8,7 +8,7 @@
 //! what is left over (half a request, replies that the peer does not take) is kept.
 
 use crate::busy::{self, Answer};
-use crate::client::{ClientId, Cut, Incomplete, Kick};
+use crate::client::{Asker, ClientId, Cut, Incomplete, Kick};
 use crate::commands::client_line;
 use crate::config::LogLevel;
 use crate::dispatch::{Dispatcher, Flow, Prepared};
@@ -480,14 +480,17 @@ impl Session {
         let mut state = match self.shared.lock_unless_busy() {
             Some(state) => state,
             None => {
+                let asker = Asker::Client(self.me);
                 while done < batch.requests.len() {
                     batch.argv(&batch.requests[done], input, &mut argv);
-                    if busy::answer(&self.shared.running, Some(self.me), &argv, out)
-                        == Answer::AwaitsLock
-                    {
+                    let answer = busy::answer(&self.shared.running, &asker, &argv, out);
+                    if answer == Answer::AwaitsLock {
                         break;
                     }
                     done += 1;
+                    if answer == Answer::Last {
+                        return (done, Flow::Close);
+                    }
                 }
                 if done == batch.requests.len() {
                     return (done, Flow::Next);

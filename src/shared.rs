@@ -107,6 +107,8 @@ pub(crate) enum Incoming {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
     Memory(DuplexStream),
+    /// One that came while a slow script ran.
+    Guest(busy::Guest),
 }
 
 /// The server outside of the lock, as commands see it.
@@ -180,7 +182,7 @@ impl Outside for Surroundings {
             let guests = busy::rescue(&shared.running, sockets, &listeners);
             shared.stuck.store(usize::MAX, Ordering::Relaxed);
             for guest in guests {
-                shared.hand_over(Incoming::Tcp(guest));
+                shared.hand_over(Incoming::Guest(guest));
             }
         });
     }

@@ -1,16 +1,18 @@
 //! How connections come in: accepted, counted, refused or given a session.
 
-use crate::client::{ClientId, Transport};
+use crate::client::{ClientId, Transport, Visitor};
 use crate::config::LogLevel;
 use crate::listeners::refuse;
 use crate::session::{Scratch, Session, Stream};
+use crate::settle;
 use crate::shared::{Incoming, Shared};
 use crate::state::State;
 use parking_lot::MutexGuard;
 use std::cell::RefCell;
 use std::net::TcpListener as StdTcpListener;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -64,52 +66,114 @@ restart it with the '--protected-mode no' option. 4) Set up an authentication pa
 default user. NOTE: You only need to do one of the above things in order for the server to start \
 accepting connections from the outside.\r\n";
 
+impl Visitor {
+    /// A TCP connection; `None` when it has gone already.
+    pub fn tcp(stream: &std::net::TcpStream) -> Option<Visitor> {
+        let peer = stream.peer_addr().ok()?;
+        let laddr = stream.local_addr().ok()?.to_string();
+        let transport = Transport::Tcp { local: peer.ip().to_canonical().is_loopback() };
+        let id = OnceLock::new();
+        Some(Visitor { transport, addr: peer.to_string(), laddr, fd: stream.as_raw_fd(), id })
+    }
+
+    fn unix(stream: &std::os::unix::net::UnixStream) -> Option<Visitor> {
+        let own = stream.local_addr().ok()?;
+        let path = own.as_pathname().map(|path| path.display().to_string());
+        let addr = format!("{}:0", path.unwrap_or_default());
+        let (laddr, fd) = (addr.clone(), stream.as_raw_fd());
+        Some(Visitor { transport: Transport::Unix, addr, laddr, fd, id: OnceLock::new() })
+    }
+
+    fn memory() -> Visitor {
+        let (addr, laddr) = ("embedded:0".to_string(), "embedded:0".to_string());
+        Visitor { transport: Transport::Memory, addr, laddr, fd: -1, id: OnceLock::new() }
+    }
+}
+
+impl Incoming {
+    /// What is known of the connection; `None` when it has gone already.
+    pub(crate) fn visitor(&self) -> Option<Arc<Visitor>> {
+        match self {
+            Incoming::Listener(_) => None,
+            Incoming::Tcp(stream) => Visitor::tcp(stream).map(Arc::new),
+            Incoming::Unix(stream) => Visitor::unix(stream).map(Arc::new),
+            Incoming::Memory(_) => Some(Arc::new(Visitor::memory())),
+            Incoming::Guest(guest) => Some(guest.visitor.clone()),
+        }
+    }
+
+    fn stream(self) -> std::io::Result<Option<Stream>> {
+        Ok(match self {
+            Incoming::Listener(_) => None,
+            Incoming::Tcp(stream) => Some(Stream::Tcp(TcpStream::from_std(stream)?)),
+            Incoming::Guest(guest) => Some(Stream::Tcp(TcpStream::from_std(guest.stream)?)),
+            Incoming::Unix(stream) => Some(Stream::Unix(UnixStream::from_std(stream)?)),
+            Incoming::Memory(stream) => Some(Stream::Memory(stream)),
+        })
+    }
+}
+
+/// Makes a client of a connection, unless it is one; or says why not, in the protocol.
+pub(crate) fn register(state: &mut State, visitor: &Visitor) -> Result<ClientId, &'static [u8]> {
+    if let Some(id) = visitor.id.get() {
+        return Ok(*id);
+    }
+    let settings = state.config.settings();
+    let exposed = settings.protected_mode && settings.requirepass.is_empty();
+    if exposed && visitor.transport == (Transport::Tcp { local: false }) {
+        return Err(PROTECTED);
+    }
+    if state.clients.len() >= settings.maxclients {
+        return Err(b"-ERR max number of clients reached\r\n");
+    }
+    let needs_password = !settings.requirepass.is_empty();
+    let now_ms = state.clock.now_ms();
+    state.stats.connections_received += 1;
+    if state.logger.wants(LogLevel::Verbose) {
+        state.logger.verbose(match visitor.transport {
+            Transport::Unix => {
+                format!("Accepted connection to {}", visitor.laddr.trim_end_matches(":0"))
+            }
+            _ => format!("Accepted {}", visitor.addr),
+        });
+    }
+    let id = state.clients.add(visitor.transport, now_ms);
+    let client = state.clients.at(id);
+    client.authenticated = !needs_password;
+    client.addr = visitor.addr.clone();
+    client.laddr = visitor.laddr.clone();
+    client.fd = visitor.fd;
+    Ok(*visitor.id.get_or_init(|| id))
+}
+
 /// Registers a connection and starts its session, or refuses it. The caller has the lock, so that
 /// no slow script can keep the worker here.
 pub(crate) fn welcome(
     shared: &Arc<Shared>,
     scratch: &Rc<RefCell<Scratch>>,
     connection: Incoming,
+    visitor: &Visitor,
     mut state: MutexGuard<'_, State>,
 ) {
-    let Some((stream, transport, addr, laddr)) = identify(connection) else { return };
-    let fd = descriptor(&stream);
-    let (id, kick, keepalive_s) = {
-        let now_ms = shared.clock.now_ms();
-        let settings = state.config.settings();
-        let exposed = settings.protected_mode && settings.requirepass.is_empty();
-        let refusal: Option<&'static [u8]> = match transport {
-            Transport::Tcp { local: false } if exposed => Some(PROTECTED),
-            _ if state.clients.len() >= settings.maxclients => {
-                Some(b"-ERR max number of clients reached\r\n")
-            }
-            _ => None,
-        };
-        let needs_password = !settings.requirepass.is_empty();
-        let keepalive_s = settings.tcp_keepalive_s;
-        if let Some(refusal) = refusal {
+    let registered = register(&mut state, visitor);
+    let Ok(Some(stream)) = connection.stream() else {
+        if let Ok(id) = registered {
+            settle::disconnect(&mut state, id);
+        }
+        return;
+    };
+    let id = match registered {
+        Ok(id) => id,
+        Err(refusal) => {
             state.stats.connections_rejected += 1;
             drop(state);
             tokio::task::spawn_local(refuse(stream, refusal));
             return;
         }
-        state.stats.connections_received += 1;
-        if state.logger.wants(LogLevel::Verbose) {
-            state.logger.verbose(match transport {
-                Transport::Unix => {
-                    format!("Accepted connection to {}", laddr.trim_end_matches(":0"))
-                }
-                _ => format!("Accepted {addr}"),
-            });
-        }
-        let id: ClientId = state.clients.add(transport, now_ms);
-        let client = state.clients.at(id);
-        client.authenticated = !needs_password;
-        client.addr = addr;
-        client.laddr = laddr;
-        client.fd = fd;
-        (id, client.kick.clone(), keepalive_s)
     };
+    let keepalive_s = state.config.settings().tcp_keepalive_s;
+    let kick = state.clients.at(id).kick.clone();
+    drop(state);
     if let (Stream::Tcp(stream), true) = (&stream, keepalive_s > 0) {
         let every = Duration::from_secs(keepalive_s);
         let keepalive = socket2::TcpKeepalive::new()
@@ -120,38 +184,4 @@ pub(crate) fn welcome(
     }
     let session = Session::new(stream, id, shared.clone(), scratch.clone());
     tokio::task::spawn_local(session.run(kick));
-}
-
-fn identify(connection: Incoming) -> Option<(Stream, Transport, String, String)> {
-    Some(match connection {
-        Incoming::Listener(_) => return None,
-        Incoming::Tcp(stream) => {
-            let stream = TcpStream::from_std(stream).ok()?;
-            let peer = stream.peer_addr().ok()?;
-            let own = stream.local_addr().ok()?;
-            let local = peer.ip().to_canonical().is_loopback();
-            let transport = Transport::Tcp { local };
-            (Stream::Tcp(stream), transport, peer.to_string(), own.to_string())
-        }
-        Incoming::Unix(stream) => {
-            let stream = UnixStream::from_std(stream).ok()?;
-            let own = stream.local_addr().ok()?;
-            let path = own.as_pathname().map(|path| path.display().to_string());
-            let path = format!("{}:0", path.unwrap_or_default());
-            (Stream::Unix(stream), Transport::Unix, path.clone(), path)
-        }
-        Incoming::Memory(stream) => {
-            let name = "embedded:0".to_string();
-            (Stream::Memory(stream), Transport::Memory, name.clone(), name)
-        }
-    })
-}
-
-fn descriptor(stream: &Stream) -> i32 {
-    use std::os::fd::AsRawFd;
-    match stream {
-        Stream::Tcp(stream) => stream.as_raw_fd(),
-        Stream::Unix(stream) => stream.as_raw_fd(),
-        Stream::Memory(_) => -1,
-    }
 }

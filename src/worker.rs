@@ -4,6 +4,7 @@
 //! it sleeps.
 
 use crate::busy;
+use crate::client::{Asker, Visitor};
 use crate::cron;
 use crate::session::Scratch;
 use crate::shared::{Incoming, Shared};
@@ -52,13 +53,19 @@ pub(crate) fn run(
                     Some(Incoming::Listener(listener)) => {
                         tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
                     }
-                    Some(connection) => match shared.lock_unless_busy() {
-                        Some(state) => welcome(&shared, &scratch, connection, state),
-                        None => {
-                            let guest = entertain(shared.clone(), scratch.clone(), connection);
-                            tokio::task::spawn_local(guest);
+                    Some(connection) => {
+                        let Some(visitor) = connection.visitor() else { continue };
+                        match shared.lock_unless_busy() {
+                            Some(state) => {
+                                welcome(&shared, &scratch, connection, &visitor, state);
+                            }
+                            None => {
+                                let (shared, scratch) = (shared.clone(), scratch.clone());
+                                let guest = entertain(shared, scratch, connection, visitor);
+                                tokio::task::spawn_local(guest);
+                            }
                         }
-                    },
+                    }
                     None => break,
                 },
             }
@@ -67,25 +74,31 @@ pub(crate) fn run(
 }
 
 /// Answers a connection that came while a slow script runs, and welcomes it afterwards.
-async fn entertain(shared: Arc<Shared>, scratch: Rc<RefCell<Scratch>>, connection: Incoming) {
-    let twin = match &connection {
+async fn entertain(
+    shared: Arc<Shared>,
+    scratch: Rc<RefCell<Scratch>>,
+    connection: Incoming,
+    visitor: Arc<Visitor>,
+) {
+    let mut twin = match &connection {
         Incoming::Tcp(stream) => busy::twin(stream),
         Incoming::Unix(stream) => busy::twin(stream),
+        Incoming::Guest(guest) => busy::twin(&guest.stream),
         _ => None,
     };
     if let Some(twin) = &twin {
         let _ = twin.set_nonblocking(true);
     }
+    let asker = Asker::Visitor(visitor.clone());
     let state = loop {
         if let Some(state) = shared.lock_unless_busy() {
             break state;
         }
-        if twin.as_ref().is_some_and(|twin| !busy::serve(twin, None, &shared.running)) {
-            return;
-        }
+        // One that has gone may have to be unregistered, which needs the lock.
+        twin = twin.filter(|twin| busy::serve(twin, &asker, &shared.running));
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
-    welcome(&shared, &scratch, connection, state);
+    welcome(&shared, &scratch, connection, &visitor, state);
 }
 
 /// Turns the wheel of time.

@@ -84,8 +84,8 @@ pub trait Caller {
     /// wire, its reply appended to `reply`.
     fn run_queued(&mut self, argv: &[&[u8]], reply: &mut Vec<u8>);
     /// Runs, for another client, a request that came while a slow script runs: refused with BUSY
-    /// unless its row allows it.
-    fn run_while_busy(&mut self, client: ClientId, argv: &[&[u8]], reply: &mut Vec<u8>);
+    /// unless its row allows it. True when the connection ends with the reply.
+    fn run_while_busy(&mut self, client: ClientId, argv: &[&[u8]], reply: &mut Vec<u8>) -> bool;
     /// Runs one command of a script in the given protocol; an error that belongs to the script's
     /// world (unknown command, not allowed from scripts, …) comes back as a reply too. True when
     /// the command was one that writes, and was not refused.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: inside a unit nobody waits, and what a script may not call is refused before it runs.
 
-use super::Dispatcher;
+use super::{Dispatcher, Flow};
 use crate::client::ClientId;
 use crate::command::row::{flag, Caller, ScriptRules};
 use crate::command::Spec;
@@ -29,25 +29,16 @@ impl Caller for Dispatcher<'_> {
         }
     }
 
-    fn run_while_busy(&mut self, client: ClientId, argv: &[&[u8]], reply: &mut Vec<u8>) {
+    fn run_while_busy(&mut self, client: ClientId, argv: &[&[u8]], reply: &mut Vec<u8>) -> bool {
         if argv.is_empty() || self.state.clients.find(client).is_none() {
-            return;
+            return false;
         }
         let mine = std::mem::replace(&mut self.me, client);
-        match self.find(argv) {
-            Ok(spec) if !spec.has(flag::ALLOW_BUSY) => {
-                let error = if self.state.scripting.running.is_function() {
-                    Error::BusyFunction
-                } else {
-                    Error::BusyScript
-                };
-                self.refuse(Some(spec), error, reply);
-            }
-            _ => {
-                self.request_unprepared(argv, reply);
-            }
-        }
+        let before = std::mem::replace(&mut self.while_busy, true);
+        let flow = self.request_unprepared(argv, reply);
+        self.while_busy = before;
         self.me = mine;
+        flow == Flow::Close
     }
 
     fn run_from_script(&mut self, argv: &[&[u8]], rules: ScriptRules, reply: &mut Vec<u8>) -> bool {

@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use crate::client::ClientId;
+use crate::client::Asker;
 use crate::clock::Stopwatch;
+use crate::error::Error;
 
 /// It runs longer than `busy-reply-threshold`.
 const SLOW: u8 = 1;
@@ -38,11 +39,11 @@ pub struct Slow {
 pub struct Letter {
     number: u64,
     /// Whose request it is.
-    pub client: ClientId,
+    pub asker: Asker,
     /// Its words.
     pub words: Vec<Vec<u8>>,
-    /// Takes the reply.
-    pub answer: SyncSender<Vec<u8>>,
+    /// Takes the reply, and whether the connection ends with it.
+    pub answer: SyncSender<(Vec<u8>, bool)>,
 }
 
 /// How long a request waits for the script to look up.
@@ -58,8 +59,8 @@ struct Mail {
 /// What became of a letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The script's side has answered.
-    Given(Vec<u8>),
+    /// The script's side has answered; the connection ends with this reply, or not.
+    Given(Vec<u8>, bool),
     /// The script did not look up in time.
     Late,
     /// The script is over.
@@ -97,6 +98,15 @@ impl Running {
     /// Whether the slow script is a function.
     pub fn is_function(&self) -> bool {
         self.flags.load(Ordering::Acquire) & FUNCTION != 0
+    }
+
+    /// What everybody else is told meanwhile.
+    pub fn busy(&self) -> Error {
+        if self.is_function() {
+            Error::BusyFunction
+        } else {
+            Error::BusyScript
+        }
     }
 
     /// What is known of the slow script.
@@ -156,7 +166,7 @@ impl Running {
     }
 
     /// Lets the script's side answer a request.
-    pub fn ask(&self, client: ClientId, argv: &[&[u8]]) -> Reply {
+    pub fn ask(&self, asker: &Asker, argv: &[&[u8]]) -> Reply {
         let (answer, reply) = sync_channel(1);
         let number = {
             let mut mail = self.mail.lock();
@@ -166,15 +176,15 @@ impl Running {
             mail.next += 1;
             let words = argv.iter().map(|word| word.to_vec()).collect();
             let number = mail.next;
-            mail.waiting.push(Letter { number, client, words, answer });
+            mail.waiting.push(Letter { number, asker: asker.clone(), words, answer });
             number
         };
         self.wait(number, &reply)
     }
 
-    fn wait(&self, number: u64, reply: &Receiver<Vec<u8>>) -> Reply {
+    fn wait(&self, number: u64, reply: &Receiver<(Vec<u8>, bool)>) -> Reply {
         match reply.recv_timeout(PATIENCE) {
-            Ok(reply) => return Reply::Given(reply),
+            Ok((reply, ends)) => return Reply::Given(reply, ends),
             Err(RecvTimeoutError::Disconnected) => return Reply::Over,
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -186,7 +196,7 @@ impl Running {
         }
         drop(mail);
         // It is being answered just now.
-        reply.recv().map_or(Reply::Over, Reply::Given)
+        reply.recv().map_or(Reply::Over, |(reply, ends)| Reply::Given(reply, ends))
     }
 
     /// Called by the script's side: the requests that wait.

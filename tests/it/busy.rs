@@ -86,13 +86,19 @@ fn slow_scripts_can_be_killed_from_inside_the_process() {
 fn transactions_are_lost_when_a_command_meets_a_slow_script() {
     let (_server, addr) = server();
     let (mut slow, mut other) = (Client::new(addr), Client::new(addr));
+    let (mut early, mut killer) = (Client::new(addr), Client::new(addr));
     assert_eq!(other.ask(&["MULTI"]), "+OK");
+    assert_eq!(early.ask(&["MULTI"]), "+OK");
     slow.send(&["EVAL", "while true do end", "0"]);
     assert_eq!(other.ask(&["INCR", "n"]), BUSY);
-    assert_eq!(other.ask(&["SCRIPT", "KILL"]), "+OK");
+    assert_eq!(other.ask(&["SCRIPT", "KILL"]), "+QUEUED");
+    let because = format!("-EXECABORT Transaction discarded because of: {}", &BUSY[1..]);
+    assert_eq!(early.ask(&["EXEC"]), because);
+    assert_eq!(killer.ask(&["SCRIPT", "KILL"]), "+OK");
     slow.line();
     let lost = "-EXECABORT Transaction discarded because of previous errors.";
     assert_eq!(other.ask(&["EXEC"]), lost);
+    assert_eq!(early.ask(&["EXEC"]), "-ERR EXEC without MULTI");
 }
 
 #[test]
@@ -103,6 +109,80 @@ fn scripts_that_have_written_cannot_be_killed() {
     assert_eq!(other.ask(&["GET", "k"]), BUSY);
     assert!(other.ask(&["SCRIPT", "KILL"]).starts_with("-UNKILLABLE "));
     other.send(&["SHUTDOWN", "NOSAVE"]);
+    assert!(slow.line().starts_with("-ERR Script killed"));
+    drop(server);
+}
+
+#[test]
+fn connections_that_come_during_a_slow_script_are_clients_like_others() {
+    let (_server, addr) = server();
+    let (mut slow, mut quitter) = (Client::new(addr), Client::new(addr));
+    slow.send(&["EVAL", "while true do end", "0"]);
+    let mut stranger = Client::new(addr);
+    assert_eq!(stranger.ask(&["HELLO", "3"]), "%7");
+    for _ in 0..25 {
+        stranger.line();
+    }
+    assert_eq!(
+        stranger.ask(&["NOSUCH"]),
+        "-ERR unknown command 'NOSUCH', with args beginning with:"
+    );
+    assert_eq!(stranger.ask(&["GET"]), "-ERR wrong number of arguments for 'get' command");
+    assert_eq!(stranger.ask(&["SHUTDOWN"]), BUSY);
+    assert_eq!(stranger.ask(&["SHUTDOWN", "ABORT"]), "-ERR No shutdown in progress.");
+    assert_eq!(stranger.ask(&["MULTI"]), "+OK");
+    assert_eq!(quitter.ask(&["QUIT"]), "+OK");
+    assert_eq!(quitter.line(), "", "the connection ends while the script runs");
+    let mut leaver = Client::new(addr);
+    assert_eq!(leaver.ask(&["MULTI"]), "+OK");
+    drop(leaver);
+    let mut killer = Client::new(addr);
+    assert_eq!(killer.ask(&["SCRIPT", "KILL"]), "+OK");
+    slow.line();
+    assert_eq!(stranger.ask(&["PING"]), "+QUEUED");
+    assert_eq!(stranger.ask(&["EXEC"]), "*1");
+    assert_eq!(stranger.line(), "+PONG");
+    let mut count = String::new();
+    for _ in 0..200 {
+        killer.send(&["CLIENT", "LIST", "TYPE", "NORMAL"]);
+        killer.line();
+        count.clear();
+        while !killer.0.buffer().is_empty() {
+            count.push_str(&killer.line());
+            count.push('\n');
+        }
+        if count.matches("id=").count() == 3 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("slow, stranger and killer are all that is left: {count}");
+}
+
+#[test]
+fn who_has_not_authenticated_cannot_end_a_slow_script() {
+    let server = Server::builder().config("busy-reply-threshold", "20");
+    let server = server.config("requirepass", "pw").start().expect("the server starts");
+    let addr = server.addr().expect("a TCP address");
+    let (mut slow, mut before) = (Client::new(addr), Client::new(addr));
+    assert_eq!(slow.ask(&["AUTH", "pw"]), "+OK");
+    let script = "redis.call('SET', 'k', '1') while true do end";
+    slow.send(&["EVAL", script, "0"]);
+    let mut after = Client::new(addr);
+    let refusal = "-NOAUTH Authentication required.";
+    for stranger in [&mut before, &mut after] {
+        for words in [&["SCRIPT", "KILL"][..], &["SHUTDOWN", "NOSAVE"], &["PING"], &["GET", "k"]] {
+            assert_eq!(stranger.ask(words), refusal, "{words:?}");
+        }
+        assert_eq!(stranger.ask(&["AUTH", "pw"]), "+OK");
+        assert!(stranger.ask(&["SCRIPT", "KILL"]).starts_with("-UNKILLABLE "));
+        assert_eq!(stranger.ask(&["MULTI"]), "+OK");
+        let inside = "-ERR Command not allowed inside a transaction";
+        assert_eq!(stranger.ask(&["SHUTDOWN", "NOSAVE", "BOGUS"]), inside);
+        assert_eq!(stranger.ask(&["DISCARD"]), "+OK");
+        assert_eq!(stranger.ask(&["SHUTDOWN", "NOSAVE", "BOGUS"]), "-ERR syntax error");
+    }
+    after.send(&["SHUTDOWN", "NOSAVE"]);
     assert!(slow.line().starts_with("-ERR Script killed"));
     drop(server);
 }

@@ -128,6 +128,12 @@ fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Do
             None => Err(Error::of("ERR No shutdown in progress.")),
         };
     }
+    if call.state.scripting.running.is_slow() {
+        if !asked.nosave {
+            return Err(call.state.scripting.running.busy());
+        }
+        call.state.scripting.running.end();
+    }
     call.state.shutdown = Some(asked);
     if let Some(outside) = &call.state.outside {
         outside.stop();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::client::ClientId;
+use crate::client::{Asker, ClientId};
 use crate::clock::Stopwatch;
 use crate::command::row::ScriptRules;
 use crate::command::{flag, Args, Caller};
@@ -15,6 +15,7 @@ use crate::scripting::{
 };
 use crate::settle;
 use crate::state::State;
+use crate::welcome::register;
 
 pub fn eval(caller: &mut dyn Caller, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     script(caller, args, out, false, false)
@@ -257,8 +258,18 @@ impl ScriptHost<'_> {
         for letter in self.running.letters() {
             let argv: Vec<&[u8]> = letter.words.iter().map(Vec::as_slice).collect();
             let mut reply = Vec::new();
-            self.caller.run_while_busy(letter.client, &argv, &mut reply);
-            let _ = letter.answer.send(reply);
+            let client = match &letter.asker {
+                Asker::Client(id) => Ok(*id),
+                Asker::Visitor(visitor) => register(self.caller.state(), visitor),
+            };
+            let ends = match client {
+                Ok(client) => self.caller.run_while_busy(client, &argv, &mut reply),
+                Err(refusal) => {
+                    reply.extend_from_slice(refusal);
+                    true
+                }
+            };
+            let _ = letter.answer.send((reply, ends));
         }
     }
 }
