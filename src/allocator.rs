@@ -54,6 +54,13 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
+/// Gives freed memory back to the system: what lies around for all threads, and in the heap of
+/// this one.
+pub fn give_back() {
+    // SAFETY: may be called from any thread at any time.
+    unsafe { mi::mi_collect(true) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -113,6 +113,8 @@ pub enum Asker {
     Client(ClientId),
     /// That of a connection which came meanwhile: the script's side registers it.
     Visitor(Arc<Visitor>),
+    /// A call from inside the process: a client for this request only.
+    Caller,
 }
 
 /// Bytes that wait to be written, some of them shared with other clients.

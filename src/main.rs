@@ -68,6 +68,7 @@ fn run(program: &str, call: &Run) {
     }
     let pidfile = write_pidfile(&config, &log);
     let builder = Server::builder().with_config(config.clone(), &file).clock(clock).standalone();
+    let builder = builder.giving_back(allocator::give_back);
     let server = match builder.logger(log.clone()).titled(program, title).start() {
         Ok(server) => server,
         Err(error) => fail(&error, &settings, &log),

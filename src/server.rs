@@ -3,8 +3,8 @@
 //! Invariant: nothing is global: a server is its [`Shared`] and its threads, and both are gone when
 //! the last handle is dropped.
 
-use crate::busy;
-use crate::client::Transport;
+use crate::busy::{self, Answer};
+use crate::client::Asker;
 use crate::clock::{random_hex_id, Clock};
 use crate::config::{title, Config};
 use crate::dispatch::{Dispatcher, Flow};
@@ -18,6 +18,7 @@ use crate::shared::{Incoming, Shared, Surroundings, WORKER};
 use crate::state::{Facts, Shutdown, State};
 use crate::stats::Stats;
 use crate::types::limits::HashKey;
+use crate::welcome::register_caller;
 use crate::worker;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -45,6 +46,7 @@ pub struct Builder {
     any_port: bool,
     logger: Arc<Logger>,
     title: Option<(String, Title)>,
+    give_back: Option<fn()>,
 }
 
 /// A running server. Clones are handles of the same one; it stops when the last is dropped.
@@ -78,6 +80,7 @@ impl Server {
             any_port: true,
             logger: Arc::new(Logger::silent()),
             title: None,
+            give_back: None,
         }
     }
 
@@ -125,17 +128,14 @@ impl Server {
                     break state;
                 }
                 let running = &self.0.shared.running;
-                if busy::answer(running, None, &argv, &mut out) == busy::Answer::Given {
+                if busy::answer(running, &Asker::Caller, &argv, &mut out) != Answer::AwaitsLock {
                     return reader::read(&out).map_or(Value::Null, |(value, _)| value);
                 }
             };
             let now_ms = self.0.shared.clock.now_ms();
             state.db.set_now_ms(now_ms);
-            let id = state.clients.add(Transport::Memory, now_ms);
-            let client = state.clients.at(id);
-            client.resp3 = true;
-            client.addr = "embedded:0".to_string();
-            let kick = client.kick.clone();
+            let id = register_caller(&mut state);
+            let kick = state.clients.at(id).kick.clone();
             let flow = Dispatcher::new(&mut state, id).request_unprepared(&argv, &mut out);
             (id, kick, flow)
         };
@@ -274,6 +274,13 @@ impl Builder {
         self
     }
 
+    /// Says how freed memory goes back to the system: MEMORY PURGE does so, and the server when
+    /// much has been freed, on a thread of its own.
+    pub fn giving_back(mut self, give_back: fn()) -> Self {
+        self.give_back = Some(give_back);
+        self
+    }
+
     /// Shows the server in the process list.
     pub fn titled(mut self, program: &str, title: Option<Title>) -> Self {
         self.title = title.map(|title| (program.to_string(), title));
@@ -313,6 +320,7 @@ impl Builder {
                 .unwrap_or_default(),
             workers,
             reply_bytes_max: crate::process::total_memory_bytes() / 2,
+            give_back: self.give_back,
             embedded: self.embedded,
         };
         let started_config = self.config.clone();
@@ -335,6 +343,7 @@ impl Builder {
             }),
             clock: self.clock,
             bulk_bytes_max: AtomicUsize::new(512 << 20),
+            let_go_bytes: AtomicUsize::new(0),
             password_set: AtomicBool::new(false),
             running,
             stuck: AtomicUsize::new(usize::MAX),

@@ -131,10 +131,11 @@ fn spared() -> Vec<u8> {
     SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
+/// Keeps an empty buffer of at most [`OWED_BYTES_MAX`].
 fn spare(mut buffer: Vec<u8>) {
     buffer.clear();
     SPARE.with_borrow_mut(|buffers| {
-        if buffers.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= OWED_BYTES_MAX {
+        if buffers.len() < SPARE_BUFFERS_MAX {
             buffers.push(buffer);
         }
     });
@@ -303,9 +304,21 @@ impl Session {
             }
             self.written += len;
         }
-        spare(std::mem::take(&mut self.unwritten));
+        let written = std::mem::take(&mut self.unwritten);
         self.written = 0;
+        if written.capacity() <= OWED_BYTES_MAX {
+            spare(written);
+        } else {
+            self.let_go(written);
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// Frees a buffer; large ones are noted, so that they go back to the system.
+    fn let_go(&self, buffer: Vec<u8>) {
+        if buffer.capacity() > 4 * BATCH_REPLY_BYTES_MAX {
+            self.shared.let_go_bytes.fetch_add(buffer.capacity(), Ordering::Relaxed);
+        }
     }
 
     /// Sends the replies to `requests` at this session's next turn, after all sessions that have
@@ -402,11 +415,14 @@ impl Session {
         }
         if !from_scratch && consumed == 0 {
             self.kept = kept;
-        } else if consumed < input.len() {
-            self.kept = input[consumed..].to_vec();
+        } else {
+            if consumed < input.len() {
+                self.kept = input[consumed..].to_vec();
+            }
+            self.let_go(kept);
         }
         if out.capacity() > 4 * BATCH_REPLY_BYTES_MAX {
-            *out = Vec::new();
+            self.let_go(std::mem::take(out));
         }
         if !self.kept.is_empty() && !self.closing {
             self.check_query_limit();

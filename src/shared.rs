@@ -25,6 +25,8 @@ pub struct Shared {
     pub clock: Clock,
     /// `proto-max-bulk-len`, in bytes.
     pub bulk_bytes_max: AtomicUsize,
+    /// Bytes of large buffers that sessions have freed since memory went back to the system.
+    pub let_go_bytes: AtomicUsize,
     /// `requirepass` is set: sessions have to look whether their client has authenticated.
     pub password_set: AtomicBool,
     /// The script that runs now.

@@ -59,6 +59,8 @@ pub struct Facts {
     pub workers: usize,
     /// Half of the machine's memory in bytes: no reply may become longer. 0 is not known.
     pub reply_bytes_max: u64,
+    /// Gives freed memory back to the system, if the allocator can be told to.
+    pub give_back: Option<fn()>,
     /// Inside another program: SHUTDOWN stops the server, not the process.
     pub embedded: bool,
 }

@@ -146,6 +146,15 @@ pub(crate) fn register(state: &mut State, visitor: &Visitor) -> Result<ClientId,
     Ok(*visitor.id.get_or_init(|| id))
 }
 
+/// Makes a client for one call from inside the process.
+pub(crate) fn register_caller(state: &mut State) -> ClientId {
+    let id = state.clients.add(Transport::Memory, state.db.now_ms());
+    let client = state.clients.at(id);
+    client.resp3 = true;
+    client.addr = "embedded:0".to_string();
+    id
+}
+
 /// Registers a connection and starts its session, or refuses it. The caller has the lock, so that
 /// no slow script can keep the worker here.
 pub(crate) fn welcome(

@@ -5,13 +5,16 @@
 
 use crate::busy;
 use crate::client::{Asker, Visitor};
+use crate::clock::Stopwatch;
 use crate::cron;
+use crate::memory;
 use crate::session::Scratch;
 use crate::shared::{Incoming, Shared};
 use crate::welcome::{accept_tcp, accept_unix, welcome};
 use std::cell::RefCell;
 use std::net::TcpListener as StdTcpListener;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -101,20 +104,54 @@ async fn entertain(
     welcome(&shared, &scratch, connection, &visitor, state);
 }
 
+/// Freed bytes that are worth a walk through the allocator's pages.
+const SURPLUS_BYTES_MIN: usize = 8 << 20;
+/// Between two such walks.
+const SURPLUS_LOOK_NS: u64 = 1_000_000_000;
+
+/// Memory that was freed and has not gone back to the system yet. The allocator gives pages back
+/// only in the course of further calls, so a server that has become idle would keep them for ever.
+struct Surplus {
+    /// The most that was in use since the last time, in bytes.
+    high_bytes: usize,
+    since: Stopwatch,
+}
+
+impl Surplus {
+    fn look(&mut self, shared: &Shared, used_bytes: usize, give_back: Option<fn()>) {
+        self.high_bytes = self.high_bytes.max(used_bytes);
+        let freed_bytes =
+            self.high_bytes - used_bytes + shared.let_go_bytes.load(Ordering::Relaxed);
+        let worth_bytes = SURPLUS_BYTES_MIN.max(used_bytes / 4);
+        if freed_bytes < worth_bytes || self.since.elapsed_ns() < SURPLUS_LOOK_NS {
+            return;
+        }
+        shared.let_go_bytes.store(0, Ordering::Relaxed);
+        *self = Surplus { high_bytes: used_bytes, since: Stopwatch::start() };
+        if let Some(give_back) = give_back {
+            // Returning gigabytes takes the kernel a while.
+            let _ = std::thread::Builder::new().name("redouble-purge".into()).spawn(give_back);
+        }
+    }
+}
+
 /// Turns the wheel of time.
 async fn time(shared: Arc<Shared>) {
     let mut moves = shared.clock.moves();
+    let mut surplus = Surplus { high_bytes: 0, since: Stopwatch::start() };
     loop {
-        let (more, wait_ms) = {
+        let (more, wait_ms, used_bytes, give_back) = {
             let mut state = shared.lock_when_free().await;
             let more = cron::tick(&mut state);
             let hz = state.config.settings().hz.max(1) as i64;
-            (more, cron::next_tick_ms(&state, (1000 / hz).min(100)))
+            let wait_ms = cron::next_tick_ms(&state, (1000 / hz).min(100));
+            (more, wait_ms, memory::used_bytes(&state) as usize, state.facts.give_back)
         };
         if more {
             tokio::task::yield_now().await;
             continue;
         }
+        surplus.look(&shared, used_bytes, give_back);
         let wait = if shared.clock.is_frozen() { 100 } else { wait_ms } as u64;
         tokio::select! {
             _ = tokio::time::sleep(Duration::from_millis(wait)) => {}

@@ -138,8 +138,10 @@ fn doctor(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(out.verbatim("txt", text.as_bytes()))
 }
 
-fn purge(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    // The allocator gives pages back by itself, and has no call that would hurry it.
+fn purge(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    if let Some(give_back) = call.state.facts.give_back {
+        give_back();
+    }
     Ok(out.ok())
 }
 

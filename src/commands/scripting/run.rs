@@ -15,7 +15,7 @@ use crate::scripting::{
 };
 use crate::settle;
 use crate::state::State;
-use crate::welcome::register;
+use crate::welcome::{register, register_caller};
 
 pub fn eval(caller: &mut dyn Caller, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     script(caller, args, out, false, false)
@@ -261,6 +261,7 @@ impl ScriptHost<'_> {
             let client = match &letter.asker {
                 Asker::Client(id) => Ok(*id),
                 Asker::Visitor(visitor) => register(self.caller.state(), visitor),
+                Asker::Caller => Ok(register_caller(self.caller.state())),
             };
             let ends = match client {
                 Ok(client) => self.caller.run_while_busy(client, &argv, &mut reply),
@@ -269,6 +270,9 @@ impl ScriptHost<'_> {
                     true
                 }
             };
+            if let (Asker::Caller, Ok(client)) = (&letter.asker, client) {
+                settle::disconnect(self.caller.state(), client);
+            }
             let _ = letter.answer.send((reply, ends));
         }
     }
