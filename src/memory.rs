@@ -80,7 +80,7 @@ pub fn used_bytes(state: &State) -> u64 {
 
 /// What a server's tables take before it holds anything. Only a server with a process of its own
 /// counts it.
-pub fn own_bytes(state: &State) -> u64 {
+pub fn own_bytes() -> u64 {
     let table = crate::commands::table();
     let row_bytes = size_of::<Spec>() + size_of::<CommandStats>();
     let words = table.specs.iter().map(|spec| spec.row.synopsis.len() + spec.row.about.len());
