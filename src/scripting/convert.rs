@@ -67,8 +67,8 @@ impl<'a> Reader<'a> {
                 lua.set_field(-2, b"double");
             }
             b'(' => push_single(lua, b"big_number", text),
-            b'%' => self.push_map(lua, length(text)?.ok_or_else(broken)?)?,
-            b'~' => self.push_set(lua, length(text)?.ok_or_else(broken)?)?,
+            b'%' => self.push_keyed(lua, b"map", length(text)?.ok_or_else(broken)?)?,
+            b'~' => self.push_keyed(lua, b"set", length(text)?.ok_or_else(broken)?)?,
             b'=' => {
                 let len = length(text)?.ok_or_else(broken)?;
                 push_verbatim(lua, self.bulk(len)?)?;
@@ -98,7 +98,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn push_map(&mut self, lua: Lua, len: usize) -> Result<(), Fault> {
+    /// A map or a set: a table under `name` whose keys are the elements.
+    fn push_keyed(&mut self, lua: Lua, name: &[u8], len: usize) -> Result<(), Fault> {
         Self::enter(lua)?;
         lua.new_table(0, 1);
         lua.new_table(0, i32::try_from(len).unwrap_or(0));
@@ -107,26 +108,13 @@ impl<'a> Reader<'a> {
             if lua.kind(-1) == Kind::Nil {
                 return Err(broken());
             }
-            self.push(lua)?;
-            lua.raw_set(-3);
-        }
-        lua.set_field(-2, b"map");
-        Ok(())
-    }
-
-    fn push_set(&mut self, lua: Lua, len: usize) -> Result<(), Fault> {
-        Self::enter(lua)?;
-        lua.new_table(0, 1);
-        lua.new_table(0, i32::try_from(len).unwrap_or(0));
-        for _ in 0..len {
-            self.push(lua)?;
-            if lua.kind(-1) == Kind::Nil {
-                return Err(broken());
+            match name {
+                b"map" => self.push(lua)?,
+                _ => lua.push_boolean(true),
             }
-            lua.push_boolean(true);
             lua.raw_set(-3);
         }
-        lua.set_field(-2, b"set");
+        lua.set_field(-2, name);
         Ok(())
     }
 

@@ -3,8 +3,9 @@
 //! Reading order: `host` (what it needs from the server), `engine` (one Lua state), `sandbox`
 //! (its globals), `api` (the `redis` table), `convert` (values between Redis and Lua), `libs`
 //! (cjson, cmsgpack, struct, bit), `scripts` (the cache of EVAL), `functions` (FUNCTION's
-//! libraries). The unsafe corner is `raw`, `guard` and `shared`; each says why it is sound.
-//! No command lives here, and nothing here knows keys or clients.
+//! libraries), `pattern` (the matcher of `string.find` and its like). The unsafe corner is `raw`,
+//! `guard` and `shared`; each says why it is sound. No command lives
+//! here, and nothing here knows keys or clients.
 
 mod api;
 mod convert;

@@ -51,8 +51,8 @@ pub fn until_zero(pattern: &[u8]) -> &[u8] {
     memchr::memchr(0, pattern).map_or(pattern, |end| &pattern[..end])
 }
 
-/// See the module. `go_on` is asked now and then; it says false when the script has to stop, or
-/// when the thread's stack runs short (`deep`).
+/// See the module. `go_on` is asked now and then and says false when the script has to stop;
+/// `has_stack` is asked before each level of recursion.
 pub struct Matcher<'a> {
     subject: &'a [u8],
     pattern: &'a [u8],
