@@ -6,7 +6,7 @@
 
 use crate::client::{Client, ClientId, Cut};
 use crate::clock::Stopwatch;
-use crate::command::Spec;
+use crate::command::{Spec, Table};
 use crate::config::Policy;
 use crate::error::{Error, Result};
 use crate::settle;
@@ -80,8 +80,7 @@ pub fn used_bytes(state: &State) -> u64 {
 
 /// What a server's tables take before it holds anything. Only a server with a process of its own
 /// counts it.
-pub fn own_bytes() -> u64 {
-    let table = crate::commands::table();
+pub fn own_bytes(table: &Table) -> u64 {
     let row_bytes = size_of::<Spec>() + size_of::<CommandStats>();
     let words = table.specs.iter().map(|spec| spec.row.synopsis.len() + spec.row.about.len());
     let tables = table.specs.len() * row_bytes + words.sum::<usize>();

@@ -361,8 +361,8 @@ impl Builder {
             let mut state = shared.lock();
             apply_to_state(&mut state);
             if !state.facts.embedded {
-                state.stats.startup_bytes =
-                    crate::memory::own_bytes() + (workers * crate::session::READ_BYTES) as u64;
+                state.stats.startup_bytes = crate::memory::own_bytes(crate::commands::table())
+                    + (workers * crate::session::READ_BYTES) as u64;
                 let wanted = state.config.settings().oom_score;
                 if crate::process::follow_oom_score(wanted, &mut state.debug.oom_base).is_err() {
                     state.logger.warning("Unable to write oom_score_adj.");

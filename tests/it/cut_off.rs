@@ -178,3 +178,19 @@ fn subscriptions_and_prefixes_count_for_the_memory_of_clients() {
     tracker.call(&["CLIENT", "TRACKING", "OFF"]).expect("a reply");
     assert_eq!(field(&mut main, "tracker", "tot-mem"), Some(before));
 }
+
+#[test]
+fn timeout_ends_who_is_idle_and_spares_who_monitors() {
+    let server = Ours::start(&[("timeout", "1")]).unwrap();
+    let clock = server.handle().clock().clone();
+    clock.freeze();
+    let (mut monitor, mut idle) = (named(&server, "monitor"), named(&server, "idle"));
+    monitor.call(&["MONITOR"]).expect("a reply");
+    clock.advance(Duration::from_secs(5));
+    let patience = Duration::from_secs(10);
+    assert_eq!(idle.wait(patience).expect("an end"), Some(Reply::Closed));
+    let mut other = Wire::connect(server.addr()).expect("connected");
+    other.call(&["ECHO", "still here"]).expect("a reply");
+    let Ok(Some(Reply::Status(line))) = monitor.wait(patience) else { panic!("not shown") };
+    assert!(String::from_utf8_lossy(&line).ends_with("\"ECHO\" \"still here\""));
+}

@@ -34,8 +34,8 @@ const SHAPES: &[(&str, &str)] = &[
     ),
     (
         "client|kill",
-        "filter= <old-format= ip:port | new-format= <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | \
-         REPLICA | PUBSUB>] | [USER username] | [ADDR ip:port] | [LADDR ip:port] | \
+        "filter= <old-format= ip:port | new-format= <[ID client-id] | [TYPE <NORMAL | MASTER | \
+         SLAVE | REPLICA | PUBSUB>] | [USER username] | [ADDR ip:port] | [LADDR ip:port] | \
          [SKIPME <YES | NO>] | [MAXAGE maxage] ...>>",
     ),
     ("debug", ""),
