@@ -403,7 +403,7 @@ fn move_(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn object<'a>(db: &'a Db, args: &mut Args<'_>) -> Option<&'a Entry> {
-    db.look(args.key())
+    db.inspect(args.key())
 }
 
 fn object_encoding(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

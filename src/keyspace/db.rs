@@ -268,17 +268,23 @@ impl Db {
     /// Like [`Db::read`], for who only asks about the key: it does not age.
     #[inline]
     pub fn probe(&self, key: &[u8]) -> Option<&Entry> {
-        match self.look(key) {
-            Some(entry) => {
-                self.counters.hits.set(self.counters.hits.get() + 1);
-                Some(entry)
-            }
-            None => {
-                self.counters.misses.set(self.counters.misses.get() + 1);
-                self.effects.miss(self.current, key);
-                None
-            }
+        let found = self.inspect(key);
+        if found.is_none() {
+            self.effects.miss(self.current, key);
         }
+        found
+    }
+
+    /// Like [`Db::probe`], for who asks about the entry itself: a miss is counted and not told.
+    #[inline]
+    pub fn inspect(&self, key: &[u8]) -> Option<&Entry> {
+        let found = self.look(key);
+        let counter = match found {
+            Some(_) => &self.counters.hits,
+            None => &self.counters.misses,
+        };
+        counter.set(counter.get() + 1);
+        found
     }
 
     /// The collection at a key (hashes: [`Db::hash_at`]); `None` when the key is absent, WRONGTYPE
