@@ -18,7 +18,6 @@ use crate::shared::{Incoming, Shared, Surroundings, WORKER};
 use crate::state::{Facts, Shutdown, State};
 use crate::stats::Stats;
 use crate::types::limits::HashKey;
-use crate::welcome::register_caller;
 use crate::worker;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -134,7 +133,7 @@ impl Server {
             };
             let now_ms = self.0.shared.clock.now_ms();
             state.db.set_now_ms(now_ms);
-            let id = register_caller(&mut state);
+            let id = settle::connect_caller(&mut state);
             let kick = state.clients.at(id).kick.clone();
             let flow = Dispatcher::new(&mut state, id).request_unprepared(&argv, &mut out);
             (id, kick, flow)

@@ -3,6 +3,10 @@
 //! Invariant: after `command_over` no effect is pending: watchers know, waiters' keys are marked,
 //! events are published. After `unit_over` the log has its records.
 
+mod arrival;
+
+pub use arrival::{connect, connect_caller};
+
 use crate::client::{Blocked, ClientId, Clients, ReplyMode, Transport};
 use crate::command::row::flag;
 use crate::command::Spec;

@@ -15,7 +15,6 @@ use crate::scripting::{
 };
 use crate::settle;
 use crate::state::State;
-use crate::welcome::{register, register_caller};
 
 pub fn eval(caller: &mut dyn Caller, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     script(caller, args, out, false, false)
@@ -260,8 +259,8 @@ impl ScriptHost<'_> {
             let mut reply = Vec::new();
             let client = match &letter.asker {
                 Asker::Client(id) => Ok(*id),
-                Asker::Visitor(visitor) => register(self.caller.state(), visitor),
-                Asker::Caller => Ok(register_caller(self.caller.state())),
+                Asker::Visitor(visitor) => settle::connect(self.caller.state(), visitor),
+                Asker::Caller => Ok(settle::connect_caller(self.caller.state())),
             };
             let ends = match client {
                 Ok(client) => self.caller.run_while_busy(client, &argv, &mut reply),

@@ -1,0 +1,60 @@
+//! Who comes: a connection becomes a client, or is refused.
+
+use crate::client::{ClientId, Transport, Visitor};
+use crate::config::LogLevel;
+use crate::state::State;
+
+const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is \
+enabled and no password is set for the default user. In this mode connections are only accepted \
+from the loopback interface. If you want to connect from external computers to Redis you may adopt \
+one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET \
+protected-mode no' from the loopback interface by connecting to Redis from the same host the \
+server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. \
+Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the \
+protected mode by editing the Redis configuration file, and setting the protected mode option to \
+'no', and then restarting the server. 3) If you started the server manually just for testing, \
+restart it with the '--protected-mode no' option. 4) Set up an authentication password for the \
+default user. NOTE: You only need to do one of the above things in order for the server to start \
+accepting connections from the outside.\r\n";
+
+/// Makes a client of a connection, unless it is one; or says why not, in the protocol.
+pub fn connect(state: &mut State, visitor: &Visitor) -> Result<ClientId, &'static [u8]> {
+    if let Some(id) = visitor.id.get() {
+        return Ok(*id);
+    }
+    let settings = state.config.settings();
+    let exposed = settings.protected_mode && settings.requirepass.is_empty();
+    if exposed && visitor.transport == (Transport::Tcp { local: false }) {
+        return Err(PROTECTED);
+    }
+    if state.clients.len() >= settings.maxclients {
+        return Err(b"-ERR max number of clients reached\r\n");
+    }
+    let needs_password = !settings.requirepass.is_empty();
+    let now_ms = state.clock.now_ms();
+    state.stats.connections_received += 1;
+    if state.logger.wants(LogLevel::Verbose) {
+        state.logger.verbose(match visitor.transport {
+            Transport::Unix => {
+                format!("Accepted connection to {}", visitor.laddr.trim_end_matches(":0"))
+            }
+            _ => format!("Accepted {}", visitor.addr),
+        });
+    }
+    let id = state.clients.add(visitor.transport, now_ms);
+    let client = state.clients.at(id);
+    client.authenticated = !needs_password;
+    client.addr = visitor.addr.clone();
+    client.laddr = visitor.laddr.clone();
+    client.fd = visitor.fd;
+    Ok(*visitor.id.get_or_init(|| id))
+}
+
+/// Makes a client for one call from inside the process.
+pub fn connect_caller(state: &mut State) -> ClientId {
+    let id = state.clients.add(Transport::Memory, state.db.now_ms());
+    let client = state.clients.at(id);
+    client.resp3 = true;
+    client.addr = "embedded:0".to_string();
+    id
+}
