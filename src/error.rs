@@ -13,7 +13,7 @@ macro_rules! errors {
         /// A refusal. `text` gives the line that follows the `-` on the wire.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Error {
-            $($(#[$doc])* #[doc = $text] $name,)*
+            $($(#[$doc])* #[doc = concat!("`", $text, "`")] $name,)*
             /// A text with parts that depend on the request, code word included.
             Text(Box<str>),
         }

@@ -1,7 +1,7 @@
 //! One connection's I/O: read, decode, run a batch under the lock, write.
 //!
 //! A session lives on one worker for life and runs to completion there: the thread that reads a
-//! request executes it and writes the reply. It sleeps in one place, [`Session::next`], from which
+//! request executes it and writes the reply. It sleeps in one place, `Session::next`, from which
 //! bytes, room to write, or a ring of its client's [`Kick`] wake it.
 //!
 //! Invariant: an idle session owns no buffer; reading and replying use the worker's own, and only

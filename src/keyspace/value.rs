@@ -45,7 +45,7 @@ impl Kind {
     }
 }
 
-/// A type that the door can hold. Implemented by [`collections`] for all but strings.
+/// A type that the door can hold. Implemented by `collections!` for all but strings.
 pub trait Collection: Default + Send + 'static {
     /// How entries tell it.
     const KIND: Kind;
