@@ -3,12 +3,14 @@
 use crate::error::{Error, Result};
 use crate::types::sorted_set::{LexBound, ScoreBound};
 
-/// `1.5`, `(1.5`, `-inf`. Redis: nothing at all reads as 0, and what is too large as infinite.
+/// `1.5`, `(1.5`, `-inf`. Redis: the text ends at its first zero byte, nothing at all reads as 0,
+/// and what is too large as infinite.
 pub(super) fn score_bound(text: &[u8]) -> Result<ScoreBound> {
     let (exclusive, number) = match text.strip_prefix(b"(") {
         Some(number) => (true, number),
         None => (false, text),
     };
+    let number = number.split(|&byte| byte == 0).next().unwrap_or_default();
     if number.is_empty() {
         return Ok(ScoreBound { score: 0.0, exclusive });
     }
