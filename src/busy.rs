@@ -97,11 +97,13 @@ pub fn serve(mut socket: &TcpStream, asker: &Asker, running: &Running) -> bool {
     let mut taken = vec![0u8; consumed];
     let served =
         consumed == 0 || (socket.read_exact(&mut taken).is_ok() && socket.write_all(&out).is_ok());
+    let goes_on = goes_on && served;
     if !goes_on {
-        // Its session finds the end of the stream when the script is over.
+        // Its session finds the end of the stream when the script is over. So does that of a peer
+        // that takes no replies, rather than miss one of them.
         let _ = socket.shutdown(std::net::Shutdown::Both);
     }
-    served && goes_on
+    goes_on
 }
 
 /// A connection that came while a slow script ran.
@@ -117,6 +119,7 @@ pub struct Guest {
 impl Guest {
     fn welcome(stream: TcpStream) -> Option<Guest> {
         stream.set_nonblocking(true).ok()?;
+        let _ = stream.set_nodelay(true);
         let visitor = Arc::new(Visitor::tcp(&stream)?);
         Some(Guest { stream, visitor, has_gone: false })
     }

@@ -122,7 +122,7 @@ impl<'a, T: Collection> Edit<'a, T> {
         let db = self.db.current();
         self.db.effects.dirty += times as u64;
         // Redis: what joins others is no news to those who wait, who do so for want of anything.
-        match self.spot.is_none() || T::CLASS as u32 == Class::Stream as u32 {
+        match self.spot.is_none() || matches!(T::CLASS, Class::Stream) {
             true => self.db.effects.modified(db, self.key),
             false => self.db.effects.modified_quietly(db, self.key),
         }

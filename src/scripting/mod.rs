@@ -37,3 +37,4 @@ pub use room::Scripting;
 pub use running::{Letter, Reply, Running, Slow, Unkillable};
 pub use sandbox::{Purpose, Version};
 pub use scripts::{Digest, Script, Scripts};
+pub use shared::KILLED;

@@ -17,6 +17,9 @@ use super::functions::Registered;
 use super::host::{Host, Verdict};
 use super::random::Lrand48;
 
+/// What ends a script that somebody told to stop.
+pub const KILLED: &str = "Script killed by user with SCRIPT KILL...";
+
 /// Most bytes that one Lua state may hold. Genuine servers have no such limit and die instead.
 pub const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 
@@ -161,7 +164,7 @@ impl Shared {
         self.native.set(outer);
         match asked.unwrap_or(Verdict::Kill) {
             Verdict::Continue => None,
-            Verdict::Kill => Some("Script killed by user with SCRIPT KILL..."),
+            Verdict::Kill => Some(KILLED),
             Verdict::Stop(text) => Some(text),
         }
     }

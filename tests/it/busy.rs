@@ -186,3 +186,16 @@ fn who_has_not_authenticated_cannot_end_a_slow_script() {
     assert!(slow.line().starts_with("-ERR Script killed"));
     drop(server);
 }
+
+#[test]
+fn a_script_that_was_killed_writes_nothing_any_more() {
+    let (_server, addr) = server();
+    let (mut slow, mut other) = (Client::new(addr), Client::new(addr));
+    let script = "while not redis.pcall('PING').err do end redis.pcall('SET', 'k', '1')
+                  redis.call('SET', 'k', '2')";
+    slow.send(&["EVAL", script, "0"]);
+    assert_eq!(other.ask(&["GET", "k"]), BUSY);
+    assert_eq!(other.ask(&["SCRIPT", "KILL"]), "+OK");
+    assert!(slow.line().starts_with("-ERR Script killed by user with SCRIPT KILL..."));
+    assert_eq!(other.ask(&["EXISTS", "k"]), ":0");
+}

@@ -9,9 +9,9 @@ use crate::command::{flag, Args, Caller};
 use crate::error::{Error, Result};
 use crate::keyspace::effects::Reach;
 use crate::memory;
-use crate::resp::out::{Done, Out};
+use crate::resp::out::{push_error, Done, Out};
 use crate::scripting::{
-    Call, Engine, Flags, Function, Host, LogLevel, Passing, Purpose, Running, Slow, Verdict,
+    Call, Engine, Flags, Function, Host, LogLevel, Passing, Purpose, Running, Slow, Verdict, KILLED,
 };
 use crate::settle;
 use crate::state::State;
@@ -281,6 +281,10 @@ impl Host for ScriptHost<'_> {
     fn call(&mut self, args: &[&[u8]], protocol: u8, reply: &mut Vec<u8>) {
         if self.running.is_slow() {
             self.answer_letters();
+            if self.running.must_stop() {
+                // Told so just now: it must not write any more before it comes to its end.
+                return push_error(reply, &format!("ERR {KILLED}"));
+            }
         }
         self.rules.resp3 = protocol == 3;
         let wrote = self.caller.run_from_script(args, self.rules, reply);
