@@ -353,6 +353,12 @@ pub fn quoted(bytes: &[u8]) -> String {
     text
 }
 
+/// Counts anew what the names that a client listens to, or tracks by, take.
+pub fn count_names(state: &mut State, id: ClientId) {
+    let names_bytes = state.pubsub.bytes_of(id) + state.tracking.bytes_of(id);
+    state.clients.at(id).names_bytes = names_bytes;
+}
+
 /// Ends a connection: it waits for nothing and hears nothing any more, whenever its session comes
 /// to see that it is over.
 pub fn kill(state: &mut State, id: ClientId) {

@@ -346,12 +346,6 @@ fn read_tracking(state: &State, args: &mut Args<'_>) -> Result<Options> {
     Ok(options)
 }
 
-/// Counts anew what the client's subscriptions and prefixes take.
-fn count_names(call: &mut Call<'_>) {
-    let (state, me) = (&mut *call.state, call.me);
-    state.clients.at(me).names_bytes = state.pubsub.bytes_of(me) + state.tracking.bytes_of(me);
-}
-
 pub(super) fn tracking(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let word = args.option();
     let mut options = read_tracking(call.state, args)?;
@@ -359,7 +353,7 @@ pub(super) fn tracking(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -
         Some("ON") => {}
         Some("OFF") => {
             call.state.tracking.stop(call.me);
-            count_names(call);
+            settle::count_names(call.state, call.me);
             settle::listen(call.state);
             return Ok(out.ok());
         }
@@ -388,7 +382,7 @@ pub(super) fn tracking(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -
         call.state.tracking.check_prefixes(call.me, &options.prefixes)?;
     }
     call.state.tracking.start(call.me, options);
-    count_names(call);
+    settle::count_names(call.state, call.me);
     settle::listen(call.state);
     Ok(out.ok())
 }

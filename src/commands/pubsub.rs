@@ -5,6 +5,7 @@ use crate::command::{client, container, flag, Args, Call, Family, Row};
 use crate::error::{Error, Result};
 use crate::pubsub::Scope;
 use crate::resp::out::{Done, Items, Out};
+use crate::settle;
 use crate::types::glob::glob_match;
 
 /// The family.
@@ -177,12 +178,11 @@ fn sunsubscribe(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Resul
 /// Counts the subscriptions of a client anew; the reply shows those of its kind.
 fn recount(call: &mut Call<'_>, scope: Scope) -> i64 {
     let me = call.me;
+    settle::count_names(call.state, me);
     let pubsub = &call.state.pubsub;
     let plain = pubsub.count_of(Scope::Channel, me) + pubsub.count_of(Scope::Pattern, me);
     let shard = pubsub.count_of(Scope::Shard, me);
-    let names_bytes = pubsub.bytes_of(me) + call.state.tracking.bytes_of(me);
     let client = call.client();
-    client.names_bytes = names_bytes;
     client.subscriptions = plain;
     client.shard_subscriptions = shard;
     if scope == Scope::Shard {
