@@ -27,7 +27,7 @@
 //! sockets, [`config`] is one table
 //! of directives, [`cli`], [`process`] and [`server_log`] serve the binary. [`types`] are the data
 //! structures, [`scripting`] the Lua host, [`stats`] the counters, [`clock`] the one clock, and
-//! [`error`] holds every text of a refusal.
+//! [`error`] holds every text of a refusal; [`disk`] is where files are.
 //!
 //! # Glossary
 //!
@@ -51,6 +51,7 @@ pub mod command;
 pub mod commands;
 pub mod config;
 pub mod cron;
+pub mod disk;
 pub mod dispatch;
 pub mod error;
 pub mod keyspace;

@@ -7,6 +7,7 @@ use crate::busy::{self, Answer};
 use crate::client::Asker;
 use crate::clock::{random_hex_id, Clock};
 use crate::config::{title, Config};
+use crate::disk::{Disk, RealDisk};
 use crate::dispatch::{Dispatcher, Flow};
 use crate::keyspace::db::Db;
 use crate::listeners::{open_tcp, open_unix, StartError};
@@ -46,6 +47,7 @@ pub struct Builder {
     logger: Arc<Logger>,
     title: Option<(String, Title)>,
     give_back: Option<fn()>,
+    disk: Arc<dyn Disk>,
 }
 
 /// A running server. Clones are handles of the same one; it stops when the last is dropped.
@@ -80,6 +82,7 @@ impl Server {
             logger: Arc::new(Logger::silent()),
             title: None,
             give_back: None,
+            disk: Arc::new(RealDisk),
         }
     }
 
@@ -280,6 +283,12 @@ impl Builder {
         self
     }
 
+    /// Keeps its files on this disk instead of the system's: one that fails, say.
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = disk;
+        self
+    }
+
     /// Shows the server in the process list.
     pub fn titled(mut self, program: &str, title: Option<Title>) -> Self {
         self.title = title.map(|title| (program.to_string(), title));
@@ -332,6 +341,7 @@ impl Builder {
         });
         let mut state = new_state(db, self.config, facts, self.clock.clone());
         state.logger = self.logger.clone();
+        state.disk = self.disk;
         let running = state.scripting.running.clone();
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
@@ -408,6 +418,7 @@ fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
         shutdown: None,
         facts,
         clock,
+        disk: Arc::new(RealDisk),
         logger: Arc::new(Logger::silent()),
         outside: None,
         debug: Default::default(),

@@ -4,6 +4,7 @@ use crate::blocking::Blocking;
 use crate::client::{ClientId, Clients};
 use crate::clock::Clock;
 use crate::config::{Config, Settings};
+use crate::disk::Disk;
 use crate::keyspace::db::Db;
 use crate::keyspace::evict::Pool;
 use crate::log::Log;
@@ -134,6 +135,8 @@ pub struct State {
     pub facts: Facts,
     /// The clock.
     pub clock: Clock,
+    /// Where files are.
+    pub disk: Arc<dyn Disk>,
     /// The log for people.
     pub logger: Arc<Logger>,
     /// What lies outside of the lock; `None` in tests of the inside.
