@@ -9,7 +9,7 @@
 //!
 //! Invariants: every segment's range of hashes (`prefix`, `depth`) is exactly the part of the
 //! directory that points at it; segments lie densely in the slab, so that a random one is found
-//! in one step; an empty table owns no memory.
+//! in one step; an empty table owns no memory, unless it was just made `with_capacity`.
 //!
 //! A scan goes in the order of the full hash, so its cursor is a place that no split, merge or
 //! growth moves: what is there from start to end is returned once, whatever happens in between.
@@ -17,6 +17,7 @@
 mod buckets;
 mod scan;
 mod segment;
+mod sized;
 mod slab;
 #[cfg(test)]
 mod tests;

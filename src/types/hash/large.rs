@@ -28,6 +28,10 @@ impl Large {
         Large { table: Table::new(), order: BTreeSet::new(), pair_bytes: 0, hash_key }
     }
 
+    pub(super) fn with_capacity(hash_key: HashKey, fields: usize) -> Self {
+        Large { table: Table::with_capacity(fields), ..Large::new(hash_key) }
+    }
+
     pub(super) fn hash(&self, field: &[u8]) -> u64 {
         self.hash_key.hash(field)
     }

@@ -53,6 +53,12 @@ impl Hash {
         Hash(ThinOr::bytes(&packed::EMPTY))
     }
 
+    /// A hash table without fields, with room for `count`: what the caller has at hand, not what a
+    /// stranger announced.
+    pub fn with_capacity(count: usize, limits: &Limits) -> Self {
+        Hash(ThinOr::boxed(Box::new(Large::with_capacity(limits.hash_key, count))))
+    }
+
     /// A small hash from the bytes that [`Hash::packed_bytes`] gave.
     pub fn from_packed(bytes: &[u8]) -> Self {
         Hash(ThinOr::bytes(bytes))

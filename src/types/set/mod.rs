@@ -104,6 +104,14 @@ impl Set {
         }
     }
 
+    /// An empty hash table with room for `count` members: what the caller has at hand, not what a
+    /// stranger announced.
+    pub fn with_capacity(count: usize, limits: &Limits) -> Set {
+        let table = Table::with_capacity(count);
+        let members = Members { table, hash_key: limits.hash_key, member_bytes: 0 };
+        Set(Repr::Members(Box::new(members)))
+    }
+
     /// A set from an intset that was read from a file.
     pub fn from_intset(integers: Intset, limits: &Limits) -> Set {
         let mut set = Set(Repr::Integers(integers));

@@ -14,6 +14,20 @@ impl Gather {
         Gather(Box::new(Large::new(limits.hash_key)))
     }
 
+    /// Nothing yet, with room for `members`: what the caller has at hand, not what a stranger
+    /// announced.
+    pub fn with_capacity(members: usize, limits: &Limits) -> Gather {
+        Gather(Box::new(Large::with_capacity(limits.hash_key, members)))
+    }
+
+    /// Adds a member that should not be there yet; false, and nothing is changed, if it is.
+    /// `score` must not be NaN.
+    pub fn add(&mut self, member: &[u8], score: f64) -> bool {
+        let before = self.len();
+        self.put(member, score, |present, _| present);
+        self.len() > before
+    }
+
     /// Adds a member; one that is there gets what `merge` makes of its score and the new one,
     /// which must not be NaN.
     pub fn put(&mut self, member: &[u8], score: f64, merge: impl FnOnce(f64, f64) -> f64) {
@@ -30,7 +44,7 @@ impl Gather {
         self.len() == 0
     }
 
-    /// The sorted set, in the large encoding.
+    /// The sorted set, in the large encoding. Cheapest when members came in order, either way.
     pub fn finish(mut self) -> SortedSet {
         self.0.order();
         SortedSet(Ordered(self.0))

@@ -44,6 +44,10 @@ impl Large {
         Large { members: Table::new(), tree: Tree::default(), hash_key, member_bytes: 0 }
     }
 
+    pub fn with_capacity(hash_key: HashKey, members: usize) -> Self {
+        Large { members: Table::with_capacity(members), ..Large::new(hash_key) }
+    }
+
     pub fn tree(&self) -> &Tree<ThinRef> {
         &self.tree
     }
@@ -155,10 +159,7 @@ impl Large {
             let by_score = score.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal);
             by_score.then_with(|| member.as_bytes().cmp(name.as_bytes()))
         });
-        self.tree = Tree::default();
-        for (score, member) in entries {
-            self.tree.insert(score, member);
-        }
+        self.tree = Tree::from_sorted(entries.into_iter());
     }
 
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {

@@ -10,6 +10,7 @@
 //! back by itself.
 
 mod bounds;
+mod bulk;
 mod gather;
 mod large;
 mod node;

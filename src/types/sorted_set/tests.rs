@@ -359,6 +359,33 @@ fn gathered_members_come_out_in_order() {
 }
 
 #[test]
+fn a_set_built_at_once_lives_on_as_any_other() {
+    let limits = Limits::default();
+    let mut rng = SmallRng::seed_from_u64(8);
+    for size in [1, 62, 63, 64, 63 * 51, 63 * 51 + 1, 10_000] {
+        let (mut gather, mut model) = (Gather::with_capacity(size, &limits), Model::default());
+        for n in 0..size {
+            let (member, score) = (format!("m{n:05}").into_bytes(), (n / 3) as f64);
+            assert!(gather.add(&member, score));
+            assert!(!gather.add(&member, score + 1.0));
+            model.put(&member, score);
+        }
+        let mut set = gather.finish();
+        agree(&set, &model, &mut rng);
+        for _ in 0..size.min(2_000) {
+            let member = format!("m{:05}", rng.random_range(0..size * 2)).into_bytes();
+            if rng.random_bool(0.5) {
+                assert_eq!(set.remove(&member), model.remove(&member));
+            } else {
+                set.insert(&member, 7.5, &limits);
+                model.put(&member, 7.5);
+            }
+        }
+        agree(&set, &model, &mut rng);
+    }
+}
+
+#[test]
 fn distinct_random_members_are_distinct() {
     let limits = Limits { zset_max_listpack_entries: 10, ..Limits::default() };
     let mut rng = SmallRng::seed_from_u64(5);

@@ -10,6 +10,7 @@
 //! of the tree open a fresh leaf instead, so sorted input leaves full nodes behind. A removal
 //! merges a node that is less than half full with a sibling when both fit with room to spare.
 
+use super::bulk;
 use super::node::{Inner, Key, Leaf, Node, FAN, LEAF};
 use crate::types::alloc;
 
@@ -69,6 +70,13 @@ impl<M: Member> Tree<M> {
     pub fn heap_bytes(&self) -> usize {
         self.census.leaves * const { alloc::class(size_of::<Leaf<M>>()) }
             + self.census.inners * const { alloc::class(size_of::<Inner<M>>()) }
+    }
+
+    /// A tree of entries that come in order, each once: full nodes, one level after the other.
+    pub fn from_sorted(entries: impl Iterator<Item = (f64, M)>) -> Self {
+        let built = bulk::build(entries);
+        let census = Census { leaves: built.leaves, inners: built.inners };
+        Tree { root: built.root, len: built.entries, census }
     }
 
     /// Adds an entry that is not there yet.

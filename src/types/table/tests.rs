@@ -92,6 +92,43 @@ fn behaves_like_a_set() {
     model::<8>(6, 4_000, 600, spread);
 }
 
+#[test]
+fn a_table_of_known_size_is_filled_without_growing_much() {
+    for count in [0, 1, 5, 100, 288, 289, 5_000, 100_000] {
+        let mut table: Table<Item> = Table::with_capacity(count as usize);
+        table.check(spread);
+        let made = (table.heap_bytes(), table.segments.len());
+        assert_eq!(made.0 == 0, count == 0);
+        for value in 1..=count {
+            table.insert(spread(&item(value)), item(value), spread);
+        }
+        table.check(spread);
+        assert_eq!(table.len() as u64, count);
+        if count > 0 {
+            assert_eq!(table.segments.len(), made.1, "no segment split at {count}");
+            assert!(table.heap_bytes() as f64 <= made.0 as f64 * 1.15, "{count}");
+        }
+        if count > 5_000 {
+            assert!((table.heap_bytes() as f64) < 16.0 * count as f64, "{count}");
+        }
+        for value in 1..=count {
+            assert!(table.remove(spread(&item(value)), |x| x.get() == value).is_some());
+        }
+        assert_eq!((table.len(), table.heap_bytes()), (0, if count == 0 { made.0 } else { 0 }));
+    }
+}
+
+#[test]
+fn a_table_of_known_size_takes_more_and_bad_hashes_too() {
+    let mut table: Table<Item> = Table::with_capacity(300);
+    let hash = |x: &Item| x.get() << 40;
+    for value in 1..=5_000 {
+        table.insert(hash(&item(value)), item(value), hash);
+    }
+    table.check(hash);
+    assert_eq!(table.iter().count(), 5_000);
+}
+
 /// A client that deletes what it scans empties the table from one end to the other.
 #[test]
 fn items_that_go_in_the_order_of_their_hashes_give_their_memory_back() {
