@@ -222,6 +222,8 @@ impl Drop for Running {
                 let _ = thread.join();
             }
         }
+        let assistants = std::mem::take(&mut *self.shared.assistants.lock());
+        assistants.into_iter().for_each(|thread| drop(thread.join()));
         if let Some(path) = &self.unix_path {
             let _ = std::fs::remove_file(path);
         }
@@ -361,6 +363,7 @@ impl Builder {
             stopping: watch::Sender::new(false),
             listening: Mutex::new(tcp.iter().filter_map(|one| one.try_clone().ok()).collect()),
             listening_since: watch::Sender::new(0),
+            assistants: Mutex::default(),
             title,
             logger: self.logger,
             workers: senders,
@@ -409,6 +412,7 @@ fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
         current: None,
         config,
         stats: Stats::new(crate::commands::table().specs.len()),
+        persistence: Default::default(),
         log: Default::default(),
         monitors: Vec::new(),
         pause: None,

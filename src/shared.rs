@@ -9,7 +9,7 @@ use crate::listeners::open_tcp;
 use crate::process::Title;
 use crate::server_log::Logger;
 use crate::session;
-use crate::state::{Outside, State};
+use crate::state::{Access, Assistance, Outside, State};
 use parking_lot::{Mutex, MutexGuard};
 use std::net::TcpListener as StdTcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,6 +42,8 @@ pub struct Shared {
     pub(crate) listening: Mutex<Vec<StdTcpListener>>,
     /// Grows when they are replaced.
     pub(crate) listening_since: watch::Sender<u64>,
+    /// Threads that do slow work.
+    pub(crate) assistants: Mutex<Vec<std::thread::JoinHandle<()>>>,
     /// What the process list shows, and where.
     pub(crate) title: Option<(title::Facts, Title)>,
     pub(crate) logger: Arc<Logger>,
@@ -113,6 +115,20 @@ pub(crate) enum Incoming {
     Guest(busy::Guest),
 }
 
+/// The way of a thread that does slow work to the state.
+struct Assistant(Weak<Shared>);
+
+impl Access for Assistant {
+    fn with(&self, work: &mut dyn FnMut(&mut State)) -> bool {
+        let Some(shared) = self.0.upgrade() else { return false };
+        if *shared.stopping.borrow() {
+            return false;
+        }
+        work(&mut shared.lock());
+        true
+    }
+}
+
 /// The server outside of the lock, as commands see it.
 #[derive(Debug)]
 pub(crate) struct Surroundings(pub(crate) Weak<Shared>);
@@ -164,6 +180,19 @@ impl Outside for Surroundings {
     fn stop(&self) {
         let Some(shared) = self.0.upgrade() else { return };
         shared.control.notify_one();
+    }
+
+    fn assist(&self, name: &str, work: Assistance) -> std::io::Result<()> {
+        let Some(shared) = self.0.upgrade() else {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        };
+        let assistant = Assistant(self.0.clone());
+        let thread = std::thread::Builder::new().name(name.into());
+        let thread = thread.spawn(move || work(&assistant))?;
+        let mut assistants = shared.assistants.lock();
+        assistants.retain(|thread| !thread.is_finished());
+        assistants.push(thread);
+        Ok(())
     }
 
     fn script_is_slow(&self) {

@@ -8,6 +8,7 @@ use crate::disk::Disk;
 use crate::keyspace::db::Db;
 use crate::keyspace::evict::Pool;
 use crate::log::Log;
+use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
 use crate::scripting::Scripting;
 use crate::server_log::Logger;
@@ -94,7 +95,18 @@ pub trait Outside: std::fmt::Debug + Send + Sync {
     fn stop(&self);
     /// A script keeps the lock and the calling thread for long: others must be answered.
     fn script_is_slow(&self);
+    /// Runs slow work on a thread of its own, which the server waits for when it ends.
+    fn assist(&self, name: &str, work: Assistance) -> std::io::Result<()>;
 }
+
+/// The way of another thread to the state.
+pub trait Access {
+    /// Runs `work` under the lock; false, and it does not run, when the server is ending.
+    fn with(&self, work: &mut dyn FnMut(&mut State)) -> bool;
+}
+
+/// Work for another thread.
+pub type Assistance = Box<dyn FnOnce(&dyn Access) + Send>;
 
 /// All rooms.
 #[derive(Debug)]
@@ -117,6 +129,8 @@ pub struct State {
     pub config: Config,
     /// Counters.
     pub stats: Stats,
+    /// Snapshots and loads.
+    pub persistence: Persistence,
     /// The ordered stream of writes.
     pub log: Log,
     /// Clients that asked for MONITOR.

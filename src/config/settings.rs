@@ -227,6 +227,10 @@ pub struct Settings {
     pub rdbcompression: bool,
     pub rdbchecksum: bool,
     pub stop_writes_on_bgsave_error: bool,
+    pub rdb_save_incremental_fsync: bool,
+    /// Below 0 one microsecond for so many keys.
+    pub rdb_key_save_delay_us: i64,
+    pub key_load_delay_us: i64,
     /// Own
     pub redis_version: String,
 }
@@ -369,6 +373,9 @@ impl Settings {
         }
         self.rdbcompression = on(config, "rdbcompression");
         self.rdbchecksum = on(config, "rdbchecksum");
+        self.rdb_save_incremental_fsync = on(config, "rdb-save-incremental-fsync");
+        self.rdb_key_save_delay_us = number(config, "rdb-key-save-delay");
+        self.key_load_delay_us = number(config, "key-load-delay");
         self.stop_writes_on_bgsave_error = on(config, "stop-writes-on-bgsave-error");
     }
 }

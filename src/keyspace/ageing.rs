@@ -22,6 +22,32 @@ pub struct Ageing {
     dice: Cell<u64>,
 }
 
+/// What the ageing bits are read as, without the rest of [`Ageing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Seconds since the last use.
+    Idle,
+    /// How often it was used.
+    Freq {
+        /// `lfu-decay-time`, in minutes.
+        decay_minutes: u32,
+    },
+}
+
+impl Reading {
+    /// The count or the seconds that `bits` mean.
+    pub fn of(self, bits: u32, now_ms: i64) -> u32 {
+        match self {
+            Reading::Idle => seconds(now_ms).wrapping_sub(bits) & LRU_MASK,
+            Reading::Freq { decay_minutes: 0 } => bits & 0xff,
+            Reading::Freq { decay_minutes } => {
+                let idle = minutes(now_ms).wrapping_sub(bits >> 8) & 0xffff;
+                (bits & 0xff).saturating_sub(idle / decay_minutes)
+            }
+        }
+    }
+}
+
 impl Default for Ageing {
     fn default() -> Self {
         let dice = Cell::new(0x9e37_79b9_7f4a_7c15);
@@ -52,17 +78,20 @@ impl Ageing {
 
     /// OBJECT FREQ: the counter, decayed to now.
     pub fn count(&self, bits: u32, now_ms: i64) -> u32 {
-        let count = bits & 0xff;
-        if self.decay_minutes == 0 {
-            return count;
-        }
-        let idle = minutes(now_ms).wrapping_sub(bits >> 8) & 0xffff;
-        count.saturating_sub(idle / self.decay_minutes)
+        Reading::Freq { decay_minutes: self.decay_minutes }.of(bits, now_ms)
     }
 
     /// OBJECT IDLETIME: seconds since the last use.
     pub fn idle_seconds(&self, bits: u32, now_ms: i64) -> u32 {
-        seconds(now_ms).wrapping_sub(bits) & LRU_MASK
+        Reading::Idle.of(bits, now_ms)
+    }
+
+    /// How this server's bits are read.
+    pub fn reading(&self) -> Reading {
+        match self.is_lfu {
+            true => Reading::Freq { decay_minutes: self.decay_minutes },
+            false => Reading::Idle,
+        }
     }
 
     fn incremented(&self, count: u32) -> u32 {

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::ageing::Ageing;
 use crate::keyspace::effects::{Class, Effect, Effects};
 use crate::keyspace::entry::Entry;
+use crate::keyspace::image::Images;
 use crate::keyspace::space::Space;
 use crate::keyspace::value::{with_collection, Collection, Kind, StrRef, Value};
 use crate::types::hash::HashView;
@@ -54,6 +55,9 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Db {
     pub(super) spaces: Vec<Space>,
+    spaces_made: u64,
+    /// Images of the data that are being taken.
+    pub(super) images: Option<Box<Images>>,
     current: usize,
     now_ms: i64,
     /// Encoding thresholds.
@@ -84,14 +88,18 @@ pub struct Db {
     met_expired: RefCell<Vec<(usize, Box<[u8]>)>>,
     hash_memo: Cell<(usize, usize, u64)>,
     graveyard: Vec<Value>,
-    abandoned: Vec<Space>,
+    pub(super) abandoned: Vec<Space>,
 }
 
 impl Db {
     /// `databases` empty databases; the seed makes all that is random.
     pub fn new(databases: usize, limits: Limits, seed: u64) -> Db {
         Db {
-            spaces: (0..databases.max(1)).map(|_| Space::new(limits.hash_key)).collect(),
+            spaces: (0..databases.max(1) as u64)
+                .map(|number| Space::new(limits.hash_key, number))
+                .collect(),
+            spaces_made: databases.max(1) as u64,
+            images: None,
             current: 0,
             now_ms: 0,
             limits,
@@ -403,16 +411,23 @@ impl Db {
     pub fn flush(&mut self, index: Option<usize>, lazily: bool) -> usize {
         let (from, to) = index.map_or((0, self.spaces.len()), |index| (index, index + 1));
         let mut removed = 0;
-        for space in &mut self.spaces[from..to] {
-            let old = std::mem::replace(space, Space::new(self.limits.hash_key));
+        for index in from..to {
+            let fresh = Space::new(self.limits.hash_key, self.spaces_made);
+            self.spaces_made += 1;
+            let old = std::mem::replace(&mut self.spaces[index], fresh);
             removed += old.len();
-            if lazily && !old.is_empty() {
-                self.abandoned.push(old);
-            }
+            self.abandon(old, lazily);
         }
         self.effects.dirty += removed as u64;
         self.effects.happened.push(Effect::Flushed(index));
         removed
+    }
+
+    fn abandon(&mut self, space: Space, lazily: bool) {
+        let Some(space) = self.keep_flushed(space) else { return };
+        if lazily && !space.is_empty() {
+            self.abandoned.push(space);
+        }
     }
 
     /// Two databases change places.

@@ -11,5 +11,6 @@ pub mod entry;
 pub mod evict;
 pub mod expire;
 pub mod fields;
+pub mod image;
 pub mod space;
 pub mod value;

@@ -19,13 +19,26 @@ pub struct Space {
     with_field_deadlines: usize,
     value_bytes: usize,
     hash_key: HashKey,
+    number: u64,
 }
 
 impl Space {
-    /// An empty database; allocates nothing.
-    pub fn new(hash_key: HashKey) -> Space {
-        let (table, wheel) = (Table::new(), Wheel::default());
-        Space { table, wheel, with_deadline: 0, with_field_deadlines: 0, value_bytes: 0, hash_key }
+    /// An empty database; allocates nothing. No two have the same `number`.
+    pub fn new(hash_key: HashKey, number: u64) -> Space {
+        Space {
+            table: Table::new(),
+            wheel: Wheel::default(),
+            with_deadline: 0,
+            with_field_deadlines: 0,
+            value_bytes: 0,
+            hash_key,
+            number,
+        }
+    }
+
+    /// What tells it from every other one, whichever index it has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Keys, those included whose time has come but that nobody has met yet.

@@ -16,6 +16,7 @@ pub mod list;
 pub mod number;
 #[cfg(test)]
 pub(crate) mod oracle;
+pub mod progress;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;

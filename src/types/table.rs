@@ -24,6 +24,8 @@ mod tests;
 
 use super::alloc::class;
 use super::thin;
+pub use scan::{place_of, PLACES};
+
 use buckets::{row_len_at_least, LARGEST};
 use segment::{Place, Segment};
 use slab::Slab;
@@ -122,6 +124,22 @@ impl<T, const N: usize> Table<T, N> {
         let segment = self.segments.at_mut(number)?;
         let place = segment.locate(hash, same)?;
         segment.at_mut(place)
+    }
+
+    /// Visits the items whose place in a scan is that of `hash`.
+    pub fn visit_place<'a>(
+        &'a self,
+        hash: u64,
+        rehash: impl Fn(&T) -> u64,
+        mut visit: impl FnMut(&'a T),
+    ) {
+        let Some(segment) = self.segments.get(self.segment_of(hash)) else { return };
+        let place = place_of(hash);
+        segment.items_like(hash, |item| {
+            if place_of(rehash(item)) == place {
+                visit(item);
+            }
+        });
     }
 
     /// Where the item that [`find`](Self::find) would find lies now.

@@ -27,6 +27,7 @@ impl Db {
             return;
         }
         let hash = self.limits.hash_key.hash(key);
+        self.before_change(db, hash);
         let Some(entry) = self.spaces[db].remove(hash, key) else { return };
         let by_fields = entry.deadline_ms().is_none_or(|at| at > self.now_ms);
         let fields = entry.hash().map_or(0, |hash| hash.len());

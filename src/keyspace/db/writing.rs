@@ -13,6 +13,7 @@ impl Db {
     pub fn edit<'a, T: Collection>(&'a mut self, key: &'a [u8]) -> Result<Edit<'a, T>> {
         let hash = self.hash(key);
         let now_ms = self.now_ms;
+        self.before_change(self.current, hash);
         let space = &mut self.spaces[self.current];
         let Some(spot) = space.spot(hash, key) else { return Ok(Edit::vacant(self, key, hash)) };
         let Some(entry) = space.table.at_mut(spot) else {
@@ -78,6 +79,7 @@ impl Db {
         let hash = self.hash(key);
         self.drop_if_expired(hash, key);
         let (current, now_ms) = (self.current, self.now_ms);
+        self.before_change(current, hash);
         let space = &mut self.spaces[current];
         if let Some(entry) = space.find_mut(hash, key) {
             let before_ms = entry.deadline_ms();
@@ -137,6 +139,7 @@ impl Db {
         if self.drop_if_expired(hash, key) {
             return false;
         }
+        self.before_change(self.current, hash);
         let Some(entry) = self.spaces[self.current].remove(hash, key) else { return false };
         self.bury(entry);
         self.effects.dirty += 1;
@@ -150,6 +153,7 @@ impl Db {
     pub fn take_string(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let hash = self.hash(key);
         self.drop_if_expired(hash, key);
+        self.before_change(self.current, hash);
         let space = &mut self.spaces[self.current];
         let Some(entry) = space.find_mut(hash, key) else { return Ok(None) };
         if !entry.kind().is_string() {
@@ -189,6 +193,7 @@ impl Db {
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let hash = self.hash(key);
         self.drop_if_expired(hash, key);
+        self.before_change(self.current, hash);
         let entry = self.spaces[self.current].remove(hash, key)?;
         self.effects.modified(self.current, key);
         Some(entry)
@@ -200,6 +205,7 @@ impl Db {
         let hash = self.hash(key);
         let (current, now_ms) = (self.current, self.now_ms);
         self.drop_if_expired(hash, key);
+        self.before_change(current, hash);
         if let Some(old) = self.spaces[current].remove(hash, key) {
             self.bury(old);
         }
@@ -216,6 +222,7 @@ impl Db {
         let hash = self.hash(key);
         self.drop_if_expired(hash, key);
         let (current, now_ms) = (self.current, self.now_ms);
+        self.before_change(current, hash);
         let space = &mut self.spaces[current];
         let Some(entry) = space.find_mut(hash, key) else { return false };
         let before_ms = entry.deadline_ms();

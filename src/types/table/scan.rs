@@ -6,6 +6,15 @@ use super::Table;
 /// integer stay exact.
 const CURSOR_SHIFT: u32 = 16;
 
+/// How many places there are: every cursor is below.
+pub const PLACES: u64 = 1 << (64 - CURSOR_SHIFT);
+
+/// The place of a hash in the order of scans.
+#[inline]
+pub fn place_of(hash: u64) -> u64 {
+    hash >> CURSOR_SHIFT
+}
+
 impl<T, const N: usize> Table<T, N> {
     /// Visits about `count` items from `cursor` on and returns the cursor to go on with; 0 at the
     /// end. A scan starts with 0; cursors are below 2^48.
@@ -20,7 +29,18 @@ impl<T, const N: usize> Table<T, N> {
         rehash: impl Fn(&T) -> u64,
         mut visit: impl FnMut(&'a T),
     ) -> u64 {
-        if cursor >= 1 << (64 - CURSOR_SHIFT) {
+        self.scan_places(cursor, count, rehash, |_, item| visit(item))
+    }
+
+    /// The same for who wants to know each item's place as well.
+    pub fn scan_places<'a>(
+        &'a self,
+        cursor: u64,
+        count: usize,
+        rehash: impl Fn(&T) -> u64,
+        mut visit: impl FnMut(u64, &'a T),
+    ) -> u64 {
+        if cursor >= PLACES {
             return 0;
         }
         let mut left = count.max(1);
@@ -33,11 +53,11 @@ impl<T, const N: usize> Table<T, N> {
                 batch.extend(items.filter(|&(hash, _)| hash >= from));
                 batch.sort_unstable_by_key(|&(hash, _)| hash);
                 for (hash, item) in batch.drain(..) {
-                    let place = hash >> CURSOR_SHIFT;
+                    let place = place_of(hash);
                     if left == 0 && last != Some(place) {
                         return place;
                     }
-                    visit(item);
+                    visit(place, item);
                     left = left.saturating_sub(1);
                     last = Some(place);
                 }

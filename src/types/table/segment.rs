@@ -285,6 +285,18 @@ impl<T, const N: usize> Segment<T, N> {
         bucket.slots.get(mask.trailing_zeros() as usize)?.as_ref()
     }
 
+    /// Visits the items that have the tag of `hash`.
+    pub(super) fn items_like<'a>(&'a self, hash: u64, mut visit: impl FnMut(&'a T)) {
+        let tag = self.tag(hash);
+        let home = self.home(tag);
+        for at in std::iter::once(home).chain(self.neighbours(home)) {
+            let Some(bucket) = self.buckets.get(at) else { continue };
+            let pairs = bucket.tags.iter().zip(&bucket.slots);
+            let alike = pairs.filter_map(|(own, item)| item.as_ref().filter(|_| *own == tag));
+            alike.for_each(&mut visit);
+        }
+    }
+
     /// The items that belong to bucket `home`, wherever they are.
     pub(super) fn items_of(&self, home: usize) -> impl Iterator<Item = &T> {
         std::iter::once(home).chain(self.neighbours(home)).flat_map(move |at| {

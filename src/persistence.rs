@@ -1,0 +1,216 @@
+//! What is known under the lock of saving and loading: snapshots that are being taken, the figures
+//! of the snapshot file, and how far a load has come.
+//!
+//! Invariant: nothing here acts. `snapshot` takes snapshots and loads them; INFO and the gate of
+//! commands only look.
+
+use crate::clock::Stopwatch;
+use crate::keyspace::ageing::Reading;
+use crate::keyspace::image::{ImageId, Outline, Piece};
+use crate::state::State;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+/// What is fixed at the moment of a snapshot.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// When it was (Unix ms).
+    pub now_ms: i64,
+    /// The databases that are not empty.
+    pub outlines: Vec<Outline>,
+    /// Code of the libraries of functions.
+    pub libraries: Vec<Vec<u8>>,
+    /// The version of Redis that is spoken.
+    pub redis_version: String,
+    /// Bytes that the data took.
+    pub used_bytes: u64,
+    /// How to read the ages of keys; `None` when no policy of eviction asks for them.
+    pub ages: Option<Reading>,
+    /// The history of writes, and how far it had come.
+    pub replication_id: String,
+    /// See `replication_id`.
+    pub replication_offset: u64,
+    /// `rdbcompression`
+    pub compress: bool,
+    /// `rdbchecksum`
+    pub checksum: bool,
+    /// `rdb-key-save-delay` in microseconds; below 0 one for so many keys.
+    pub key_delay_us: i64,
+}
+
+impl Start {
+    /// Keys of all databases.
+    pub fn keys(&self) -> usize {
+        self.outlines.iter().map(|outline| outline.keys).sum()
+    }
+
+    /// Whether a field of any hash has a deadline.
+    pub fn has_field_deadlines(&self) -> bool {
+        self.outlines.iter().any(|outline| outline.with_field_deadlines > 0)
+    }
+}
+
+/// Makes something of a snapshot's pieces: a file, bytes in memory, what a replica receives. It
+/// runs without the lock, on the thread that takes the snapshot, which goes on only when it
+/// returns.
+pub trait Output: Send {
+    /// Comes first.
+    fn begin(&mut self, start: &Start) -> io::Result<()>;
+
+    /// The next pieces.
+    fn take(&mut self, pieces: &[Piece]) -> io::Result<()>;
+
+    /// There are no more pieces: makes what was written last.
+    fn finish(&mut self) -> io::Result<()>;
+
+    /// It failed, or nobody wants it any more: removes what is there of it.
+    fn discard(&mut self);
+}
+
+/// How a snapshot ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is complete.
+    Done,
+    /// It could not be written.
+    Failed(io::Error),
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+/// Called under the lock when an output is over.
+pub type Over = Box<dyn FnOnce(&mut State, Outcome) + Send>;
+
+/// One output of a snapshot, and who is told when it is over.
+pub struct Job {
+    /// Makes something of it.
+    pub output: Box<dyn Output>,
+    /// Is told.
+    pub over: Over,
+}
+
+/// Whether a snapshot is still wanted; clones are the same wish.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted(Arc<AtomicBool>);
+
+impl Wanted {
+    /// It is not wanted any more.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A snapshot that is being taken.
+pub struct Running {
+    /// Its image.
+    pub image: ImageId,
+    /// Cleared by who cancels it.
+    pub wanted: Wanted,
+    /// Outputs that its thread has not fetched: until its first slice others can join.
+    pub waiting: Vec<Job>,
+    /// The first slice has been taken.
+    pub is_under_way: bool,
+    /// What was fixed at its beginning.
+    pub start: Arc<Start>,
+    /// Keys handed out.
+    pub keys_done: usize,
+}
+
+/// What BGSAVE, SAVE and save points have done.
+#[derive(Clone, Debug)]
+pub struct FileFigures {
+    /// The image of the BGSAVE that is under way, and when it began.
+    pub background: Option<(ImageId, Stopwatch)>,
+    /// A BGSAVE must begin as soon as nothing is in its way.
+    pub is_scheduled: bool,
+    /// `dirty` at the last save that succeeded.
+    pub saved_dirty: u64,
+    /// `dirty` when the BGSAVE that is under way began.
+    pub background_dirty: u64,
+    /// When the data was saved last (Unix s).
+    pub last_save_s: i64,
+    /// When a BGSAVE was tried last (Unix s).
+    pub last_try_s: i64,
+    /// The last one succeeded.
+    pub last_was_ok: bool,
+    /// How long the last one took (s); -1 when there was none.
+    pub last_took_s: i64,
+    /// Saves that succeeded.
+    pub saves: u64,
+    /// Bytes of pre-images that the last BGSAVE needed.
+    pub last_copied_bytes: u64,
+    /// Keys of the last load.
+    pub loaded_keys: u64,
+    /// Keys of the last load whose time had come.
+    pub loaded_expired: u64,
+}
+
+impl Default for FileFigures {
+    fn default() -> Self {
+        FileFigures {
+            background: None,
+            is_scheduled: false,
+            saved_dirty: 0,
+            background_dirty: 0,
+            last_save_s: 0,
+            last_try_s: 0,
+            last_was_ok: true,
+            last_took_s: -1,
+            saves: 0,
+            last_copied_bytes: 0,
+            loaded_keys: 0,
+            loaded_expired: 0,
+        }
+    }
+}
+
+/// A load that is under way.
+#[derive(Clone, Debug)]
+pub struct Loading {
+    /// When it began (Unix ms).
+    pub began_ms: i64,
+    /// Since then.
+    pub watch: Stopwatch,
+    /// Bytes of what is loaded; 0 when nobody knows.
+    pub total_bytes: u64,
+    /// Bytes read so far.
+    pub loaded_bytes: u64,
+    /// Bytes in use when the data was saved, if it says.
+    pub saved_used_bytes: u64,
+    /// Keys so far.
+    pub keys: u64,
+    /// The old data is served meanwhile.
+    pub is_async: bool,
+}
+
+/// The room.
+#[derive(Default)]
+pub struct Persistence {
+    /// Snapshots that are being taken.
+    pub running: Vec<Running>,
+    /// The snapshot file.
+    pub file: FileFigures,
+    /// Bytes of pre-images that the last snapshot needed.
+    pub copied_bytes: u64,
+    /// Data is being loaded: most commands have to wait.
+    pub loading: Option<Loading>,
+}
+
+impl Persistence {
+    /// The snapshot that takes this image.
+    pub fn find(&mut self, image: ImageId) -> Option<&mut Running> {
+        self.running.iter_mut().find(|running| running.image == image)
+    }
+}
+
+impl std::fmt::Debug for Persistence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Persistence with {} snapshots under way", self.running.len())
+    }
+}

@@ -1,0 +1,283 @@
+//! Snapshots: all data as it was at one moment, written somewhere while it goes on changing.
+//!
+//! A thread of its own takes a snapshot. It takes the lock for a slice of at most `SLICE_NS`, in
+//! which it copies the next pieces of the image ([`crate::keyspace::image`]), lets go of the lock,
+//! and gives them to its outputs, which encode and write them. So nothing is encoded or written
+//! under the lock, and nothing piles up: the walk goes on only when what it took has been written.
+//! What writers save for it meanwhile waits in the image for the next slice.
+//!
+//! Several snapshots may be under way; who comes before the first slice of one can join it
+//! instead ([`join`]). SAVE goes the same way without letting go of the lock ([`take_now`]).
+//!
+//! Invariant: the `over` of every job is called exactly once, under the lock.
+
+use crate::clock::Stopwatch;
+use crate::keyspace::image::{ImageId, Piece, Slice};
+use crate::memory;
+use crate::persistence::{Job, Outcome, Running, Start, Wanted};
+use crate::state::{Access, State};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A slice's bound under the lock.
+const SLICE_NS: u64 = 150_000;
+/// Keys between two looks at the stopwatch.
+const SLICE_KEYS: usize = 64;
+/// Bytes that are copied in one slice.
+const SLICE_BYTES: usize = 256 * 1024;
+
+const THREAD: &str = "redouble-save";
+
+/// Begins a snapshot of everything as it is now; only between units. It goes on by itself.
+pub fn begin(state: &mut State, job: Job) -> io::Result<ImageId> {
+    let image = prepare(state, job);
+    let Some(outside) = state.outside.clone() else {
+        // Nobody lets go of the lock in tests of the inside.
+        if let Some(mut walk) = Walk::of(state, image) {
+            walk.run_inside(state);
+        }
+        return Ok(image);
+    };
+    let begun = outside.assist(
+        THREAD,
+        Box::new(move |access| {
+            let mut walk = None;
+            access.with(&mut |state| walk = Walk::of(state, image));
+            if let Some(mut walk) = walk {
+                walk.run_outside(access);
+            }
+        }),
+    );
+    if let Err(error) = begun {
+        state.persistence.running.retain(|running| running.image != image);
+        state.db.end_image(image);
+        return Err(error);
+    }
+    Ok(image)
+}
+
+/// Lets a job take part in a snapshot that has not taken its first slice; gives it back when it
+/// is too late.
+pub fn join(state: &mut State, image: ImageId, job: Job) -> Result<(), Job> {
+    match state.persistence.find(image) {
+        Some(running) if !running.is_under_way && !running.wanted.is_cancelled() => {
+            running.waiting.push(job);
+            Ok(())
+        }
+        _ => Err(job),
+    }
+}
+
+/// Takes a snapshot at once, without letting go of the lock.
+pub fn take_now(state: &mut State, job: Job) {
+    let image = prepare(state, job);
+    if let Some(mut walk) = Walk::of(state, image) {
+        walk.run_inside(state);
+    }
+}
+
+/// A snapshot is not wanted any more. It ends soon, and its jobs are told.
+pub fn cancel(state: &mut State, image: ImageId) {
+    if let Some(running) = state.persistence.find(image) {
+        running.wanted.cancel();
+    }
+}
+
+fn prepare(state: &mut State, job: Job) -> ImageId {
+    let image = state.db.begin_image();
+    let start = Arc::new(start(state, image));
+    state.persistence.running.push(Running {
+        image,
+        wanted: Wanted::default(),
+        waiting: vec![job],
+        is_under_way: false,
+        start,
+        keys_done: 0,
+    });
+    image
+}
+
+fn start(state: &State, image: ImageId) -> Start {
+    let settings = state.config.settings();
+    let policy = settings.maxmemory_policy;
+    Start {
+        now_ms: state.db.now_ms(),
+        outlines: state.db.image_outline(image),
+        libraries: state.scripting.libraries.iter().map(|library| library.code.clone()).collect(),
+        redis_version: settings.redis_version.clone(),
+        used_bytes: memory::used_bytes(state),
+        ages: (policy.is_lru() || policy.is_lfu()).then(|| state.db.ageing.reading()),
+        replication_id: state.facts.replication_id.clone(),
+        replication_offset: state.log.offset,
+        compress: settings.rdbcompression,
+        checksum: settings.rdbchecksum,
+        key_delay_us: settings.rdb_key_save_delay_us,
+    }
+}
+
+/// The thread's side of a snapshot.
+struct Walk {
+    image: ImageId,
+    wanted: Wanted,
+    start: Arc<Start>,
+    /// Jobs whose output has not begun.
+    fresh: Vec<Job>,
+    jobs: Vec<Job>,
+    pieces: Vec<Piece>,
+    /// Jobs that are over, until they are told.
+    ended: Vec<(Job, Outcome)>,
+}
+
+impl Walk {
+    fn of(state: &mut State, image: ImageId) -> Option<Walk> {
+        let running = state.persistence.find(image)?;
+        Some(Walk {
+            image,
+            wanted: running.wanted.clone(),
+            start: running.start.clone(),
+            fresh: Vec::new(),
+            jobs: Vec::new(),
+            pieces: Vec::new(),
+            ended: Vec::new(),
+        })
+    }
+
+    fn run_inside(&mut self, state: &mut State) {
+        loop {
+            let more = self.slice(state);
+            self.write();
+            if !self.goes_on(more) {
+                break;
+            }
+        }
+        self.finish();
+        self.end(state);
+    }
+
+    fn run_outside(&mut self, access: &dyn Access) {
+        loop {
+            let mut more = false;
+            let is_there = access.with(&mut |state| {
+                self.tell(state);
+                more = self.slice(state);
+            });
+            if !is_there {
+                self.wanted.cancel();
+            }
+            self.write();
+            if !self.goes_on(more) {
+                break;
+            }
+        }
+        self.finish();
+        access.with(&mut |state| self.end(state));
+    }
+
+    /// Takes the next pieces; false when there are no more.
+    fn slice(&mut self, state: &mut State) -> bool {
+        let watch = Stopwatch::start();
+        let Some(running) = state.persistence.find(self.image) else { return false };
+        running.is_under_way = true;
+        self.fresh.append(&mut running.waiting);
+        let is_slow = self.start.key_delay_us > 0;
+        let slice = Slice { keys: if is_slow { 1 } else { SLICE_KEYS }, bytes: SLICE_BYTES };
+        let mut bytes = 0;
+        let more = loop {
+            let taken = state.db.take_pieces(self.image, slice, &mut self.pieces);
+            bytes += taken.bytes;
+            let is_full = bytes >= SLICE_BYTES || watch.elapsed_ns() >= SLICE_NS;
+            if is_slow || is_full || !taken.more {
+                break taken.more;
+            }
+        };
+        if let Some(running) = state.persistence.find(self.image) {
+            running.keys_done += self.pieces.len();
+        }
+        more
+    }
+
+    /// Gives the pieces to the jobs; those that fail are over.
+    fn write(&mut self) {
+        self.delay();
+        if self.wanted.is_cancelled() {
+            self.pieces.clear();
+            return;
+        }
+        for mut job in std::mem::take(&mut self.fresh) {
+            let begun = job.output.begin(&self.start);
+            self.keep(job, begun);
+        }
+        for mut job in std::mem::take(&mut self.jobs) {
+            let taken = job.output.take(&self.pieces);
+            self.keep(job, taken);
+        }
+        self.pieces.clear();
+    }
+
+    fn keep(&mut self, mut job: Job, went: io::Result<()>) {
+        match went {
+            Ok(()) => self.jobs.push(job),
+            Err(error) => {
+                job.output.discard();
+                self.ended.push((job, Outcome::Failed(error)));
+            }
+        }
+    }
+
+    /// `rdb-key-save-delay`: as if it took long to write.
+    fn delay(&self) {
+        const LOOK: Duration = Duration::from_millis(20);
+        let keys = self.pieces.len() as u64;
+        let mut left = match self.start.key_delay_us {
+            0 => return,
+            delay @ 1.. => Duration::from_micros(keys * delay.unsigned_abs()),
+            keys_each => Duration::from_micros(keys / keys_each.unsigned_abs()),
+        };
+        while !left.is_zero() && !self.wanted.is_cancelled() {
+            let step = left.min(LOOK);
+            std::thread::sleep(step);
+            left -= step;
+        }
+    }
+
+    fn goes_on(&self, more: bool) -> bool {
+        more && !self.jobs.is_empty() && !self.wanted.is_cancelled()
+    }
+
+    /// Nothing more is taken: ends the jobs that are left.
+    fn finish(&mut self) {
+        let jobs = std::mem::take(&mut self.fresh);
+        for mut job in jobs.into_iter().chain(std::mem::take(&mut self.jobs)) {
+            let outcome = match self.wanted.is_cancelled() {
+                true => Outcome::Cancelled,
+                false => job.output.finish().map_or_else(Outcome::Failed, |()| Outcome::Done),
+            };
+            if !matches!(outcome, Outcome::Done) {
+                job.output.discard();
+            }
+            self.ended.push((job, outcome));
+        }
+    }
+
+    /// The snapshot is over, and its jobs are told.
+    fn end(&mut self, state: &mut State) {
+        let copied_bytes = state.db.image_copied_bytes(self.image);
+        state.db.end_image(self.image);
+        let running = &mut state.persistence.running;
+        if let Some(at) = running.iter().position(|running| running.image == self.image) {
+            // Who came when all outputs of the others had failed.
+            for job in running.remove(at).waiting {
+                self.ended.push((job, Outcome::Cancelled));
+            }
+        }
+        state.persistence.copied_bytes = copied_bytes;
+        self.tell(state);
+    }
+
+    fn tell(&mut self, state: &mut State) {
+        for (job, outcome) in self.ended.drain(..) {
+            (job.over)(state, outcome);
+        }
+    }
+}
