@@ -66,6 +66,9 @@ pub trait Output: Send {
 
     /// It failed, or nobody wants it any more: removes what is there of it.
     fn discard(&mut self);
+
+    /// Bytes made so far.
+    fn written_bytes(&self) -> u64;
 }
 
 /// How a snapshot ended.
