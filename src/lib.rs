@@ -27,7 +27,7 @@
 //! sockets, [`config`] is one table
 //! of directives, [`cli`], [`process`] and [`server_log`] serve the binary. [`types`] are the data
 //! structures, [`scripting`] the Lua host, [`stats`] the counters, [`clock`] the one clock, and
-//! [`error`] holds every text of a refusal; [`disk`] is where files are.
+//! [`error`] holds every text of a refusal; [`disk`] is where files are, [`rdb`] what is in them.
 //!
 //! # Glossary
 //!
@@ -61,6 +61,7 @@ pub mod memory;
 pub mod persistence;
 pub mod process;
 pub mod pubsub;
+pub mod rdb;
 pub mod resp;
 pub mod scripting;
 pub mod server;

@@ -10,6 +10,18 @@ const LRU_MASK: u32 = (1 << 24) - 1;
 /// What a new key's counter starts with, so that it is not evicted at once.
 const LFU_START: u32 = 5;
 
+/// What a file or a payload tells of a key's age.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Age {
+    /// Nothing.
+    #[default]
+    Untold,
+    /// Seconds since its last use.
+    Idle(u64),
+    /// The logarithmic count of its uses.
+    Freq(u8),
+}
+
 /// How keys age.
 #[derive(Clone, Debug)]
 pub struct Ageing {
@@ -63,6 +75,18 @@ impl Ageing {
             minutes(now_ms) << 8 | LFU_START
         } else {
             seconds(now_ms)
+        }
+    }
+
+    /// The bits of a key of which somebody tells the age; that of the other policy means nothing.
+    pub fn told(&self, age: Age, now_ms: i64) -> u32 {
+        match age {
+            Age::Freq(count) if self.is_lfu => minutes(now_ms) << 8 | u32::from(count),
+            Age::Idle(idle) if !self.is_lfu => {
+                let idle = idle.min(u64::from(LRU_MASK)) as u32;
+                seconds(now_ms).wrapping_sub(idle) & LRU_MASK
+            }
+            _ => self.fresh(now_ms),
         }
     }
 

@@ -6,6 +6,7 @@
 //! Invariant: every change of the keyspace passes through a method of this file, of `db/`
 //! or of `edit`, and leaves its effect in `effects`.
 
+mod loading;
 mod time;
 mod writing;
 

@@ -155,6 +155,39 @@ impl Hash {
         fresh
     }
 
+    /// Adds a field that a file gives, in the encoding that suits it; false, and nothing changes,
+    /// when it is there already.
+    pub fn add_new(
+        &mut self,
+        field: &[u8],
+        value: &[u8],
+        deadline: Option<i64>,
+        limits: &Limits,
+    ) -> bool {
+        self.prepare(0, field.len().max(value.len()), limits);
+        self.add_as_it_is(field, value, deadline)
+    }
+
+    /// Adds a field that a file gives, without a change of encoding; false, and nothing changes,
+    /// when it is there already.
+    pub fn add_as_it_is(&mut self, field: &[u8], value: &[u8], deadline: Option<i64>) -> bool {
+        let bytes = match self.0.held_mut() {
+            EitherMut::Bytes(bytes) => bytes,
+            EitherMut::Boxed(large) => {
+                return large.find(field).is_none()
+                    && large.put(ThinPair::stamped(field, value, deadline));
+            }
+        };
+        let mut cells = Cells::new();
+        packed::write_text(field, &mut cells);
+        if Packed(bytes).find(&cells).is_some() {
+            return false;
+        }
+        packed::write_text(value, &mut cells);
+        self.insert(cells, deadline);
+        true
+    }
+
     fn set_packed(&mut self, field: &[u8], value: &[u8], deadline: Deadline, now_ms: i64) -> bool {
         let Either::Bytes(bytes) = self.0.held() else { return false };
         let mut cells = Cells::new();

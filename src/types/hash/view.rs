@@ -173,15 +173,16 @@ impl<'a> HashView<'a> {
     }
 
     /// A small hash as files carry it: field and value in turns, and each field's deadline (0 for
-    /// none) when the encoding is "listpackex". `None` for a large hash.
+    /// none) when any field has one. `None` for a large hash.
     pub fn listpack(self) -> Option<Listpack> {
         let Inside::Small(packed) = self.0 else { return None };
+        let dated = self.next_deadline().is_some();
         let mut out = Listpack::with_capacity(packed.0.len() * 2);
         for place in packed.places() {
             let (field, value) = packed.pair(&place);
             field.with_bytes(|field| out.push_back(field));
             value.with_bytes(|value| out.push_back(value));
-            if packed.is_dated() {
+            if dated {
                 out.push_back_int(place.deadline.unwrap_or(0));
             }
         }

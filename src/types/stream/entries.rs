@@ -366,6 +366,14 @@ impl Entries {
     /// Takes over a block from a file; false unless it is well-formed and above all others.
     pub fn load_block(&mut self, block_id: StreamId, pack: Listpack) -> bool {
         let Some(block) = Block::from_pack(pack) else { return false };
+        let mut above = self.blocks.last().map(|(last, block)| block.last_id(last).max(last));
+        let mut walk = block.walk(block_id);
+        while let Some(entry) = walk.step() {
+            if entry.id < block_id || above.is_some_and(|above| entry.id <= above) {
+                return false;
+            }
+            above = Some(entry.id);
+        }
         if self.blocks.last().is_some_and(|(last, _)| last >= block_id) {
             return false;
         }
@@ -382,7 +390,8 @@ impl Entries {
         entries_added: u64,
     ) {
         self.first_id = self.smallest_live_id();
-        self.last_id = last_id;
+        let top_id = self.blocks.last().map(|(id, block)| block.last_id(id));
+        self.last_id = top_id.map_or(last_id, |top_id| last_id.max(top_id));
         self.max_deleted_id = max_deleted_id;
         self.entries_added = entries_added;
     }
