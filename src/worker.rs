@@ -17,8 +17,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 
 pub(crate) type Listeners = (Vec<StdTcpListener>, Option<std::os::unix::net::UnixListener>);
 
@@ -29,16 +29,16 @@ pub(crate) fn run(
     mut incoming: mpsc::UnboundedReceiver<Incoming>,
     listeners: Option<Listeners>,
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             shared.logger.warning(format!("No runtime for a worker: {error}"));
             return;
         }
     };
-    let local = LocalSet::new();
     let scratch = Rc::new(RefCell::new(Scratch::new()));
-    local.block_on(&runtime, async move {
+    runtime.block_on(async move {
         if let Some((tcp, unix)) = listeners {
             tokio::task::spawn_local(time(shared.clone()));
             for listener in tcp {

@@ -98,7 +98,12 @@ pub struct Decoder {
     parsed: usize,
     /// Bytes already searched for a line break, from `parsed`.
     searched: usize,
+    /// Bytes of the arguments that are complete.
+    argv_bytes: usize,
 }
+
+/// From this many arguments on those of an incomplete request are handed over instead of copied.
+const SPANS_COPIED_MAX: usize = 64;
 
 impl Decoder {
     /// Bytes of the incomplete request that are understood: lengths and complete arguments.
@@ -115,7 +120,7 @@ impl Decoder {
 
     /// Bytes of its complete arguments.
     pub fn argv_bytes(&self) -> usize {
-        self.spans.iter().map(|(from, to)| to - from).sum()
+        self.argv_bytes
     }
 
     /// Reads complete requests from `input`, whose first byte is the first byte of the request
@@ -132,6 +137,9 @@ impl Decoder {
         let mut start = 0;
         while batch.requests.len() < requests_max && start < input.len() {
             let first = batch.spans.len();
+            if start == 0 && first == 0 && self.spans.len() > SPANS_COPIED_MAX {
+                batch.spans = std::mem::take(&mut self.spans);
+            }
             batch.spans.extend(self.spans.drain(..).map(|(a, b)| (a + start, b + start)));
             let outcome = if self.missing == 0 && input[start] != b'*' {
                 self.inline(&input[start..], batch)
@@ -146,12 +154,16 @@ impl Decoder {
                 }
             };
             if !complete {
+                if start == 0 && first == 0 && batch.spans.len() > SPANS_COPIED_MAX {
+                    self.spans = std::mem::take(&mut batch.spans);
+                }
                 self.spans.extend(batch.spans.drain(first..).map(|(a, b)| (a - start, b - start)));
                 return Ok(start);
             }
             let inline = input[start] != b'*';
             start += std::mem::take(&mut self.parsed);
             self.searched = 0;
+            self.argv_bytes = 0;
             if batch.spans.len() > first {
                 let last = batch.spans.len();
                 batch.requests.push(Request { first, last, end: start, inline });
@@ -221,6 +233,7 @@ impl Decoder {
             }
             let from = start + self.parsed;
             batch.spans.push((from, from + bulk_bytes));
+            self.argv_bytes += bulk_bytes;
             self.bulk_bytes = None;
             self.parsed += bulk_bytes + 2;
             self.missing -= 1;

@@ -1,0 +1,142 @@
+//! What a session reads from and writes to, and how others of its thread reach it.
+//!
+//! Invariant: a socket counts as idle only while its session sleeps and no part of a request or a
+//! reply is under way, so whoever speaks for the session then cannot come between.
+
+use crate::busy;
+use crate::client::ClientId;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connection.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+    /// Inside the process.
+    Memory(DuplexStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Memory(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A connection's stream, which others of its thread may reach while the session sleeps.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: RefCell<Stream>,
+    /// The session sleeps, and no part of a request or reply is under way.
+    pub(super) idle: Cell<bool>,
+}
+
+thread_local! {
+    static SOCKETS: RefCell<HashMap<ClientId, Weak<Socket>>> = RefCell::default();
+}
+
+impl Socket {
+    /// A socket that the others of this thread know.
+    pub(super) fn known(stream: Stream, owner: ClientId) -> Rc<Socket> {
+        let socket = Rc::new(Socket { stream: RefCell::new(stream), idle: Cell::new(true) });
+        SOCKETS.with_borrow_mut(|sockets| sockets.insert(owner, Rc::downgrade(&socket)));
+        socket
+    }
+
+    /// Forgets the socket of a session that has ended.
+    pub(super) fn forget(owner: ClientId) {
+        SOCKETS.with_borrow_mut(|sockets| sockets.remove(&owner));
+    }
+
+    /// Reads into `buf`.
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf)
+    }
+
+    /// Appends at most `most` bytes to `buf`, which has room for them.
+    pub(super) fn poll_append(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut Vec<u8>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        use bytes::BufMut;
+        use std::future::Future;
+        use tokio::io::AsyncReadExt;
+        let mut stream = self.stream.borrow_mut();
+        let mut room = buf.limit(most);
+        std::pin::pin!(stream.read_buf(&mut room)).poll(cx)
+    }
+
+    /// Writes a part of `buf`, at least one byte.
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, buf) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => written,
+        }
+    }
+}
+
+/// Twins of the sockets of this thread's sleeping sessions.
+pub fn idle_sockets() -> Vec<(ClientId, std::net::TcpStream)> {
+    let twin = |socket: Rc<Socket>| match &*socket.stream.try_borrow().ok()? {
+        _ if !socket.idle.get() => None,
+        Stream::Tcp(stream) => busy::twin(stream),
+        Stream::Unix(stream) => busy::twin(stream),
+        Stream::Memory(_) => None,
+    };
+    SOCKETS.with_borrow(|sockets| {
+        let live = sockets.iter().filter_map(|(id, socket)| Some((*id, twin(socket.upgrade()?)?)));
+        live.collect()
+    })
+}

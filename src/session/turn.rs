@@ -1,0 +1,221 @@
+//! One batch of a session's requests under the lock.
+//!
+//! Invariant: a batch is bounded by commands, by bytes of replies and by time, so whoever waits
+//! for the lock, or for this worker, waits for a few batches of known length. What was decoded and
+//! has not run is decoded again at the next turn; the session's pace keeps that to a part.
+
+use super::Session;
+use crate::busy::{self, Answer};
+use crate::client::{Asker, Cut, Incomplete};
+use crate::dispatch::{Dispatcher, Flow, Prepared};
+use crate::error::shown;
+use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
+use crate::settle;
+use crate::state::State;
+use parking_lot::MutexGuard;
+use std::sync::atomic::Ordering;
+
+/// Commands of one stay under the lock.
+const BATCH_COMMANDS_MAX: usize = 1024;
+/// Bytes of replies of one stay under the lock.
+const BATCH_REPLY_BYTES_MAX: usize = 256 * 1024;
+/// Time of one stay under the lock.
+const BATCH_NS_MAX: u64 = 200_000;
+/// After a stay of this length the lock goes to who has waited longest. Shorter ones leave it to
+/// whoever comes first: to wake a thread for each of them would cost more than they do.
+const LONG_STAY_NS: u64 = 50_000;
+/// Requests whose keys are fetched from memory together, before the first of them runs.
+const PREFETCH: usize = 16;
+
+/// How many requests a session decodes at a turn: about as many as it ran at the last ones.
+#[derive(Debug)]
+pub(super) struct Pace(usize);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace(BATCH_COMMANDS_MAX)
+    }
+}
+
+impl Pace {
+    fn ran(&mut self, done: usize, all: bool) {
+        let next = if all { self.0 * 2 } else { done * 2 };
+        self.0 = next.clamp(PREFETCH, BATCH_COMMANDS_MAX);
+    }
+}
+
+/// How far a turn came.
+pub(super) struct Turn {
+    /// Bytes of the input that are consumed.
+    pub(super) consumed: usize,
+    /// The rest may hold another whole request.
+    pub(super) more: bool,
+    /// Requests that were answered.
+    pub(super) requests: usize,
+}
+
+impl Session {
+    /// Decodes and runs one batch; its replies are in `out`, and are to be sent.
+    pub(super) fn turn(&mut self, input: &[u8], out: &mut Vec<u8>, batch: &mut Batch) -> Turn {
+        batch.clear();
+        let bounds = Bounds {
+            bulk_bytes_max: self.shared.bulk_bytes_max.load(Ordering::Relaxed),
+            unauthenticated: self.is_unauthenticated(),
+        };
+        let most = self.pace.0;
+        let decoded = self.decoder.decode(input, bounds, most, batch);
+        let (requests, flow) = match batch.requests.len() {
+            0 => (0, Flow::Next),
+            _ => self.run_batch(input, out, batch),
+        };
+        let all = requests == batch.requests.len();
+        self.pace.ran(requests, all);
+        let consumed = requests.checked_sub(1).map_or(0, |last| batch.requests[last].end);
+        let turn = Turn { consumed, more: true, requests };
+        match flow {
+            Flow::Next if all => {}
+            Flow::Next => {
+                self.decoder = Decoder::default();
+                return turn;
+            }
+            Flow::Blocked | Flow::HeldBack => {
+                self.waiting = true;
+                self.decoder = Decoder::default();
+                return turn;
+            }
+            Flow::Close => {
+                self.closing = true;
+                return Turn { consumed: input.len(), more: false, ..turn };
+            }
+        }
+        match decoded {
+            Ok(consumed) => Turn { consumed, more: requests == most, ..turn },
+            Err(error) => {
+                out.extend_from_slice(format!("-ERR {}\r\n", shown(error.0.as_bytes())).as_bytes());
+                self.closing = true;
+                Turn { consumed: input.len(), more: false, ..turn }
+            }
+        }
+    }
+
+    fn is_unauthenticated(&self) -> bool {
+        self.shared.password_set.load(Ordering::Relaxed)
+            && self
+                .shared
+                .lock_unless_busy()
+                .is_some_and(|mut state| !state.clients.at(self.me).authenticated)
+    }
+
+    /// Runs a batch under one lock, or its beginning; returns how many of its requests are done.
+    fn run_batch(&mut self, input: &[u8], out: &mut Vec<u8>, batch: &Batch) -> (usize, Flow) {
+        let (first, mut state) = match self.shared.lock_unless_busy() {
+            Some(state) => (0, state),
+            None => match self.answer_without_lock(input, out, batch) {
+                (done, Some(flow)) => return (done, flow),
+                (done, None) => (done, self.shared.lock()),
+            },
+        };
+        let now_ms = self.shared.clock.now_ms();
+        state.db.set_now_ms(now_ms);
+        let client = state.clients.at(self.me);
+        client.active_ms = now_ms;
+        client.incomplete = Incomplete::default();
+        if client.close_now {
+            return (first, Flow::Close);
+        }
+        let (out_before, ns_before) = (out.len(), state.stats.work.command_ns);
+        let mut dispatcher = Dispatcher::new(&mut state, self.me);
+        let bound = dispatcher.bound().bytes();
+        let out_bytes_max = BATCH_REPLY_BYTES_MAX.min(bound);
+        let (done, flow) = run(&mut dispatcher, batch, input, first, out, out_bytes_max);
+        let end_of = |number: usize| number.checked_sub(1).map_or(0, |at| batch.requests[at].end);
+        let in_bytes = (end_of(done) - end_of(first)) as u64;
+        let out_bytes = (out.len() - out_before) as u64;
+        let client = state.clients.at(self.me);
+        client.net_in_bytes += in_bytes;
+        client.net_out_bytes += out_bytes;
+        let busy_ns = state.stats.work.command_ns.saturating_sub(ns_before);
+        state.stats.batch(busy_ns, (done - first) as u64, in_bytes, out_bytes);
+        if flow == Flow::Close {
+            settle::leave(&mut state, self.me);
+        }
+        let outgrown = out.len() > bound;
+        if outgrown {
+            let client = state.clients.at(self.me);
+            client.unwritten_bytes = self.output.bytes() + out.len();
+            client.cut_off(Cut::Output);
+        }
+        let_go(state, busy_ns);
+        if outgrown {
+            out.clear();
+            self.drop_replies();
+            return (done, Flow::Close);
+        }
+        if flow == Flow::Blocked {
+            // Its timeout may end before cron would look.
+            self.shared.cron.notify_one();
+        }
+        (done, flow)
+    }
+
+    /// Answers requests while a slow script keeps the lock. No flow: the script is over.
+    fn answer_without_lock(
+        &self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        batch: &Batch,
+    ) -> (usize, Option<Flow>) {
+        let (asker, mut argv) = (Asker::Client(self.me), Argv::new());
+        for (number, request) in batch.requests.iter().enumerate() {
+            batch.argv(request, input, &mut argv);
+            match busy::answer(&self.shared.running, &asker, &argv, out) {
+                Answer::Given => {}
+                Answer::Last => return (number + 1, Some(Flow::Close)),
+                Answer::AwaitsLock => return (number, None),
+            }
+        }
+        (batch.requests.len(), Some(Flow::Next))
+    }
+}
+
+/// Runs requests from number `done` on until a bound is reached.
+fn run<'a>(
+    dispatcher: &mut Dispatcher<'_>,
+    batch: &'a Batch,
+    input: &'a [u8],
+    mut done: usize,
+    out: &mut Vec<u8>,
+    out_bytes_max: usize,
+) -> (usize, Flow) {
+    let mut argv = Argv::new();
+    let mut ahead = [Prepared::default(); PREFETCH];
+    let until_ns = dispatcher.state().stats.work.command_ns + BATCH_NS_MAX;
+    while done < batch.requests.len() {
+        let group = &batch.requests[done..batch.requests.len().min(done + PREFETCH)];
+        for (prepared, request) in ahead.iter_mut().zip(group) {
+            *prepared = dispatcher.prepare(|at| batch.word(request, input, at));
+        }
+        if group.len() > 1 {
+            ahead[..group.len()].iter().for_each(|prepared| dispatcher.prefetch(prepared));
+            dispatcher.prefetch_members(&mut ahead[..group.len()]);
+        }
+        for (prepared, request) in ahead.iter().zip(group) {
+            batch.argv(request, input, &mut argv);
+            let flow = dispatcher.request(&argv, prepared, out);
+            done += usize::from(flow != Flow::HeldBack);
+            let is_over = dispatcher.state().stats.work.command_ns >= until_ns;
+            if flow != Flow::Next || is_over || out.len() >= out_bytes_max {
+                return (done, flow);
+            }
+        }
+    }
+    (done, Flow::Next)
+}
+
+fn let_go(state: MutexGuard<'_, State>, busy_ns: u64) {
+    if busy_ns < LONG_STAY_NS {
+        drop(state);
+    } else {
+        MutexGuard::unlock_fair(state);
+    }
+}
