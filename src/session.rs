@@ -11,6 +11,7 @@
 //! what is left over (half a request, replies that the peer does not take) is kept.
 
 mod input;
+mod order;
 mod output;
 mod reading;
 mod stream;
@@ -25,11 +26,11 @@ use crate::settle;
 use crate::shared::Shared;
 use crate::state::State;
 use input::Kept;
+use order::after_the_others;
 use output::Output;
 use reading::Arrived;
 use std::cell::RefCell;
-use std::future::{poll_fn, Future};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
@@ -207,12 +208,6 @@ impl Session {
             self.drop_replies();
         }
     }
-}
-
-/// Wakes this task when all others that are ready, and those whose sockets become ready until
-/// then, have had their turn.
-fn after_the_others(cx: &mut Context<'_>) {
-    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// Tells why a connection ended, if it was cut off or the peer closed it.

@@ -33,6 +33,7 @@ mod sessions;
 mod show;
 mod sorted_set_log;
 mod tidy;
+mod turns;
 mod waiters;
 mod wire;
 mod words;

@@ -1,0 +1,111 @@
+//! Sessions of one worker take turns: whoever is ready waits for one batch of each of the others,
+//! however much they have sent; and what is left of slow readers and half-sent requests.
+
+use std::time::Duration;
+
+use redouble::resp::reader::{self, Value};
+use redouble::Server;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::runtime::Runtime;
+
+/// A server with one worker, and clients in the same process: who is ready, and in which order,
+/// does not depend on a network.
+struct Stage {
+    server: Server,
+    runtime: Runtime,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let builder = Server::builder().without_tcp().config("enable-debug-command", "yes");
+        Stage { server: builder.start().unwrap(), runtime }
+    }
+
+    /// A client whose session sleeps.
+    fn client(&self) -> DuplexStream {
+        let mut client = self.server.connect();
+        self.send(&mut client, b"PING\r\n");
+        self.runtime.block_on(async { client.read_exact(&mut [0; 7]).await }).unwrap();
+        client
+    }
+
+    fn send(&self, client: &mut DuplexStream, bytes: &[u8]) {
+        self.runtime.block_on(client.write_all(bytes)).unwrap();
+    }
+
+    /// Reads so many replies.
+    fn replies(&self, client: &mut DuplexStream, count: usize) -> Vec<Value> {
+        let (mut bytes, mut values) = (Vec::new(), Vec::new());
+        while values.len() < count {
+            let mut at = 0;
+            while let Some((value, len)) = reader::read(&bytes[at..]) {
+                values.push(value);
+                at += len;
+            }
+            bytes.drain(..at);
+            if values.len() < count {
+                let read = self.runtime.block_on(async {
+                    let patience = Duration::from_secs(60);
+                    tokio::time::timeout(patience, client.read_buf(&mut bytes)).await
+                });
+                assert_ne!(read.expect("replies go on").unwrap(), 0, "closed");
+            }
+        }
+        values
+    }
+
+    /// Who pushed to the list `order` how often in a row.
+    fn runs(&self) -> Vec<(u8, usize)> {
+        let Value::Array(items) = self.server.command(&["LRANGE", "order", "0", "-1"]) else {
+            panic!("LRANGE")
+        };
+        let mut runs: Vec<(u8, usize)> = Vec::new();
+        for item in items {
+            let Value::Bulk(who) = item else { panic!("{item:?}") };
+            match runs.last_mut().filter(|(last, _)| *last == who[0]) {
+                Some((_, count)) => *count += 1,
+                None => runs.push((who[0], 1)),
+            }
+        }
+        runs
+    }
+}
+
+/// Two clients send `line` so often at one go, then a third sends one command: who comes when.
+fn order_of(line: &str, count: usize) -> Vec<(u8, usize)> {
+    let stage = Stage::new();
+    let (mut a, mut b, mut bystander) = (stage.client(), stage.client(), stage.client());
+    {
+        // Nobody runs before all are ready.
+        let _lock = stage.server.shared().lock();
+        stage.send(&mut a, line.replace('W', "a").repeat(count).as_bytes());
+        stage.send(&mut b, line.replace('W', "b").repeat(count).as_bytes());
+        stage.send(&mut bystander, b"RPUSH order x\r\n");
+    }
+    let each = line.matches("\r\n").count() * count;
+    stage.replies(&mut bystander, 1);
+    stage.replies(&mut a, each);
+    stage.replies(&mut b, each);
+    stage.runs()
+}
+
+#[test]
+fn deep_pipelines_take_turns_of_one_batch() {
+    let runs = order_of("RPUSH order W\r\n", 4000);
+    let begin: Vec<u8> = runs.iter().map(|(who, _)| *who).take(5).collect();
+    assert_eq!(begin, *b"abxab", "{runs:?}");
+    let (_, turns) = runs.split_last().unwrap();
+    assert!(turns.iter().all(|(_, count)| *count <= 1024), "{runs:?}");
+    assert_eq!(runs.iter().map(|(_, count)| count).sum::<usize>(), 8001);
+}
+
+#[test]
+fn slow_commands_take_turns_of_bounded_time() {
+    let runs = order_of("DEBUG SLEEP 0.001\r\nRPUSH order W\r\n", 50);
+    // Each turn ends with a sleep, so that the first ones push nothing.
+    assert_eq!(runs[0], (b'x', 1), "{runs:?}");
+    let (_, turns) = runs[1..].split_last().unwrap();
+    assert!(turns.iter().all(|(_, count)| *count == 1), "{runs:?}");
+    assert_eq!(runs.iter().map(|(_, count)| count).sum::<usize>(), 101);
+}
