@@ -2,6 +2,7 @@
 //!
 //! Invariant: a `ClientId` names one connection for ever: slots are reused, serials are not.
 
+use crate::acl::User;
 use crate::config::{OutputLimit, Settings};
 use crate::keyspace::value::Kind;
 use crate::resp::out::{Bound, Done, Out};
@@ -270,6 +271,10 @@ pub struct Client {
     pub resp3: bool,
     /// May run commands that need a login.
     pub authenticated: bool,
+    /// Who it is logged in as; nobody, and with all rights, inside of the server.
+    pub user: Option<Arc<User>>,
+    /// Its user may do everything; kept beside it because every command looks at it.
+    pub may_all: bool,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
     /// CLIENT SETINFO LIB-NAME.
@@ -352,6 +357,8 @@ impl Client {
             db: 0,
             resp3: false,
             authenticated: true,
+            user: None,
+            may_all: true,
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_ver: Vec::new(),
@@ -389,6 +396,17 @@ impl Client {
             commands: 0,
             kick: Arc::default(),
         }
+    }
+
+    /// Makes it another user.
+    pub fn become_user(&mut self, user: &Arc<User>) {
+        self.may_all = user.may_all();
+        self.user = Some(user.clone());
+    }
+
+    /// The name of its user.
+    pub fn user_name(&self) -> Option<&[u8]> {
+        self.user.as_ref().map(|user| &user.name[..])
     }
 
     /// Whether it is on this machine.

@@ -147,6 +147,14 @@ pub fn random_seed() -> u64 {
     rand::RngCore::next_u64(&mut rand::rngs::SmallRng::from_os_rng())
 }
 
+/// Bytes for a secret, always from the operating system: a repeatable seed must not show them.
+/// `None` when the system has none to give.
+pub fn secret_bytes(count: usize) -> Option<Vec<u8>> {
+    use rand::TryRngCore;
+    let mut bytes = vec![0; count];
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).ok().map(|()| bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,10 @@
 //! end.
 
 mod nested;
+mod permission;
 mod waiting;
 
+use crate::acl::log::Origin;
 use crate::client::{ClientId, Cut, ReplyMode};
 use crate::clock::Stopwatch;
 use crate::command::row::{flag, Call, Run, Wait, Waiting};
@@ -329,13 +331,18 @@ impl<'a> Dispatcher<'a> {
         }
         let client = self.state.clients.at(self.me);
         client.last_command = Some(spec.id);
-        if !client.authenticated && !spec.has(flag::NO_AUTH) {
+        if !client.authenticated && !spec.has(flag::NO_AUTH) && self.state.acl.needs_login() {
             return Err(Error::NoAuth);
         }
         let in_multi = client.multi.is_some();
         if in_multi && spec.has(flag::NO_MULTI) {
             return Err(Error::of("ERR Command not allowed inside a transaction"));
         }
+        if !client.may_all {
+            let origin = if in_multi { Origin::Multi } else { Origin::Client };
+            self.permit(spec, argv, origin)?;
+        }
+        let client = self.state.clients.at(self.me);
         if client.is_internal {
             return Ok(if in_multi && !spec.has(flag::IMMEDIATE) {
                 Gate::Queue
@@ -436,9 +443,9 @@ impl<'a> Dispatcher<'a> {
     /// Runs a command that nothing refuses any more. `Some` when it waits.
     fn call(&mut self, spec: &'static Spec, argv: &[&[u8]], out: &mut Vec<u8>) -> Option<Waiting> {
         let mark = out.len();
-        let (resp3, db, no_touch) = {
+        let (resp3, db, no_touch, may_all) = {
             let client = self.state.clients.at(self.me);
-            (client.resp3, client.db, client.no_touch)
+            (client.resp3, client.db, client.no_touch, client.may_all)
         };
         let dirty_before = self.state.db.effects.dirty;
         self.state.db.select(db);
@@ -447,6 +454,7 @@ impl<'a> Dispatcher<'a> {
         if !self.state.tracking.is_empty() {
             self.track(spec, argv);
         }
+        self.state.db.shows_all_keys = may_all || self.may_see_all_keys(spec, argv);
         let result = self.handler(spec, argv, Out::bounded(out, resp3, self.bound));
         let waiting = match result {
             Ok(waiting) => waiting,

@@ -26,8 +26,9 @@
 //! lock, [`shared`] what lies around it; [`server`] starts the threads, [`listeners`] opens the
 //! sockets, [`config`] is one table
 //! of directives, [`cli`], [`process`] and [`server_log`] serve the binary. [`types`] are the data
-//! structures, [`scripting`] the Lua host, [`stats`] the counters, [`clock`] the one clock, and
-//! [`error`] holds every text of a refusal; [`disk`] is where files are, [`rdb`] what is in them.
+//! structures, [`acl`] the users and their rights, [`scripting`] the Lua host, [`stats`] the
+//! counters, [`clock`] the one clock, and [`error`] holds every text of a refusal; [`disk`] is where
+//! files are, [`rdb`] what is in them.
 //!
 //! # Glossary
 //!
@@ -42,6 +43,7 @@
 //! * *log*: the one ordered stream of writes. *record*: one command in it, in its deterministic
 //!   form.
 
+pub mod acl;
 pub mod blocking;
 pub mod busy;
 pub mod cli;

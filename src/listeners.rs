@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub enum StartError {
     /// A directive was refused; the text names it.
     Config(String),
+    /// A user was refused; lines for the log.
+    Users(Vec<String>),
     /// A listener could not be opened; the text is Redis's.
     Listen(String, io::Error),
     /// The system refused something else.
@@ -21,6 +23,7 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             StartError::Config(text) => write!(f, "{text}"),
+            StartError::Users(lines) => write!(f, "{}", lines.join("\n")),
             StartError::Listen(what, error) => write!(f, "{what}: {error}"),
             StartError::Io(error) => write!(f, "{error}"),
         }

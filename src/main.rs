@@ -107,7 +107,8 @@ fn configure(call: &Run, clock: &Clock) -> Config {
     if call.stdin {
         let _ = std::io::stdin().lock().read_to_end(&mut stdin);
     }
-    let mut base = Config::default().knowing_commands(redouble::commands::is_command);
+    let vocabulary = redouble::commands::vocabulary();
+    let mut base = Config::default().knowing_commands(redouble::commands::is_command, vocabulary);
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
     let _ = base.assume("io-threads", &threads.to_string());
     match call.configure(base, &stdin) {
@@ -194,6 +195,7 @@ fn fail(error: &StartError, settings: &redouble::config::Settings, log: &Logger)
             log.warning(format!("Warning: {what}: {}", error_text(error)));
             log.warning(format!("Failed listening on port {} (tcp), aborting.", settings.port));
         }
+        StartError::Users(lines) => lines.iter().for_each(|line| log.warning(line)),
         other => log.warning(other.to_string()),
     }
     exit(1)

@@ -3,6 +3,7 @@
 //! Invariant: nothing is global: a server is its [`Shared`] and its threads, and both are gone when
 //! the last handle is dropped.
 
+use crate::acl::{self, Acl};
 use crate::busy::{self, Answer};
 use crate::client::Asker;
 use crate::clock::{random_hex_id, Clock};
@@ -172,6 +173,9 @@ impl Server {
         }
         state.db.flush(None, true);
         state.config = self.0.started_config.clone();
+        if let Ok((acl, _)) = users_of(&self.0.started_config) {
+            settle::users::begin_anew(&mut state, acl);
+        }
         state.pause = None;
         state.scripting.flush_scripts();
         state.scripting.flush_libraries();
@@ -303,6 +307,8 @@ impl Builder {
             return Err(StartError::Config(failure));
         }
         let settings = self.config.settings().clone();
+        let (acl, notices) = users_of(&self.config)?;
+        notices.iter().for_each(|notice| self.logger.notice(notice));
         let tcp = open_tcp(&settings.bind, settings.port, self.any_port, settings.tcp_backlog)?;
         let unix = open_unix(&settings)?;
         let addresses: Vec<SocketAddr> =
@@ -341,7 +347,7 @@ impl Builder {
             };
             (title::Facts { title: program, config_file, ..title::Facts::default() }, title)
         });
-        let mut state = new_state(db, self.config, facts, self.clock.clone());
+        let mut state = new_state(db, self.config, acl, facts, self.clock.clone());
         state.logger = self.logger.clone();
         state.disk = self.disk;
         let running = state.scripting.running.clone();
@@ -355,7 +361,7 @@ impl Builder {
             clock: self.clock,
             bulk_bytes_max: AtomicUsize::new(512 << 20),
             let_go_bytes: AtomicUsize::new(0),
-            password_set: AtomicBool::new(false),
+            login_needed: AtomicBool::new(false),
             running,
             stuck: AtomicUsize::new(usize::MAX),
             cron: Notify::new(),
@@ -400,7 +406,11 @@ impl Builder {
     }
 }
 
-fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
+fn users_of(config: &Config) -> Result<(Acl, Vec<String>), StartError> {
+    acl::start::at_start(config, crate::commands::vocabulary()).map_err(StartError::Users)
+}
+
+fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> State {
     let renames = crate::commands::renames(config.renames());
     State {
         db,
@@ -411,6 +421,7 @@ fn new_state(db: Db, config: Config, facts: Facts, clock: Clock) -> State {
         tracking: Default::default(),
         current: None,
         config,
+        acl,
         stats: Stats::new(crate::commands::table().specs.len()),
         persistence: Default::default(),
         log: Default::default(),

@@ -4,6 +4,7 @@
 //! events are published. After `unit_over` the log has its records.
 
 mod arrival;
+pub mod users;
 
 pub use arrival::{connect, connect_caller};
 
@@ -55,8 +56,10 @@ pub fn configured(state: &mut State) {
     state.db.ageing.is_lfu = settings.maxmemory_policy.is_lfu();
     state.db.ageing.log_factor = settings.lfu_log_factor;
     state.db.ageing.decay_minutes = settings.lfu_decay_time_min;
+    state.acl.rules.all_channels = settings.acl_pubsub_allchannels;
     if let Some(outside) = state.outside.clone() {
         outside.configured(settings);
+        outside.login_needed(state.acl.needs_login());
     }
     crate::memory::limit_clients(state, state.current);
     listen(state);
@@ -275,7 +278,7 @@ fn redacted<'a>(spec: &Spec, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
         |at: usize, word: &[u8]| argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word));
     match spec.name.as_str() {
         "auth" => (1..argv.len()).for_each(hide),
-        "acl|setuser" => (2..argv.len()).for_each(hide),
+        "acl|setuser" | "acl|deluser" | "acl|getuser" => (2..argv.len()).for_each(hide),
         "hello" => {
             if let Some(at) = (2..argv.len()).find(|at| is(*at, b"auth")) {
                 hide(at + 1);

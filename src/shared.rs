@@ -27,8 +27,8 @@ pub struct Shared {
     pub bulk_bytes_max: AtomicUsize,
     /// Bytes of large buffers that sessions have freed since memory went back to the system.
     pub let_go_bytes: AtomicUsize,
-    /// `requirepass` is set: sessions have to look whether their client has authenticated.
-    pub password_set: AtomicBool,
+    /// Sessions have to look whether their client has authenticated.
+    pub login_needed: AtomicBool,
     /// The script that runs now.
     pub running: Arc<crate::scripting::Running>,
     /// The worker that a slow script keeps, or `usize::MAX`.
@@ -137,7 +137,6 @@ impl Outside for Surroundings {
     fn configured(&self, settings: &Settings) {
         let Some(shared) = self.0.upgrade() else { return };
         shared.bulk_bytes_max.store(settings.proto_max_bulk_len, Ordering::Relaxed);
-        shared.password_set.store(!settings.requirepass.is_empty(), Ordering::Relaxed);
         shared.logger.set_level(settings.loglevel);
         shared.cron.notify_one();
         if let (Some((facts, title)), true) = (&shared.title, settings.set_proc_title) {
@@ -146,6 +145,11 @@ impl Outside for Surroundings {
                 title.show(&text);
             }
         }
+    }
+
+    fn login_needed(&self, needed: bool) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.login_needed.store(needed, Ordering::Relaxed);
     }
 
     fn listen(&self, settings: &Settings) -> Result<u16, String> {

@@ -1,5 +1,6 @@
 //! Everything under the lock: a struct of rooms, no logic.
 
+use crate::acl::Acl;
 use crate::blocking::Blocking;
 use crate::client::{ClientId, Clients};
 use crate::clock::Clock;
@@ -88,6 +89,8 @@ pub struct Switches {
 pub trait Outside: std::fmt::Debug + Send + Sync {
     /// Directives have changed.
     fn configured(&self, settings: &Settings);
+    /// Connections have to log in before they may do anything, or need not any more.
+    fn login_needed(&self, needed: bool);
     /// Listens on the addresses and the port that `settings` name, instead of those before, and
     /// gives the port. On failure nothing has changed.
     fn listen(&self, settings: &Settings) -> Result<u16, String>;
@@ -127,6 +130,8 @@ pub struct State {
     pub current: Option<ClientId>,
     /// Directives.
     pub config: Config,
+    /// Users, and what they were refused.
+    pub acl: Acl,
     /// Counters.
     pub stats: Stats,
     /// Snapshots and loads.

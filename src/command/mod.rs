@@ -3,7 +3,10 @@
 //! Invariant: arity, key positions, flags, documentation and the fuzzer's inputs are derived from
 //! the row's synopsis and from the type of its function; nothing says them twice.
 
+pub mod access;
 pub mod args;
+pub mod categories;
+pub mod permission;
 pub mod row;
 pub mod spec;
 pub mod synopsis;

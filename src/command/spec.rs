@@ -1,5 +1,7 @@
 //! What follows from the rows: names, arity, keys, flags, categories; and the table of it all.
 
+use crate::acl::ChannelWords;
+use crate::command::access::{self, Access};
 use crate::command::row::{flag, Family, Row, Run};
 use crate::command::synopsis::{self, Node};
 use std::collections::HashMap;
@@ -66,6 +68,10 @@ pub struct Spec {
     pub arity: i32,
     /// Rules that find its keys.
     pub keys: Vec<KeySpec>,
+    /// What is done to the keys that each of these rules finds.
+    pub access: Vec<Access>,
+    /// Where the channels are that it needs a right for.
+    pub channels: Option<ChannelWords>,
     /// The index of the first key, when one rule tells it without looking at the words.
     pub first_key: Option<usize>,
     /// Where the first member or field is that it names, when no options are given.
@@ -262,6 +268,9 @@ impl Table {
         if matches!(row.run, Run::Wait(_)) {
             flags |= flag::BLOCKING;
         }
+        let is_readonly = flags & flag::READONLY != 0;
+        let access = (0..keys.len()).map(|rule| access::words(&name, rule, is_readonly)).collect();
+        let channels = channels_of(flags, words, &args);
         let first_key = keys.first().and_then(|key| match (key.begin, key.find) {
             (Begin::Index(index), Find::KeyNum { first, .. }) => Some(index + first),
             (Begin::Index(index), _) => Some(index),
@@ -276,6 +285,8 @@ impl Table {
             group,
             arity,
             keys,
+            access,
+            channels,
             first_key,
             member: member_at(row.synopsis),
             args,
@@ -333,6 +344,24 @@ fn member_at(synopsis: &str) -> Option<usize> {
     let words: Vec<&str> = fixed.collect();
     (words.get(1) == Some(&"key")).then_some(())?;
     words.iter().position(|word| matches!(*word, "member" | "field"))
+}
+
+/// Where the channels are that a command of pub/sub must be given: publishing and subscribing need
+/// a right, to leave a channel or to ask about one needs none, and there channels are optional.
+fn channels_of(flags: u32, words: usize, args: &[Node]) -> Option<ChannelWords> {
+    if flags & flag::PUBSUB == 0 {
+        return None;
+    }
+    let (first, to_end) = match args.first()? {
+        Node::Group { choices, optional: false, repeats: true } => {
+            (choices.first()?.first()?, true)
+        }
+        node => (node, false),
+    };
+    let Node::Hole(name) = first else { return None };
+    let are_patterns = name == "pattern";
+    let are_channels = are_patterns || matches!(name.as_str(), "channel" | "shardchannel");
+    are_channels.then_some(ChannelWords { first: words, to_end, are_patterns })
 }
 
 const KEY_HOLES: [&str; 14] = [

@@ -1,6 +1,7 @@
 //! The subcommands of CLIENT.
 
 use super::client_info::{line, Kind};
+use crate::acl::Acl;
 use crate::client::{Client, ClientId, ReplyMode};
 use crate::command::{Args, Call};
 use crate::error::{shown, Error, Result};
@@ -140,12 +141,13 @@ struct Filters<'a> {
     kind: Option<Kind>,
     addr: Option<&'a [u8]>,
     laddr: Option<&'a [u8]>,
+    user: Option<&'a [u8]>,
     max_age_s: Option<i64>,
     skip_me: Option<bool>,
 }
 
 impl<'a> Filters<'a> {
-    fn read(args: &mut Args<'a>) -> Result<Filters<'a>> {
+    fn read(args: &mut Args<'a>, acl: &Acl) -> Result<Filters<'a>> {
         let mut filters = Filters::default();
         while let Some(word) = args.option() {
             let value = args.required()?;
@@ -166,7 +168,7 @@ impl<'a> Filters<'a> {
                 "TYPE" => filters.kind = Some(kind(value)?),
                 "ADDR" => filters.addr = Some(value),
                 "LADDR" => filters.laddr = Some(value),
-                "USER" if value == b"default" => {}
+                "USER" if acl.user(value).is_some() => filters.user = Some(value),
                 "USER" => {
                     let name = shown(value);
                     return Err(Error::of(format!("ERR No such user '{name}'")));
@@ -184,6 +186,7 @@ impl<'a> Filters<'a> {
             && self.kind.is_none_or(|kind| Kind::of(client) == kind)
             && self.addr.is_none_or(|addr| client.addr.as_bytes() == addr)
             && self.laddr.is_none_or(|laddr| client.laddr.as_bytes() == laddr)
+            && self.user.is_none_or(|name| client.user_name() == Some(name))
             && self.max_age_s.is_none_or(|age_s| now_ms - client.since_ms >= age_s * 1000)
     }
 }
@@ -195,7 +198,7 @@ pub(super) fn kill(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Re
     let filters = if old_style {
         Filters { addr: Some(args.bytes()), skip_me: Some(false), ..Filters::default() }
     } else {
-        Filters::read(args)?
+        Filters::read(args, &call.state.acl)?
     };
     let skip_me = filters.skip_me.unwrap_or(true);
     let fit = |client: &&Client| {

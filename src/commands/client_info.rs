@@ -72,7 +72,7 @@ pub fn line(state: &State, id: ClientId) -> String {
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} \
          ssub={} multi={} watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} \
-         obl={} oll={} omem={} tot-mem={} events={} cmd={} user=default redir={} resp={} \
+         obl={} oll={} omem={} tot-mem={} events={} cmd={} user={} redir={} resp={} \
          lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={}",
         client.id.serial,
         client.addr,
@@ -100,6 +100,7 @@ pub fn line(state: &State, id: ClientId) -> String {
         client.promised_bytes(),
         if client.unwritten_bytes > 0 { "rw" } else { "r" },
         command.unwrap_or("NULL"),
+        text(client.user_name().unwrap_or(b"(superuser)")),
         tracking.map_or(-1, |options| options.redirect.map_or(0, |serial| serial as i64)),
         if client.resp3 { 3 } else { 2 },
         text(&client.lib_name),

@@ -1,6 +1,9 @@
 //! Commands about the connection itself; the CLIENT subcommands stand in `client`.
 
+use super::acl::note_refusal;
 use super::client;
+use crate::acl::log::Origin;
+use crate::acl::Reason;
 use crate::client::{ClientId, ReplyMode};
 use crate::command::{client as row, container, flag, Args, Call, Family, Row};
 use crate::error::{shown, Error, Result};
@@ -235,7 +238,7 @@ const ROWS: &[Row] = &[
 fn auth(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (user, password) = match *args.rest() {
         [password] => {
-            if call.state.config.settings().requirepass.is_empty() {
+            if call.state.acl.default_user().nopass {
                 return Err(Error::of(
                     "ERR AUTH <password> called without any password configured for the default \
                      user. Are you sure your configuration is correct?",
@@ -246,23 +249,17 @@ fn auth(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
         [user, password] => (user, password),
         _ => return Err(Error::Syntax),
     };
-    log_in(call, user, password)?;
+    log_in(call, args.all()[0], user, password)?;
     Ok(out.ok())
 }
 
-fn log_in(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> Result<()> {
-    let wanted = &call.state.config.settings().requirepass;
-    if user != b"default" || !(wanted.is_empty() || is_same(wanted, password)) {
-        return Err(Error::WrongPass);
+fn log_in(call: &mut Call<'_>, command: &[u8], user: &[u8], password: &[u8]) -> Result<()> {
+    if settle::users::log_in(call.state, call.me, user, password) {
+        return Ok(());
     }
-    call.client().authenticated = true;
-    Ok(())
-}
-
-/// Compares in a time that depends only on the lengths, so that nobody can measure a password.
-fn is_same(wanted: &[u8], given: &[u8]) -> bool {
-    let differences = wanted.iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
-    wanted.len() == given.len() && differences == 0
+    let origin = if call.client().multi.is_some() { Origin::Multi } else { Origin::Client };
+    note_refusal(call.state, call.me, Reason::Login, origin, command, user);
+    Err(Error::WrongPass)
 }
 
 fn echo(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -294,7 +291,7 @@ fn hello(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         }
     }
     if let Some((user, password)) = login {
-        log_in(call, user, password)?;
+        log_in(call, args.all()[0], user, password)?;
     }
     if !call.client().authenticated {
         return Err(Error::of(
@@ -354,11 +351,10 @@ fn quit(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 fn reset(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     forget_everything(call.state, call.me);
-    let needs_password = !call.state.config.settings().requirepass.is_empty();
+    settle::users::begin(call.state, call.me);
     let client = call.client();
     client.db = 0;
     client.resp3 = false;
-    client.authenticated = !needs_password;
     client.name.clear();
     client.reply_mode = ReplyMode::On;
     client.no_evict = false;

@@ -1,5 +1,7 @@
 //! What each command does, one file a family.
 
+use crate::acl::Vocabulary;
+use crate::command::categories::categories;
 use crate::command::{Family, Table};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
@@ -7,6 +9,7 @@ use crate::types::number::{parse_i64, parse_u64};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+pub mod acl;
 mod admin;
 mod bitmaps;
 mod client;
@@ -50,6 +53,7 @@ pub const FAMILIES: &[&Family] = &[
     &transactions::FAMILY,
     &scripting::FAMILY,
     &connection::FAMILY,
+    &acl::FAMILY,
     &clock::FAMILY,
     &pubsub::FAMILY,
     &admin::FAMILIES[0],
@@ -67,6 +71,15 @@ pub const FAMILIES: &[&Family] = &[
 pub fn table() -> &'static Table {
     static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(FAMILIES));
     &TABLE
+}
+
+/// The names that rules of access control may use.
+pub fn vocabulary() -> &'static Vocabulary {
+    static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
+        let specs = table().specs.iter();
+        Vocabulary::new(specs.map(|spec| (spec.name.clone(), categories(spec).collect())))
+    });
+    &VOCABULARY
 }
 
 /// Names that `rename-command` lines give to commands, or take away.

@@ -67,6 +67,11 @@ fn text(item: &Item<'_>) -> Text {
     item.with_bytes(Text::from_slice)
 }
 
+/// BY and GET read keys that the command does not name.
+fn denied(option: &str) -> Error {
+    Error::of(format!("ERR {option} option of SORT denied due to insufficient ACL permissions."))
+}
+
 #[derive(Default)]
 struct Options<'a> {
     by: Option<&'a [u8]>,
@@ -81,7 +86,7 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: &mut Args<'a>, may_store: bool) -> Result<Options<'a>> {
+    fn parse(args: &mut Args<'a>, may_store: bool, sees_all: bool) -> Result<Options<'a>> {
         let mut options = Options { count: -1, ..Options::default() };
         while let Some(word) = args.option() {
             match &*word {
@@ -97,8 +102,16 @@ impl<'a> Options<'a> {
                     options.by = Some(pattern);
                     // Redis: once a BY has no asterisk, a later one cannot bring sorting back.
                     options.unsorted |= !pattern.contains(&b'*');
+                    if !options.unsorted && !sees_all {
+                        return Err(denied("BY"));
+                    }
                 }
-                "GET" => options.get.push(args.required()?),
+                "GET" => {
+                    options.get.push(args.required()?);
+                    if !sees_all {
+                        return Err(denied("GET"));
+                    }
+                }
                 _ => return Err(Error::Syntax),
             }
         }
@@ -116,7 +129,7 @@ impl<'a> Options<'a> {
 
 fn sort(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let key = args.key();
-    let options = Options::parse(args, true)?;
+    let options = Options::parse(args, true, db.shows_all_keys)?;
     let elements = arranged(db, key, &options)?;
     let Some(destination) = options.store else { return Ok(reply(db, &elements, &options, out)) };
     let mut list = List::new();
@@ -142,7 +155,7 @@ fn sort(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 fn sort_ro(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let key = args.key();
-    let options = Options::parse(args, false)?;
+    let options = Options::parse(args, false, db.shows_all_keys)?;
     let elements = arranged(db, key, &options)?;
     Ok(reply(db, &elements, &options, out))
 }

@@ -2,6 +2,7 @@
 
 use super::words::{quote, split, trim};
 use super::{error_text, path_from, table, Config, Kind, Value};
+use crate::acl::{rules, RuleError, Rules, User};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -48,10 +49,6 @@ impl std::error::Error for LoadError {}
 /// Names that old versions knew and that do nothing, with one value.
 const IGNORED: [&[u8]; 3] =
     [b"list-max-ziplist-entries", b"list-max-ziplist-value", b"lua-replicate-commands"];
-
-/// A server that took no notice of its users would stand open.
-const NO_USERS: &str = "ACL users are not supported yet: the server would be open to everybody. \
-                        Use 'requirepass' for one password, or remove this line";
 
 /// Files that include each other in a circle are stopped here.
 const INCLUDE_DEPTH_MAX: usize = 32;
@@ -156,9 +153,7 @@ impl Config {
                         String::from_utf8_lossy(user)
                     ));
                 }
-                if !is_open_default(values) {
-                    return Err(NO_USERS.to_string());
-                }
+                self.check_user(values)?;
                 self.users.push(values.to_vec());
             }
             (b"loadmodule", [_, ..]) => self.modules.push(values.to_vec()),
@@ -170,6 +165,32 @@ impl Config {
                 return Err("Module config specified without value".to_string())
             }
             _ => return Err("Bad directive or wrong number of arguments".to_string()),
+        }
+        Ok(())
+    }
+
+    /// Refuses a `user` line that makes no sense. Unknown commands are left to the start.
+    fn check_user(&self, words: &[Vec<u8>]) -> Result<(), String> {
+        let refused = |word: &[u8], why: &str| {
+            Err(format!("Error in user declaration '{}': {why}", rules::printed(word)))
+        };
+        let Some((name, rest)) = words.split_first() else { return Ok(()) };
+        let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
+        let merged = match rules::merge_selectors(&rest) {
+            Ok(merged) => merged,
+            Err(at) => return refused(rest[at], "Unmatched parenthesis in acl selector"),
+        };
+        let rules = Rules { vocabulary: self.vocabulary, all_channels: false };
+        let mut user = User::new(name, &rules);
+        for (at, word) in merged.iter().enumerate() {
+            match rules.apply(&mut user, word) {
+                Ok(()) | Err(RuleError::Unknown) => {}
+                Err(error) => {
+                    // Redis: it names the word two places before the one to blame.
+                    let named = [b"user", &name[..]].into_iter().chain(rest.iter().copied());
+                    return refused(named.skip(at).next().unwrap_or_default(), error.text());
+                }
+            }
         }
         Ok(())
     }
@@ -209,9 +230,6 @@ impl Config {
                 return whole(&format!("Can't open the log file: {}", error_text(&error)));
             }
         }
-        if self.value("aclfile").is_some_and(|path| !path.is_empty()) {
-            return whole(&format!("aclfile: {NO_USERS}"));
-        }
         let clustered = self.value("cluster-enabled").as_deref() == Some(b"yes");
         let replica = self.value("replicaof").is_some_and(|primary| !primary.is_empty());
         if clustered && replica {
@@ -235,21 +253,6 @@ impl Config {
         let dir = self.value("dir").unwrap_or_default();
         path_from(&dir).join(path_from(path))
     }
-}
-
-/// Whether a `user` line gives the default user what it has anyway: genuine servers write such a
-/// line into their file.
-fn is_open_default(words: &[Vec<u8>]) -> bool {
-    let Some((b"default", rules)) = words.split_first().map(|(name, rules)| (&name[..], rules))
-    else {
-        return false;
-    };
-    const OPEN: [&[&[u8]]; 4] =
-        [&[b"on"], &[b"nopass"], &[b"~*", b"allkeys"], &[b"+@all", b"allcommands"]];
-    const ALSO: [&[u8]; 4] = [b"sanitize-payload", b"skip-sanitize-payload", b"&*", b"allchannels"];
-    let given = |names: &[&[u8]]| rules.iter().any(|rule| names.contains(&&rule[..]));
-    let known = |rule: &Vec<u8>| OPEN.concat().contains(&&rule[..]) || ALSO.contains(&&rule[..]);
-    OPEN.into_iter().all(given) && rules.iter().all(known)
 }
 
 /// The command line as configuration text. A word that begins with `--` opens a line, unless the

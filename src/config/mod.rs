@@ -22,8 +22,10 @@ pub use load::{join_args, LoadError};
 pub use settings::{Allowed, ClientsLimit, LogLevel, OomScore, Policy, Settings, ShutdownFlags};
 pub use value::{read_bytes, OutputLimit, SavePoint};
 
+use crate::acl::Vocabulary;
 use crate::types::glob::glob_match;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use table::Named;
 use value::{Kind, Value};
 
@@ -54,6 +56,8 @@ pub struct Config {
     modules: Vec<Vec<Vec<u8>>>,
     /// Tells the names of commands, for `rename-command`; without it any name will do.
     is_command: Option<fn(&[u8]) -> bool>,
+    /// The names of commands that `user` lines are looked at with.
+    vocabulary: &'static Vocabulary,
 }
 
 /// Who changes the configuration, and when.
@@ -117,6 +121,7 @@ impl Default for Config {
             renames: Vec::new(),
             modules: Vec::new(),
             is_command: None,
+            vocabulary: no_names(),
         };
         if let (Some(dir), Ok(path)) = (table::find(b"dir"), std::env::current_dir()) {
             let path = Value::Text(Some(path.into_os_string().into_encoded_bytes()));
@@ -205,8 +210,12 @@ impl Config {
         table::find(name).is_some_and(|named| named.directive.secret)
     }
 
-    /// Sets a directive, fixed ones included, as a line of a file would.
+    /// Sets a directive, fixed ones included, as a line of a file would. The value of a line that
+    /// is no directive (`user`, `rename-command`) is several words.
     pub fn assign(&mut self, name: &str, value: &str) -> Result<(), LoadError> {
+        if table::find(name.as_bytes()).is_none() {
+            return self.apply_text(format!("{name} {value}").as_bytes());
+        }
         self.apply_text(format!("{name} {}", words::quote(value.as_bytes())).as_bytes())
     }
 
@@ -222,9 +231,14 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses `rename-command` lines about names that are none.
-    pub fn knowing_commands(self, is_command: fn(&[u8]) -> bool) -> Self {
-        Config { is_command: Some(is_command), ..self }
+    /// Refuses `rename-command` lines about names that are none, and `user` lines that make no
+    /// sense with the commands there are.
+    pub fn knowing_commands(
+        self,
+        is_command: fn(&[u8]) -> bool,
+        vocabulary: &'static Vocabulary,
+    ) -> Self {
+        Config { is_command: Some(is_command), vocabulary, ..self }
     }
 
     /// The words of `user` lines, without `user`.
@@ -319,6 +333,12 @@ impl Config {
     fn refresh(&mut self) {
         self.settings = Settings::read(self);
     }
+}
+
+/// Where the commands are not known.
+fn no_names() -> &'static Vocabulary {
+    static NONE: LazyLock<Vocabulary> = LazyLock::new(Vocabulary::default);
+    &NONE
 }
 
 /// A path from the bytes of a directive.

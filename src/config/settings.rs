@@ -184,6 +184,7 @@ pub struct Settings {
     // Security
     /// Empty is no password.
     pub requirepass: Vec<u8>,
+    pub aclfile: String,
     pub acl_pubsub_allchannels: bool,
     pub acllog_max_len: usize,
     pub protected_configs: Allowed,
@@ -312,6 +313,7 @@ impl Settings {
 
     fn read_observation(&mut self, config: &Config) {
         self.requirepass = text(config, "requirepass").unwrap_or_default();
+        self.aclfile = lossy(&text(config, "aclfile").unwrap_or_default());
         self.acl_pubsub_allchannels = choice(config, "acl-pubsub-default") == 1;
         self.acllog_max_len = number(config, "acllog-max-len");
         let allowed = |name| Allowed::from_number(choice(config, name));

@@ -3,6 +3,7 @@
 //! Invariant: inside a unit nobody waits, and what a script may not call is refused before it runs.
 
 use super::{Dispatcher, Flow};
+use crate::acl::log::Origin;
 use crate::client::ClientId;
 use crate::command::row::{flag, Caller, ScriptRules};
 use crate::command::Spec;
@@ -22,7 +23,13 @@ impl Caller for Dispatcher<'_> {
 
     fn run_queued(&mut self, argv: &[&[u8]], reply: &mut Vec<u8>) {
         match self.find(argv) {
-            Ok(spec) => self.run_nested(spec, argv, reply),
+            Ok(spec) => match self.still_may(spec, argv) {
+                Ok(()) => self.run_nested(spec, argv, reply),
+                Err(error) => {
+                    self.state.stats.error(error.code());
+                    push_error(reply, error.text());
+                }
+            },
             Err(_) => {
                 self.refuse(None, Error::unknown_command(argv), reply);
             }
@@ -87,14 +94,26 @@ impl Dispatcher<'_> {
         Ok(spec)
     }
 
+    /// Rights may have changed since a command was queued.
     #[inline]
-    fn script_may(&self, spec: &Spec, argv: &[&[u8]], rules: ScriptRules) -> Result<()> {
+    fn still_may(&mut self, spec: &Spec, argv: &[&[u8]]) -> Result<()> {
+        if self.state.clients.at(self.me).may_all {
+            return Ok(());
+        }
+        self.permit_still(spec, argv)
+    }
+
+    #[inline]
+    fn script_may(&mut self, spec: &Spec, argv: &[&[u8]], rules: ScriptRules) -> Result<()> {
         if !spec.accepts(argv.len()) {
             let text = "ERR Wrong number of args calling Redis command from script";
             return Err(Error::of(text));
         }
         if spec.has(flag::NOSCRIPT) && !self.state.debug.scripts_may_all {
             return Err(Error::of("ERR This Redis command is not allowed from script"));
+        }
+        if !self.state.clients.at(self.me).may_all {
+            self.permit(spec, argv, Origin::Script)?;
         }
         if rules.read_only && spec.has(flag::WRITE | flag::MAY_REPLICATE) {
             let text = "ERR Write commands are not allowed from read-only scripts.";

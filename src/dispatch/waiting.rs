@@ -4,10 +4,12 @@
 //! command that still has to wait keeps its place.
 
 use super::Dispatcher;
+use crate::acl::log::Origin;
 use crate::blocking::Place;
 use crate::client::{Blocked, ClientId};
 use crate::command::row::{flag, Waiting};
 use crate::command::Spec;
+use crate::error::Result;
 use crate::keyspace::value::Kind;
 use crate::memory;
 use crate::resp::out::Bound;
@@ -85,7 +87,7 @@ impl Dispatcher<'_> {
         let before = std::mem::take(&mut self.state.clients.at(id).outbox);
         self.watch.lap_ns();
         self.again = true;
-        let waiting = match memory::gate(self.state, |_| spec.has(flag::DENYOOM)) {
+        let waiting = match self.may_go_on(spec, &argv) {
             Ok(()) => self.call(spec, &argv, &mut reply),
             Err(error) => {
                 self.refuse(Some(spec), error, &mut reply);
@@ -102,6 +104,14 @@ impl Dispatcher<'_> {
         }
         self.state.clients.at(id).outbox.push(&told);
         settle::unit_over(self.state);
+    }
+
+    /// What may refuse a command when it is served, because it came long ago.
+    fn may_go_on(&mut self, spec: &Spec, argv: &[&[u8]]) -> Result<()> {
+        if !self.state.clients.at(self.me).may_all {
+            self.permit(spec, argv, Origin::Client)?;
+        }
+        memory::gate(self.state, |_| spec.has(flag::DENYOOM))
     }
 }
 

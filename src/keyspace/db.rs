@@ -74,6 +74,8 @@ pub struct Db {
     pub counters: Counters,
     /// Set while a client that asked for CLIENT NO-TOUCH runs.
     pub no_touch: bool,
+    /// The present command may look at keys that it does not name.
+    pub shows_all_keys: bool,
     /// Cleared inside EXEC and scripts, where no command waits for a key.
     pub may_wait: bool,
     /// A script runs the command: its replies must not depend on how the data happens to lie.
@@ -110,6 +112,7 @@ impl Db {
             reader_rng: RefCell::new(SmallRng::seed_from_u64(!seed)),
             counters: Counters::default(),
             no_touch: false,
+            shows_all_keys: true,
             inside_script: false,
             may_wait: true,
             keeps_expired: false,

@@ -99,7 +99,7 @@ impl Session {
     }
 
     fn is_unauthenticated(&self) -> bool {
-        self.shared.password_set.load(Ordering::Relaxed)
+        self.shared.login_needed.load(Ordering::Relaxed)
             && self
                 .shared
                 .lock_unless_busy()

@@ -1,5 +1,6 @@
 //! Who comes: a connection becomes a client, or is refused.
 
+use super::users;
 use crate::client::{ClientId, Transport, Visitor};
 use crate::config::LogLevel;
 use crate::state::State;
@@ -23,14 +24,13 @@ pub fn connect(state: &mut State, visitor: &Visitor) -> Result<ClientId, &'stati
         return Ok(*id);
     }
     let settings = state.config.settings();
-    let exposed = settings.protected_mode && settings.requirepass.is_empty();
+    let exposed = settings.protected_mode && state.acl.default_user().nopass;
     if exposed && visitor.transport == (Transport::Tcp { local: false }) {
         return Err(PROTECTED);
     }
     if state.clients.len() >= settings.maxclients {
         return Err(b"-ERR max number of clients reached\r\n");
     }
-    let needs_password = !settings.requirepass.is_empty();
     let now_ms = state.clock.now_ms();
     state.stats.connections_received += 1;
     if state.logger.wants(LogLevel::Verbose) {
@@ -43,10 +43,10 @@ pub fn connect(state: &mut State, visitor: &Visitor) -> Result<ClientId, &'stati
     }
     let id = state.clients.add(visitor.transport, now_ms);
     let client = state.clients.at(id);
-    client.authenticated = !needs_password;
     client.addr = visitor.addr.clone();
     client.laddr = visitor.laddr.clone();
     client.fd = visitor.fd;
+    users::begin(state, id);
     Ok(*visitor.id.get_or_init(|| id))
 }
 

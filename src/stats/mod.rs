@@ -132,8 +132,6 @@ pub struct Stats {
     pub query_limit_disconnections: u64,
     /// `evicted_clients`
     pub evicted_clients: u64,
-    /// `acl_access_denied_auth`
-    pub denied_logins: u64,
     /// How busy the threads are.
     pub work: Work,
     /// How fast counters grow.

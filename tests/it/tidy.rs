@@ -41,6 +41,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "clock", "disk"],
     &["types", "resp"],
     &[
+        "acl",
         "keyspace",
         "client",
         "pubsub",

@@ -58,6 +58,10 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
             command.times = None;
         }
     }
+    if has("requirepass") {
+        let user = state.acl.default_with_password(&settings.requirepass);
+        settle::users::put(state, user);
+    }
     all(state);
     if has("maxmemory") && settings.maxmemory > 0 {
         let used = crate::memory::used_bytes(state);

@@ -123,15 +123,24 @@ pub(super) fn rewrite_file(state: &State, all: bool) -> Result<()> {
     let written = match std::fs::read(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         existing => {
-            let text = state.config.rewrite(&existing.unwrap_or_default(), None, all);
-            replace(path, &text)
+            let users = users_to_write(state);
+            let text = state.config.rewrite(&existing.unwrap_or_default(), Some(&users), all);
+            replace_file(path, &text)
         }
     };
     written.map_err(|error| Error::of(format!("ERR Rewriting config file: {}", error_text(&error))))
 }
 
+/// The `user` lines, without `user`; none where users have a file of their own.
+fn users_to_write(state: &State) -> Vec<String> {
+    if !state.config.settings().aclfile.is_empty() {
+        return Vec::new();
+    }
+    state.acl.users().map(|user| user.config_words()).collect()
+}
+
 /// Puts `text` in the place of a file in one step: readers see the old or the new one, whole.
-fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+pub(in crate::commands) fn replace_file(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}", std::process::id()));
     let draft = path.with_file_name(name);

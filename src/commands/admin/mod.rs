@@ -14,6 +14,8 @@ mod slowlog;
 
 use crate::command::Family;
 
+pub(super) use config::replace_file;
+
 /// The families, all of one group; a file each.
 pub const FAMILIES: [Family; 9] = [
     server(data::ROWS),

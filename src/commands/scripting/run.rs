@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::client::{Asker, ClientId};
 use crate::clock::Stopwatch;
 use crate::command::row::ScriptRules;
-use crate::command::{flag, Args, Caller};
+use crate::command::{permission, Args, Caller};
 use crate::error::{Error, Result};
 use crate::keyspace::effects::Reach;
 use crate::memory;
@@ -343,7 +343,7 @@ impl Host for ScriptHost<'_> {
 
     fn is_allowed(&mut self, args: &[&[u8]]) -> Option<bool> {
         let spec = crate::commands::table().find(args).ok()?;
-        let client = self.caller.state().clients.at(self.me);
-        Some(client.authenticated || spec.has(flag::NO_AUTH))
+        let user = &self.caller.state().clients.at(self.me).user;
+        Some(user.as_ref().is_none_or(|user| permission::judge(user, spec, args).is_ok()))
     }
 }

@@ -89,10 +89,11 @@ pub(super) const LOG: &[Directive] = &[
 
 pub(super) const SECURITY: &[Directive] = &[
     unset("requirepass").secret().honoured().about("Password of the default user."),
-    text("aclfile", "").fixed().about("File of users and their permissions."),
+    text("aclfile", "").fixed().honoured().about("File of users and their permissions."),
     choice("acl-pubsub-default", "resetchannels", ACL_CHANNELS)
+        .honoured()
         .about("Channels that a new user may use."),
-    number("acllog-max-len", "128", 0, I64_MAX).about("Entries of ACL LOG."),
+    number("acllog-max-len", "128", 0, I64_MAX).honoured().about("Entries of ACL LOG."),
     choice("enable-protected-configs", "no", ALLOWED)
         .fixed()
         .honoured()

@@ -116,11 +116,22 @@ impl<'s> Stage<'s> {
             "SCRIPT FLUSH",
             "FUNCTION FLUSH",
             "SLOWLOG RESET",
+            "ACL LOG RESET",
             "LATENCY RESET",
             "CONFIG RESETSTAT",
         ] {
             let words: Vec<_> = reset.split(' ').collect();
             self.control.call(&words)?;
+        }
+        if let Reply::Array(users) = self.control.call(&["ACL", "USERS"])? {
+            for user in users {
+                match user {
+                    Reply::Bulk(name) if name != b"default" => {
+                        self.control.call(&[b"ACL", &b"DELUSER"[..], &name])?;
+                    }
+                    _ => {}
+                }
+            }
         }
         for item in &block.items {
             let What::Send(Send { words, .. }) = &item.what else { continue };

@@ -1,5 +1,6 @@
 //! COMMAND INFO: one command as ten items.
 
+use crate::command::categories::categories;
 use crate::command::row::flag;
 use crate::command::spec::{Begin, Find, KeySpec, Spec};
 use crate::commands::table;
@@ -50,7 +51,7 @@ pub(super) fn describe(items: &mut Items<'_>, spec: &Spec) {
     items.array(0);
     items.array(spec.keys.len());
     for (rule, key) in spec.keys.iter().enumerate() {
-        key_spec(items, access(spec, rule), key);
+        key_spec(items, spec.access[rule], key);
     }
     let mut subcommands: Vec<usize> = spec.subcommands.values().copied().collect();
     subcommands.sort_unstable();
@@ -58,86 +59,6 @@ pub(super) fn describe(items: &mut Items<'_>, spec: &Spec) {
     for id in subcommands {
         describe(items, &table().specs[id]);
     }
-}
-
-/// Categories of access control, in Redis's order.
-pub fn categories(spec: &Spec) -> impl Iterator<Item = &'static str> + '_ {
-    const GROUPS: &[(&str, &str)] = &[
-        ("generic", "keyspace"),
-        ("set", "set"),
-        ("sorted-set", "sortedset"),
-        ("list", "list"),
-        ("hash", "hash"),
-        ("string", "string"),
-        ("bitmap", "bitmap"),
-        ("hyperloglog", "hyperloglog"),
-        ("geo", "geo"),
-        ("stream", "stream"),
-        ("pubsub", "pubsub"),
-        ("connection", "connection"),
-        ("transactions", "transaction"),
-        ("scripting", "scripting"),
-    ];
-    const ORDER: &[&str] = &[
-        "keyspace",
-        "read",
-        "write",
-        "set",
-        "sortedset",
-        "list",
-        "hash",
-        "string",
-        "bitmap",
-        "hyperloglog",
-        "geo",
-        "stream",
-        "pubsub",
-        "admin",
-        "fast",
-        "slow",
-        "blocking",
-        "dangerous",
-        "connection",
-        "transaction",
-        "scripting",
-    ];
-    // Where the group of the documentation is not the category.
-    const OTHERWISE: &[(&str, &[&str])] = &[
-        ("object", &[]),
-        ("wait", &["connection"]),
-        ("waitaof", &["connection"]),
-        ("sort", &["set", "sortedset", "list"]),
-        ("sort_ro", &["set", "sortedset", "list"]),
-        ("xgroup", &[]),
-        ("xinfo", &[]),
-        ("client", &[]),
-        ("pubsub", &[]),
-        ("pubsub|help", &[]),
-    ];
-    // Redis: a container as such belongs to no group.
-    let of_group = GROUPS
-        .iter()
-        .find(|(group, _)| *group == spec.group && !spec.has(flag::CONTAINER))
-        .map(|(_, name)| *name);
-    let otherwise = OTHERWISE.iter().find(|(name, _)| *name == spec.name).map(|(_, names)| *names);
-    let is_command = spec.name.split('|').next() == Some("command");
-    let is_of = move |name: &str| match otherwise {
-        Some(names) => names.contains(&name),
-        None => of_group == Some(name) || (is_command && name == "connection"),
-    };
-    let applies = move |name: &&&'static str| match **name {
-        "read" => spec.has(flag::READONLY) && spec.group != "scripting",
-        "write" => spec.has(flag::WRITE),
-        "admin" => spec.has(flag::ADMIN | flag::ADMIN_CATEGORY),
-        "fast" => spec.has(flag::FAST),
-        "slow" => !spec.has(flag::FAST),
-        "blocking" => spec.has(flag::BLOCKING),
-        "dangerous" => spec.has(flag::DANGEROUS | flag::ADMIN_CATEGORY),
-        "keyspace" => spec.has(flag::KEYSPACE) || is_of("keyspace"),
-        "pubsub" => spec.has(flag::PUBSUB) || is_of("pubsub"),
-        name => is_of(name),
-    };
-    ORDER.iter().filter(applies).copied()
 }
 
 /// First key, last key and step as clients older than key specs know them.
@@ -167,14 +88,6 @@ fn legacy_range(keys: &[KeySpec]) -> (i64, i64, i64) {
         });
     }
     found.map_or((0, 0, 0), |(first, last)| (first, last, 1))
-}
-
-/// What a command does to the keys that one of its rules finds.
-pub(super) fn access(spec: &Spec, rule: usize) -> &'static [&'static str] {
-    super::access::words(&spec.name, rule).unwrap_or(match spec.has(flag::READONLY) {
-        true => &["RO", "access"],
-        false => &["RW", "update"],
-    })
 }
 
 pub(super) fn write_words(items: &mut Items<'_>, words: &[&str]) {

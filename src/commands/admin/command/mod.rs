@@ -1,10 +1,11 @@
 //! COMMAND: what commands there are, derived from their rows.
 
-mod access;
 mod docs;
 mod info;
 mod shape;
 
+use crate::command::categories::categories;
+use crate::command::permission::{self, Keys};
 use crate::command::{client, flag, Args, Call, Row, Spec};
 use crate::commands::help;
 use crate::commands::table;
@@ -108,7 +109,7 @@ fn list(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         let fits: Box<dyn Fn(&&Spec) -> bool> = match kind.as_deref() {
             Some("MODULE") => Box::new(|_| false),
             Some("ACLCAT") => Box::new(|spec| {
-                info::categories(spec).any(|name| value.eq_ignore_ascii_case(name.as_bytes()))
+                categories(spec).any(|name| value.eq_ignore_ascii_case(name.as_bytes()))
             }),
             Some("PATTERN") => Box::new(|spec| glob_match(value, spec.name.as_bytes(), true)),
             _ => return Err(Error::Syntax),
@@ -122,49 +123,27 @@ fn list(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(items.end())
 }
 
-/// A command, and its keys: where each stands and by which rule.
-type Found = (&'static Spec, Option<Vec<(usize, usize)>>);
+/// A command, and its keys: where each stands and what is done to it.
+type Found = (&'static Spec, Keys);
 
-/// The command that `words` spell and the positions of its keys; `None` where it needs none and
-/// has none.
+/// The command that `words` spell and its keys; none where it needs none.
 fn keys_of(words: &[&[u8]]) -> Result<Found> {
     let spec = table().find(words).map_err(|_| Error::of("ERR Invalid command specified"))?;
-    let is_key = |key: &&crate::command::spec::KeySpec| !key.access.contains(&"not_key");
-    if spec.keys.iter().filter(is_key).count() == 0 {
+    if spec.access.iter().all(|access| access.contains(&"not_key")) {
         return Err(Error::of("ERR The command has no key arguments"));
     }
     if !spec.accepts(words.len()) {
         return Err(Error::of("ERR Invalid number of arguments specified for command"));
     }
-    let mut found = Vec::new();
-    if spec.name == "sort" {
-        // The last STORE counts; no rule could tell it from a pattern.
-        let is_store = |at: &usize| words[*at].eq_ignore_ascii_case(b"STORE");
-        let store = (2..words.len().saturating_sub(1)).rfind(is_store);
-        found.extend([Some((1, 1)), store.map(|at| (at + 1, 2))].into_iter().flatten());
-        return Ok((spec, Some(found)));
+    match permission::keys(spec, words).unwrap_or_default() {
+        found if !found.is_empty() || spec.has(flag::NO_MANDATORY_KEYS) => Ok((spec, found)),
+        _ => Err(Error::of("ERR Invalid arguments specified for command")),
     }
-    for (rule, key) in spec.keys.iter().enumerate() {
-        let mut positions = Vec::new();
-        if key.positions(words, &mut positions).is_none() {
-            found.clear();
-            break;
-        }
-        found.extend(positions.into_iter().map(|at| (at, rule)));
-    }
-    if !found.is_empty() {
-        return Ok((spec, Some(found)));
-    }
-    if spec.has(flag::NO_MANDATORY_KEYS) {
-        return Ok((spec, None));
-    }
-    Err(Error::of("ERR Invalid arguments specified for command"))
 }
 
 fn getkeys(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let words = args.rest();
     let (_, found) = keys_of(words)?;
-    let found = found.unwrap_or_default();
     let mut items = out.array(found.len());
     for (at, _) in found {
         items.bulk(words[at]);
@@ -174,17 +153,11 @@ fn getkeys(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
 
 fn getkeysandflags(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let words = args.rest();
-    let (spec, found) = keys_of(words)?;
-    let found = found.unwrap_or_default();
+    let (_, found) = keys_of(words)?;
     let mut items = out.array(found.len());
-    for (at, rule) in found {
+    for (at, access) in found {
         items.array(2);
         items.bulk(words[at]);
-        let access = match spec.name.as_str() {
-            "set" => access::words_of_set(words),
-            "bitfield" => access::words_of_bitfield(words),
-            _ => info::access(spec, rule),
-        };
         info::write_words(&mut items, access);
     }
     Ok(items.end())

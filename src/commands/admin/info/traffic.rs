@@ -49,6 +49,7 @@ fn is_connected(client: &crate::client::Client) -> bool {
 
 pub(super) fn stats(report: &mut Report, state: &mut State) {
     let (stats, counters) = (&state.stats, &state.db.counters);
+    let denied = state.acl.log.counters;
     let above_now_ms = stats.work.above_limit_now_ms(state.db.now_ms());
     let channels = |scope| state.pubsub.names(scope).count() as u64;
     report.title("Stats");
@@ -117,9 +118,9 @@ pub(super) fn stats(report: &mut Report, state: &mut State) {
         ("eventloop_duration_cmd_sum", stats.work.command_ns / 1000),
         ("instantaneous_eventloop_cycles_per_sec", stats.rates.batches.per_second()),
         ("instantaneous_eventloop_duration_usec", stats.batch_us()),
-        ("acl_access_denied_auth", stats.denied_logins),
-        ("acl_access_denied_cmd", 0),
-        ("acl_access_denied_key", 0),
-        ("acl_access_denied_channel", 0),
+        ("acl_access_denied_auth", denied.logins),
+        ("acl_access_denied_cmd", denied.commands),
+        ("acl_access_denied_key", denied.keys),
+        ("acl_access_denied_channel", denied.channels),
     ]);
 }

@@ -1,5 +1,10 @@
-//! What commands do to their keys, as COMMAND INFO and GETKEYSANDFLAGS tell it: facts that follow
-//! neither from the synopsis nor from the shape of the handler.
+//! What commands do to their keys: facts that follow neither from the synopsis nor from the shape
+//! of the handler. COMMAND INFO and GETKEYSANDFLAGS tell them, and rights on keys follow from them.
+
+use crate::acl::Needs;
+
+/// The words for what a command does to the keys that one rule finds.
+pub type Access = &'static [&'static str];
 
 /// Words, and the commands whose first rule for keys has them; `name#1` stands for a later rule.
 /// What is not here reads (`RO access`) or changes (`RW update`) its keys.
@@ -50,17 +55,32 @@ const ACCESS: &[(&[&str], &str)] = &[
     (&["not_key"], "spublish ssubscribe sunsubscribe"),
 ];
 
-/// The words for a rule (counted from 0) of a command.
-pub(super) fn words(command: &str, rule: usize) -> Option<&'static [&'static str]> {
+/// The words for a rule (counted from 0) of a command, which may change the data unless
+/// `is_readonly`.
+pub fn words(command: &str, rule: usize, is_readonly: bool) -> Access {
     let is = |entry: &str| match entry.split_once('#') {
         Some((name, number)) => name == command && number.parse() == Ok(rule),
         None => entry == command && rule == 0,
     };
-    ACCESS.iter().find(|(_, entries)| entries.split(' ').any(is)).map(|(words, _)| *words)
+    let known = ACCESS.iter().find(|(_, entries)| entries.split(' ').any(is));
+    known.map_or(if is_readonly { &["RO", "access"] } else { &["RW", "update"] }, |row| row.0)
+}
+
+/// The rights that such an access needs.
+pub fn needs(access: Access) -> Needs {
+    let mut needs = Needs::NONE;
+    for word in access {
+        needs = match *word {
+            "access" => needs.and(Needs::READ),
+            "insert" | "delete" | "update" => needs.and(Needs::WRITE),
+            _ => needs,
+        };
+    }
+    needs
 }
 
 /// The words for SET, which depend on what it is asked to do.
-pub(super) fn words_of_set(argv: &[&[u8]]) -> &'static [&'static str] {
+pub fn words_of_set(argv: &[&[u8]]) -> Access {
     let reads = argv.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"GET"));
     if reads {
         &["RW", "access", "update"]
@@ -69,13 +89,24 @@ pub(super) fn words_of_set(argv: &[&[u8]]) -> &'static [&'static str] {
     }
 }
 
-/// The words for BITFIELD, which depend on what it is asked to do.
-pub(super) fn words_of_bitfield(argv: &[&[u8]]) -> &'static [&'static str] {
-    let writes =
-        |word: &&&[u8]| word.eq_ignore_ascii_case(b"SET") || word.eq_ignore_ascii_case(b"INCRBY");
-    if argv.iter().skip(2).any(|word| writes(&word)) {
-        &["RW", "access", "update"]
-    } else {
+/// The words for BITFIELD, which depend on what it is asked to do; what makes no sense might write.
+pub fn words_of_bitfield(argv: &[&[u8]]) -> Access {
+    let mut rest = argv.get(2..).unwrap_or_default();
+    let reads = loop {
+        let Some((word, after)) = rest.split_first() else { break true };
+        let words = match word.to_ascii_lowercase().as_slice() {
+            b"get" => 2,
+            b"overflow" => 1,
+            _ => break false,
+        };
+        match after.get(words..) {
+            Some(after) => rest = after,
+            None => break false,
+        }
+    };
+    if reads {
         &["RO", "access"]
+    } else {
+        &["RW", "access", "update"]
     }
 }
