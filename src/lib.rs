@@ -27,8 +27,8 @@
 //! sockets, [`config`] is one table
 //! of directives, [`cli`], [`process`] and [`server_log`] serve the binary. [`types`] are the data
 //! structures, [`acl`] the users and their rights, [`scripting`] the Lua host, [`stats`] the
-//! counters, [`clock`] the one clock, and [`error`] holds every text of a refusal; [`disk`] is where
-//! files are, [`rdb`] what is in them.
+//! counters, [`clock`] the one clock, and [`error`] holds every text of a refusal; [`disk`] is
+//! where files are, [`rdb`] what is in them.
 //!
 //! # Glossary
 //!

@@ -301,6 +301,14 @@ impl Builder {
         self
     }
 
+    fn io_workers(&self, io_threads: usize) -> usize {
+        match (self.workers, self.embedded) {
+            (Some(workers), _) => workers,
+            (None, true) => 1,
+            (None, false) => io_threads.max(1),
+        }
+    }
+
     /// Starts it.
     pub fn start(self) -> Result<Server, StartError> {
         if let Some(failure) = self.failure {
@@ -313,11 +321,7 @@ impl Builder {
         let unix = open_unix(&settings)?;
         let addresses: Vec<SocketAddr> =
             tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let workers = match (self.workers, self.embedded, settings.io_threads) {
-            (Some(workers), ..) => workers,
-            (None, true, _) => 1,
-            (None, false, threads) => threads.max(1),
-        };
+        let workers = self.io_workers(settings.io_threads);
         let seed = self.seed.unwrap_or_else(crate::clock::random_seed);
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut limits = settings.limits.clone();

@@ -187,8 +187,8 @@ impl Config {
                 Ok(()) | Err(RuleError::Unknown) => {}
                 Err(error) => {
                     // Redis: it names the word two places before the one to blame.
-                    let named = [b"user", &name[..]].into_iter().chain(rest.iter().copied());
-                    return refused(named.skip(at).next().unwrap_or_default(), error.text());
+                    let mut named = [b"user", &name[..]].into_iter().chain(rest.iter().copied());
+                    return refused(named.nth(at).unwrap_or_default(), error.text());
                 }
             }
         }

@@ -119,9 +119,14 @@ fn versions_and_refusals_are_said_and_left() {
     assert_eq!(missing.status.code(), Some(1));
     let said = text(&missing.stdout);
     assert!(said.contains("# Fatal error, can't open config file '/nonexistent.conf': No such"));
-    let user = output(&["--user", "default on >secret ~* +@all"]);
+    let user = output(&["--user", "alice", "on", "nonsense"]);
     assert_eq!(user.status.code(), Some(1));
-    assert!(text(&user.stderr).contains("ACL users are not supported yet"));
+    assert!(text(&user.stderr).ends_with("Error in user declaration 'alice': Syntax error\n"));
+    let user = output(&["--port", "0", "--unixsocket", "/nonexistent/s", "--user", "a", "+nosuch"]);
+    assert_eq!(user.status.code(), Some(1));
+    let said = text(&user.stdout);
+    let rule = "Error loading ACL rule '+nosuch' for the user named 'a': Unknown command or";
+    assert!(said.contains(rule) && said.contains("Critical error while loading ACLs."), "{said}");
     let renamed = output(&["--rename-command", "nonsense", "x"]);
     assert!(text(&renamed.stderr).ends_with("No such command in rename-command\n"));
 }
