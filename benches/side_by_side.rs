@@ -10,73 +10,23 @@
 //! wall-clock time; there a ratio above 1 means that ours delivers more. (They need about 1,100
 //! open files: `ulimit -n 4096`.)
 
+mod beside;
+
+use beside::{await_lines, words, Server};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 const CONNECTIONS: usize = 50;
 const KEYS: u64 = 1_000_000;
 const ROUNDS: usize = 3;
-
-struct Server {
-    name: String,
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start(command_line: &str) -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("its number").port();
-        drop(free);
-        let mut words: Vec<&str> = command_line.split_whitespace().collect();
-        let pinned = Command::new("taskset").arg("-V").stdout(Stdio::null()).status().is_ok();
-        if pinned {
-            words.splice(0..0, ["taskset", "-c", "0"]);
-        }
-        let child = Command::new(words[0])
-            .args(&words[1..])
-            .args(["--port", &port.to_string(), "--save", "", "--protected-mode", "no"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the server starts");
-        let until = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "{command_line} does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let name = command_line.split(['/', ' ']).next_back().unwrap_or("server").to_string();
-        Server { name, child, port }
-    }
-
-    /// Nanoseconds that all threads have been on a processor.
-    fn cpu_ns(&self) -> u64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        let tasks = tasks.into_iter().flatten().flatten();
-        tasks
-            .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-            .sum()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 struct Workload {
     name: &'static str,
     pipeline: usize,
     operations: usize,
     request: fn(u64) -> Vec<Vec<u8>>,
-}
-
-fn words(parts: &[&str]) -> Vec<Vec<u8>> {
-    parts.iter().map(|part| part.as_bytes().to_vec()).collect()
 }
 
 fn key(number: u64) -> String {
@@ -136,12 +86,9 @@ const WORKLOADS: [Workload; 10] = [
 /// Sends the workload and waits for every reply; all replies here end in a line break and are told
 /// apart by counting their lines.
 fn load(server: &Server, workload: &Workload, seed: u64) {
-    let mut connections: Vec<TcpStream> = (0..CONNECTIONS)
-        .map(|_| TcpStream::connect(("127.0.0.1", server.port)).expect("a connection"))
-        .collect();
+    let mut connections: Vec<TcpStream> = (0..CONNECTIONS).map(|_| server.connect()).collect();
     let mut number = seed;
     let mut batch = Vec::new();
-    let mut replies = vec![0; 1 << 16];
     let lines = if workload.name.starts_with("get") { 2 } else { 1 } * workload.pipeline;
     for _ in 0..workload.operations / workload.pipeline / CONNECTIONS {
         for connection in &mut connections {
@@ -153,31 +100,21 @@ fn load(server: &Server, workload: &Workload, seed: u64) {
             connection.write_all(&batch).expect("the request leaves");
         }
         for connection in &mut connections {
-            let mut seen = 0;
             // A GET that misses answers with one line instead of two; the fill leaves none absent.
-            while seen < lines {
-                let len = connection.read(&mut replies).expect("replies come");
-                assert!(len > 0, "{} closed the connection", server.name);
-                seen += replies[..len].iter().filter(|&&byte| byte == b'\n').count();
-            }
+            await_lines(connection, lines);
         }
     }
 }
 
 fn fill(server: &Server) {
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    let mut stream = server.connect();
     let mut batch = Vec::new();
-    let mut replies = vec![0; 1 << 16];
     for from in (0..KEYS).step_by(1000) {
         batch.clear();
         (from..from + 1000)
             .for_each(|number| redouble::resp::out::push_request(&mut batch, &set(number)));
         stream.write_all(&batch).expect("the request leaves");
-        let mut seen = 0;
-        while seen < 1000 {
-            let len = stream.read(&mut replies).expect("replies come");
-            seen += replies[..len].iter().filter(|&&byte| byte == b'\n').count();
-        }
+        await_lines(&mut stream, 1000);
     }
 }
 
@@ -186,9 +123,8 @@ const SUBSCRIBERS: usize = 1000;
 /// Publishes `rounds` times `pipeline` messages to all subscribers and waits for each of them to
 /// arrive everywhere. Returns deliveries a second.
 fn fan_out(server: &Server, pipeline: usize, rounds: usize) -> f64 {
-    let connect = || TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
     let mut acknowledgement = [0; 33];
-    let mut subscribers: Vec<TcpStream> = (0..SUBSCRIBERS).map(|_| connect()).collect();
+    let mut subscribers: Vec<TcpStream> = (0..SUBSCRIBERS).map(|_| server.connect()).collect();
     for subscriber in &mut subscribers {
         subscriber.write_all(b"SUBSCRIBE news\r\n").expect("the request leaves");
         subscriber.read_exact(&mut acknowledgement).expect("the subscription is answered");
@@ -201,7 +137,7 @@ fn fan_out(server: &Server, pipeline: usize, rounds: usize) -> f64 {
     let one = format!("*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$32\r\n{text}\r\n");
     let mut messages = vec![0; one.len() * pipeline];
     let mut counts = vec![0; format!(":{SUBSCRIBERS}\r\n").len() * pipeline];
-    let mut publisher = connect();
+    let mut publisher = server.connect();
     let begin = Instant::now();
     for _ in 0..rounds {
         publisher.write_all(&batch).expect("the request leaves");
@@ -219,8 +155,13 @@ fn main() {
         return println!("skipped: PEERS names no genuine servers, as in PEERS=\"redis-server\"");
     };
     let only = std::env::var("ONLY").unwrap_or_default();
-    let mut servers = vec![Server::start(env!("CARGO_BIN_EXE_redouble"))];
-    servers.extend(peers.split(';').filter(|line| !line.trim().is_empty()).map(Server::start));
+    let pinned = Command::new("taskset").arg("-V").stdout(Stdio::null()).status().is_ok();
+    let start = |command_line: &str| {
+        let pin = if pinned { "taskset -c 0 " } else { "" };
+        Server::start(&format!("{pin}{command_line}"), &["--save", ""])
+    };
+    let mut servers = vec![start(env!("CARGO_BIN_EXE_redouble"))];
+    servers.extend(peers.split(';').filter(|line| !line.trim().is_empty()).map(start));
     servers.iter().for_each(fill);
     print!("{:14}", "us of CPU/op");
     servers.iter().for_each(|server| print!("{:>16}", server.name));
