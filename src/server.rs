@@ -192,17 +192,15 @@ impl Server {
         self.0.shared.control.notify_one();
     }
 
-    /// Resolves when a client or a signal has asked for the end.
+    /// Resolves when a client or a signal has asked for the end. It takes the lock only when it
+    /// has been told so: who listens to signals must not wait for a slow script.
     pub async fn shutdown_asked(&self) -> Shutdown {
         loop {
-            let asked = {
-                let state = self.0.shared.lock();
-                state.shutdown.filter(|_| !state.debug.cron_paused)
-            };
-            if let Some(shutdown) = asked {
-                return shutdown;
-            }
             self.0.shared.control.notified().await;
+            let state = self.0.shared.lock();
+            if let Some(asked) = state.shutdown.filter(|_| !state.debug.cron_paused) {
+                return asked;
+            }
         }
     }
 }
