@@ -69,6 +69,9 @@ fn sample(state: &mut State) {
         memory::measure_clients(state);
     }
     memory::limit_clients(state, None);
+    for (event, took_ns) in state.aof.tail.take_moments() {
+        settle::slow_moment(state, event, took_ns);
+    }
     state.stats.peak_bytes = state.stats.peak_bytes.max(memory::used_bytes(state));
 }
 

@@ -16,6 +16,8 @@ use crate::command::row::{flag, Call, Run, Wait, Waiting};
 use crate::command::{Args, Spec, Table};
 use crate::commands::scripting::{declares_growth, declares_no_writes};
 use crate::error::{Error, Result};
+use crate::keyspace::effects::listener;
+use crate::log::aof::Mode;
 use crate::memory;
 use crate::resp::out::{push_error, Bound, Out};
 use crate::settle;
@@ -69,6 +71,10 @@ pub struct Dispatcher<'a> {
     watch: Stopwatch,
     /// How long the replies of a batch may become.
     bound: Bound,
+    /// How far the log must be durable before they leave.
+    mark: u64,
+    /// Where the log stood when the batch began.
+    log_before: u64,
     /// The database of the client when the batch began: where to prefetch.
     db: usize,
     known: KnownNames,
@@ -121,6 +127,13 @@ pub struct Prepared<'i> {
     member_hash: Option<u64>,
 }
 
+impl Prepared<'_> {
+    /// Whether there is such a command.
+    pub fn is_known(&self) -> bool {
+        self.spec.is_some()
+    }
+}
+
 impl<'a> Dispatcher<'a> {
     /// For the client `me`, whose registration the caller has made sure of.
     pub fn new(state: &'a mut State, me: ClientId) -> Self {
@@ -131,6 +144,8 @@ impl<'a> Dispatcher<'a> {
         Dispatcher {
             db,
             bound,
+            mark: 0,
+            log_before: state.aof.tail.appended(),
             known: KnownNames::default(),
             state,
             me,
@@ -151,6 +166,15 @@ impl<'a> Dispatcher<'a> {
     /// How long the replies of a batch may become before its client is cut off.
     pub fn bound(&self) -> Bound {
         self.bound
+    }
+
+    /// How far the log must be durable before the replies of the batch leave: up to what it has
+    /// written, and to what it was shown of others' writes, where that matters.
+    pub fn mark(&self) -> u64 {
+        match self.state.aof.tail.appended() {
+            now if now != self.log_before => now,
+            _ => self.mark,
+        }
     }
 
     /// Finds the command of the request with these words and the place of its first key, and asks
@@ -354,6 +378,9 @@ impl<'a> Dispatcher<'a> {
             let (table, me) = (self.table, self.me);
             memory::gate(self.state, |state| grows(table, state, spec, argv, me))?;
         }
+        if self.state.aof.mode != Mode::Off {
+            self.refuse_unlogged(spec)?;
+        }
         let client = self.state.clients.at(self.me);
         if client.is_monitor && spec.has(flag::WRITE | flag::READONLY | flag::MAY_REPLICATE) {
             return Err(Error::of("ERR Replica can't interact with the keyspace"));
@@ -375,6 +402,17 @@ impl<'a> Dispatcher<'a> {
             return Ok(Gate::Queue);
         }
         Ok(Gate::Run)
+    }
+
+    /// Refuses writes that the log cannot take to disk.
+    fn refuse_unlogged(&self, spec: &Spec) -> Result<()> {
+        match self.state.aof.tail.failure() {
+            // Redis: PING tells a client about it too.
+            Some(text) if spec.has(flag::WRITE) || spec.name == "ping" => {
+                Err(Error::of(format!("MISCONF Errors writing to the AOF file: {text}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn is_held_back(&mut self, spec: &Spec, argv: &[&[u8]]) -> bool {
@@ -455,6 +493,9 @@ impl<'a> Dispatcher<'a> {
             self.track(spec, argv);
         }
         self.state.db.shows_all_keys = may_all || self.may_see_all_keys(spec, argv);
+        if self.state.db.effects.hears(listener::FRESH) {
+            self.wait_for_what_is_shown(spec, argv);
+        }
         let result = self.handler(spec, argv, Out::bounded(out, resp3, self.bound));
         let waiting = match result {
             Ok(waiting) => waiting,
@@ -536,6 +577,18 @@ impl<'a> Dispatcher<'a> {
                 Wait::For(waiting) => Ok(Some(waiting)),
             },
         }
+    }
+
+    /// With `appendfsync always`: the reply leaves when what it shows is on disk.
+    #[cold]
+    fn wait_for_what_is_shown(&mut self, spec: &Spec, argv: &[&[u8]]) {
+        let (fresh, db) = (&self.state.db.effects.fresh, self.state.db.current());
+        let keys = spec.key_positions(argv).unwrap_or_default();
+        let marks = keys.iter().map(|at| fresh.mark(db, argv[*at]));
+        let shown = marks.max().unwrap_or(0);
+        let shows_any =
+            spec.has(flag::READONLY) && (keys.is_empty() || spec.has(flag::MOVABLEKEYS));
+        self.mark = self.mark.max(if shows_any { fresh.mark_of_all() } else { shown });
     }
 
     /// The keys that a tracking client is about to read.

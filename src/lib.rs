@@ -44,6 +44,7 @@
 //!   form.
 
 pub mod acl;
+pub mod append_only;
 pub mod blocking;
 pub mod busy;
 pub mod cli;
@@ -64,6 +65,7 @@ pub mod persistence;
 pub mod process;
 pub mod pubsub;
 pub mod rdb;
+pub mod replay;
 pub mod resp;
 pub mod scripting;
 pub mod server;
@@ -72,6 +74,7 @@ pub mod session;
 pub mod settle;
 pub mod shared;
 pub mod snapshot;
+mod startup;
 pub mod state;
 pub mod stats;
 pub mod tracking;

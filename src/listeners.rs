@@ -15,6 +15,8 @@ pub enum StartError {
     Users(Vec<String>),
     /// A listener could not be opened; the text is Redis's.
     Listen(String, io::Error),
+    /// The data cannot be loaded; the log says more.
+    Data(String),
     /// The system refused something else.
     Io(io::Error),
 }
@@ -22,7 +24,7 @@ pub enum StartError {
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            StartError::Config(text) => write!(f, "{text}"),
+            StartError::Config(text) | StartError::Data(text) => write!(f, "{text}"),
             StartError::Users(lines) => write!(f, "{}", lines.join("\n")),
             StartError::Listen(what, error) => write!(f, "{what}: {error}"),
             StartError::Io(error) => write!(f, "{error}"),

@@ -17,6 +17,7 @@ use crate::resp::reader::{self, Value};
 use crate::server_log::Logger;
 use crate::settle;
 use crate::shared::{Incoming, Shared, Surroundings, WORKER};
+use crate::startup;
 use crate::state::{Facts, Shutdown, State};
 use crate::stats::Stats;
 use crate::types::limits::HashKey;
@@ -125,7 +126,7 @@ impl Server {
             return Value::Error("ERR empty command".to_string());
         }
         let mut out = Vec::new();
-        let (id, kick, flow) = {
+        let (id, kick, flow, mut mark) = {
             let mut state = loop {
                 if let Some(state) = self.0.shared.lock_unless_busy() {
                     break state;
@@ -139,19 +140,23 @@ impl Server {
             state.db.set_now_ms(now_ms);
             let id = settle::connect_caller(&mut state);
             let kick = state.clients.at(id).kick.clone();
-            let flow = Dispatcher::new(&mut state, id).request_unprepared(&argv, &mut out);
-            (id, kick, flow)
+            let mut dispatcher = Dispatcher::new(&mut state, id);
+            let flow = dispatcher.request_unprepared(&argv, &mut out);
+            let mark = dispatcher.mark();
+            (id, kick, flow, mark)
         };
         while flow != Flow::Next && out.is_empty() {
             self.0.shared.cron.notify_one();
             block_on(poll_fn(|cx| kick.poll_rung(cx)));
             let mut state = self.0.shared.lock();
+            mark = mark.max(state.aof.tail.appended());
             let client = state.clients.at(id);
             client.outbox.drain_into(&mut out);
             if client.close_now {
                 break;
             }
         }
+        block_on(poll_fn(|cx| self.0.shared.tail.poll_open(mark, cx.waker())));
         settle::disconnect(&mut self.0.shared.lock(), id);
         reader::read(&out).map_or(Value::Null, |(value, _)| value)
     }
@@ -226,6 +231,7 @@ impl Drop for Running {
         }
         let assistants = std::mem::take(&mut *self.shared.assistants.lock());
         assistants.into_iter().for_each(|thread| drop(thread.join()));
+        crate::append_only::close(&mut self.shared.lock());
         if let Some(path) = &self.unix_path {
             let _ = std::fs::remove_file(path);
         }
@@ -352,6 +358,7 @@ impl Builder {
         let mut state = new_state(db, self.config, acl, facts, self.clock.clone());
         state.logger = self.logger.clone();
         state.disk = self.disk;
+        let tail = state.aof.tail.clone();
         let running = state.scripting.running.clone();
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
@@ -374,6 +381,8 @@ impl Builder {
             assistants: Mutex::default(),
             title,
             logger: self.logger,
+            is_embedded: self.embedded,
+            tail,
             workers: senders,
             next_worker: AtomicUsize::new(0),
         });
@@ -389,23 +398,33 @@ impl Builder {
                 }
             }
         }
-        let mut threads = Vec::new();
-        let mut listeners = Some((tcp, unix));
-        for (number, receiver) in receivers.into_iter().enumerate() {
-            let shared = shared.clone();
-            let listeners = listeners.take();
-            let thread = std::thread::Builder::new().name(format!("redouble-io-{number}")).spawn(
-                move || {
-                    WORKER.set(number);
-                    worker::run(shared, receiver, listeners);
-                },
-            )?;
-            threads.push(thread);
-        }
+        startup::load(&shared)?;
+        let threads = spawn_workers(&shared, receivers, (tcp, unix))?;
         let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());
         let threads = Mutex::new(threads);
         Ok(Server(Arc::new(Running { shared, threads, addresses, unix_path, started_config })))
     }
+}
+
+/// The workers' threads; the first one listens.
+fn spawn_workers(
+    shared: &Arc<Shared>,
+    receivers: Vec<mpsc::UnboundedReceiver<Incoming>>,
+    listeners: worker::Listeners,
+) -> Result<Vec<std::thread::JoinHandle<()>>, StartError> {
+    let mut listeners = Some(listeners);
+    let mut threads = Vec::new();
+    for (number, receiver) in receivers.into_iter().enumerate() {
+        let shared = shared.clone();
+        let listeners = listeners.take();
+        let thread =
+            std::thread::Builder::new().name(format!("redouble-io-{number}")).spawn(move || {
+                WORKER.set(number);
+                worker::run(shared, receiver, listeners);
+            })?;
+        threads.push(thread);
+    }
+    Ok(threads)
 }
 
 fn users_of(config: &Config) -> Result<(Acl, Vec<String>), StartError> {
@@ -427,6 +446,7 @@ fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> St
         stats: Stats::new(crate::commands::table().specs.len()),
         persistence: Default::default(),
         log: Default::default(),
+        aof: Default::default(),
         monitors: Vec::new(),
         pause: None,
         held_back: Vec::new(),

@@ -74,6 +74,10 @@ pub struct Session {
     output: Output,
     /// The peer does not take everything at once.
     behind: bool,
+    /// They leave when the log is durable up to here.
+    mark: u64,
+    /// It is not up to here, and this task will be woken when it is.
+    held: Option<u64>,
     /// What it does not take has been counted for its limits.
     counted: bool,
     /// The client waits for a key, or CLIENT PAUSE holds it back: its requests stay in `kept`.
@@ -100,6 +104,8 @@ impl Session {
             more: false,
             output: Output::default(),
             behind: false,
+            mark: 0,
+            held: None,
             counted: false,
             waiting: false,
             closing: false,
@@ -133,7 +139,9 @@ impl Session {
                 after_the_others(cx);
                 return Poll::Pending;
             }
-            if self.closing {
+            // Nothing is read meanwhile: what came of it would only move the mark away.
+            if self.closing || self.held.is_some() {
+                self.socket.idle.set(false);
                 return Poll::Pending;
             }
             let idle = self.kept.is_empty() && self.output.is_empty() && !self.waiting;
@@ -181,6 +189,9 @@ impl Session {
             client.net_out_bytes += out.len() as u64;
             let go_on = client.blocked.is_none() && !client.paused;
             let answer = (client.close_now, client.cut.is_some(), go_on);
+            if !out.is_empty() {
+                self.mark = state.aof.tail.appended();
+            }
             state.stats.pushed(out.len() as u64);
             answer
         };
@@ -199,7 +210,9 @@ impl Session {
     fn hand_out(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>, close_now: bool) {
         if close_now {
             // What was answered before the end still leaves, as far as the peer takes it at once.
-            let _ = self.flush_now(cx);
+            if self.shared.tail.is_open(self.mark) {
+                let _ = self.flush_now(cx);
+            }
         }
         if !out.is_empty() {
             self.send(cx, 1, out);

@@ -6,7 +6,7 @@
 mod arrival;
 pub mod users;
 
-pub use arrival::{connect, connect_caller};
+pub use arrival::{connect, connect_caller, connect_internal};
 
 use crate::client::{Blocked, ClientId, Clients, ReplyMode, Transport};
 use crate::command::row::flag;
@@ -14,6 +14,7 @@ use crate::command::Spec;
 use crate::config::events;
 use crate::error::Error;
 use crate::keyspace::effects::{listener, Class, Effect};
+use crate::log::aof::{Mode, Policy};
 use crate::resp::out::{Done, Out};
 use crate::state::State;
 use crate::tracking::{Audience, Tracking};
@@ -39,6 +40,9 @@ pub fn listen(state: &mut State) {
     if state.log.is_read() {
         listeners |= listener::LOG;
     }
+    if state.aof.mode == Mode::On && state.aof.tail.policy() == Policy::Always {
+        listeners |= listener::FRESH;
+    }
     state.db.effects.listeners = listeners;
 }
 
@@ -57,6 +61,7 @@ pub fn configured(state: &mut State) {
     state.db.ageing.log_factor = settings.lfu_log_factor;
     state.db.ageing.decay_minutes = settings.lfu_decay_time_min;
     state.acl.rules.all_channels = settings.acl_pubsub_allchannels;
+    state.aof.tail.configured(&settings.append_only, settings.latency_monitor_threshold_ms);
     if let Some(outside) = state.outside.clone() {
         outside.configured(settings);
         outside.login_needed(state.acl.needs_login());
@@ -150,6 +155,7 @@ fn publish_event(state: &mut State, db: usize, key: &[u8], class: Class, name: &
 }
 
 fn flushed(state: &mut State, index: Option<usize>) {
+    state.db.effects.fresh.add_all();
     let concerns = |db: usize| index.is_none_or(|index| index == db);
     for ((db, _), watchers) in &state.watches {
         if concerns(*db) {
@@ -171,6 +177,7 @@ fn break_existing(watchers: &[(ClientId, bool)], clients: &mut Clients) {
 }
 
 fn swapped(state: &mut State, first: usize, second: usize) {
+    state.db.effects.fresh.add_all();
     for ((db, key), watchers) in &state.watches {
         if *db != first && *db != second {
             continue;
@@ -202,6 +209,10 @@ pub fn unit_over(state: &mut State) {
     }
     let records = std::mem::take(&mut state.db.effects.records);
     state.log.append(&records);
+    if state.db.effects.hears(listener::FRESH) {
+        let tail = &state.aof.tail;
+        state.db.effects.fresh.logged(tail.appended(), tail.synced());
+    }
 }
 
 /// Statistics of a command that has run.

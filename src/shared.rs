@@ -6,6 +6,7 @@ use crate::busy;
 use crate::clock::Clock;
 use crate::config::{title, Settings};
 use crate::listeners::open_tcp;
+use crate::log::aof::tail::{Owner, Tail};
 use crate::process::Title;
 use crate::server_log::Logger;
 use crate::session;
@@ -47,6 +48,10 @@ pub struct Shared {
     /// What the process list shows, and where.
     pub(crate) title: Option<(title::Facts, Title)>,
     pub(crate) logger: Arc<Logger>,
+    /// Inside another program.
+    pub(crate) is_embedded: bool,
+    /// The end of the append-only file: says when replies may leave.
+    pub(crate) tail: Arc<Tail>,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Incoming>>,
     pub(crate) next_worker: AtomicUsize,
 }
@@ -116,7 +121,7 @@ pub(crate) enum Incoming {
 }
 
 /// The way of a thread that does slow work to the state.
-struct Assistant(Weak<Shared>);
+pub(crate) struct Assistant(pub(crate) Weak<Shared>);
 
 impl Access for Assistant {
     fn with(&self, work: &mut dyn FnMut(&mut State)) -> bool {
@@ -130,7 +135,7 @@ impl Access for Assistant {
 }
 
 /// The server outside of the lock, as commands see it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Surroundings(pub(crate) Weak<Shared>);
 
 impl Outside for Surroundings {
@@ -199,6 +204,10 @@ impl Outside for Surroundings {
         Ok(())
     }
 
+    fn tail_owner(&self) -> Arc<dyn Owner> {
+        Arc::new(self.clone())
+    }
+
     fn script_is_slow(&self) {
         let Some(shared) = self.0.upgrade() else { return };
         let number = WORKER.get();
@@ -220,5 +229,31 @@ impl Outside for Surroundings {
                 shared.hand_over(Incoming::Guest(guest));
             }
         });
+    }
+}
+
+impl Owner for Surroundings {
+    fn notice(&self, text: String) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.logger.notice(text);
+        }
+    }
+
+    fn warning(&self, text: String) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.logger.warning(text);
+        }
+    }
+
+    fn synced(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.cron.notify_one();
+        }
+    }
+
+    fn fatal(&self) {
+        if self.0.upgrade().is_some_and(|shared| !shared.is_embedded) {
+            std::process::exit(1);
+        }
     }
 }

@@ -8,6 +8,8 @@ use crate::config::{Config, Settings};
 use crate::disk::Disk;
 use crate::keyspace::db::Db;
 use crate::keyspace::evict::Pool;
+use crate::log::aof::tail::Owner;
+use crate::log::aof::Aof;
 use crate::log::Log;
 use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
@@ -96,6 +98,8 @@ pub trait Outside: std::fmt::Debug + Send + Sync {
     fn listen(&self, settings: &Settings) -> Result<u16, String>;
     /// The server must stop: see [`State::shutdown`].
     fn stop(&self);
+    /// Who is told by the threads that write the append-only file.
+    fn tail_owner(&self) -> Arc<dyn Owner>;
     /// A script keeps the lock and the calling thread for long: others must be answered.
     fn script_is_slow(&self);
     /// Runs slow work on a thread of its own, which the server waits for when it ends.
@@ -138,6 +142,8 @@ pub struct State {
     pub persistence: Persistence,
     /// The ordered stream of writes.
     pub log: Log,
+    /// The log on disk.
+    pub aof: Aof,
     /// Clients that asked for MONITOR.
     pub monitors: Vec<ClientId>,
     /// CLIENT PAUSE.

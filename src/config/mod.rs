@@ -19,7 +19,9 @@ mod value;
 pub mod words;
 
 pub use load::{join_args, LoadError};
-pub use settings::{Allowed, ClientsLimit, LogLevel, OomScore, Policy, Settings, ShutdownFlags};
+pub use settings::{
+    Allowed, AppendOnly, ClientsLimit, LogLevel, OomScore, Policy, Settings, ShutdownFlags,
+};
 pub use value::{read_bytes, OutputLimit, SavePoint};
 
 use crate::acl::Vocabulary;

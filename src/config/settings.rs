@@ -1,5 +1,9 @@
 //! The values that the server honours, parsed into plain fields that are cheap to read.
 
+mod append_only;
+
+pub use append_only::AppendOnly;
+
 use super::value::Value;
 use super::{path_from, table, Config, OutputLimit, SavePoint};
 use crate::types::limits::Limits;
@@ -228,6 +232,7 @@ pub struct Settings {
     pub rdbcompression: bool,
     pub rdbchecksum: bool,
     pub stop_writes_on_bgsave_error: bool,
+    pub append_only: AppendOnly,
     pub rdb_save_incremental_fsync: bool,
     /// Below 0 one microsecond for so many keys.
     pub rdb_key_save_delay_us: i64,
@@ -246,6 +251,7 @@ impl Settings {
         settings.read_memory(config);
         settings.read_limits(config);
         settings.read_files(config);
+        settings.append_only = AppendOnly::read(config);
         settings
     }
 

@@ -199,6 +199,13 @@ pub fn dir_of(path: &Path) -> PathBuf {
     }
 }
 
+/// Everything in a file.
+pub fn read_all(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    disk.open(path, Open::Read)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Writes a small file under the name `temporary` and lets it take the place of `path`, which is
 /// whole at every moment, after a crash too. The temporary file does not stay behind a failure.
 pub fn replace(disk: &dyn Disk, path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -8,6 +8,7 @@ use crate::client::ClientId;
 use crate::command::row::{flag, Caller, ScriptRules};
 use crate::command::Spec;
 use crate::error::{Error, Result};
+use crate::log::aof::Mode;
 use crate::memory;
 use crate::resp::out::{push_error, Bound, Out};
 use crate::state::State;
@@ -118,6 +119,9 @@ impl Dispatcher<'_> {
         if rules.read_only && spec.has(flag::WRITE | flag::MAY_REPLICATE) {
             let text = "ERR Write commands are not allowed from read-only scripts.";
             return Err(Error::of(text));
+        }
+        if self.state.aof.mode != Mode::Off {
+            self.refuse_unlogged(spec)?;
         }
         let may_refuse = !rules.allow_oom && !rules.wrote && spec.has(flag::DENYOOM);
         if may_refuse && memory::is_short(self.state) {

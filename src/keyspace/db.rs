@@ -61,6 +61,7 @@ pub struct Db {
     pub(super) images: Option<Box<Images>>,
     current: usize,
     now_ms: i64,
+    time_stands: bool,
     /// Encoding thresholds.
     pub limits: Limits,
     /// What the running command does.
@@ -105,6 +106,7 @@ impl Db {
             images: None,
             current: 0,
             now_ms: 0,
+            time_stands: false,
             limits,
             effects: Effects::default(),
             ageing: Ageing::default(),
@@ -174,6 +176,20 @@ impl Db {
     /// Sets the time for the commands that follow; only dispatch and cron do.
     #[inline]
     pub fn set_now_ms(&mut self, now_ms: i64) {
+        if !self.time_stands {
+            self.now_ms = now_ms;
+        }
+    }
+
+    /// Lets time stand still before every deadline: commands of the past run again.
+    pub fn stop_time(&mut self) {
+        self.now_ms = 0;
+        self.time_stands = true;
+    }
+
+    /// Lets time go on.
+    pub fn resume_time(&mut self, now_ms: i64) {
+        self.time_stands = false;
         self.now_ms = now_ms;
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: when nobody listens, recording costs one branch. Nothing here acts: `dispatch`
 //! settles WATCH, waiters, keyspace events, tracking and the log from what is recorded.
 
+use super::fresh::Fresh;
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
@@ -48,6 +49,8 @@ pub mod listener {
     pub const TRACKING: u32 = 1 << 29;
     /// The log has a reader.
     pub const LOG: u32 = 1 << 30;
+    /// Readers wait until what they are shown is on disk.
+    pub const FRESH: u32 = 1 << 31;
 }
 
 /// One thing that happened.
@@ -152,6 +155,8 @@ pub struct Effects {
     pub reach: Reach,
     /// Keys somebody waits for.
     pub waited: Places,
+    /// Keys whose changes may not be on disk.
+    pub fresh: Fresh,
     /// Where readers found nothing, until it is reported.
     missed: RefCell<Vec<(usize, Box<[u8]>)>>,
 }
@@ -187,7 +192,7 @@ impl Places {
 
 /// Eight bytes at a time; strangers who make collisions gain nothing worth having.
 #[inline]
-fn place_hash(db: usize, key: &[u8]) -> u64 {
+pub(super) fn place_hash(db: usize, key: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
     let mix = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(FACTOR);
     let mut chunks = key.chunks_exact(8);
@@ -228,6 +233,7 @@ impl Effects {
     /// The value at a key changed.
     #[inline]
     pub fn modified(&mut self, db: usize, key: &[u8]) {
+        self.note_fresh(db, key);
         if self.hears(listener::WATCHES | listener::TRACKING) || self.is_waited_for(db, key) {
             self.happened.push(Effect::Modified { db, key: key.into(), wakes: true });
         }
@@ -235,8 +241,16 @@ impl Effects {
 
     /// The same, but those who wait for the key are not told.
     pub fn modified_quietly(&mut self, db: usize, key: &[u8]) {
+        self.note_fresh(db, key);
         if self.hears(listener::WATCHES | listener::TRACKING) {
             self.happened.push(Effect::Modified { db, key: key.into(), wakes: false });
+        }
+    }
+
+    #[inline]
+    fn note_fresh(&mut self, db: usize, key: &[u8]) {
+        if self.hears(listener::FRESH) {
+            self.fresh.add(db, key);
         }
     }
 
@@ -248,6 +262,7 @@ impl Effects {
 
     /// A key, or a field of the hash at it, has reached its deadline.
     pub fn expired(&mut self, db: usize, key: &[u8]) {
+        self.note_fresh(db, key);
         if self.hears(listener::WATCHES | listener::TRACKING)
             || self.hears(listener::WAITERS) && self.waited.may_hold(db, key)
         {

@@ -11,6 +11,7 @@ pub mod entry;
 pub mod evict;
 pub mod expire;
 pub mod fields;
+pub mod fresh;
 pub mod image;
 pub mod space;
 pub mod value;

@@ -4,6 +4,8 @@
 //! dataset. Records are encoded once; readers (a test, the append-only file, the replication
 //! backlog) receive the same bytes, save where a script has left one kind of them out.
 
+pub mod aof;
+
 use crate::keyspace::effects::{Reach, Record};
 use crate::resp::out::push_request;
 
@@ -42,6 +44,16 @@ impl Log {
     pub fn attach(&mut self, reader: Box<dyn Reader>) {
         self.selected = None;
         self.readers.push(reader);
+    }
+
+    /// What the next record is for is told anew: a file begins here that must stand alone.
+    pub fn select_again(&mut self) {
+        self.selected = None;
+    }
+
+    /// Removes the readers of a kind.
+    pub fn detach(&mut self, kind: Reach) {
+        self.readers.retain(|reader| reader.kind() != kind);
     }
 
     /// Appends records; several of them as one MULTI/EXEC block.

@@ -128,6 +128,7 @@ impl Session {
         let bound = dispatcher.bound().bytes();
         let out_bytes_max = BATCH_REPLY_BYTES_MAX.min(bound);
         let (done, flow) = run(&mut dispatcher, batch, input, first, out, out_bytes_max);
+        self.mark = self.mark.max(dispatcher.mark());
         let end_of = |number: usize| number.checked_sub(1).map_or(0, |at| batch.requests[at].end);
         let in_bytes = (end_of(done) - end_of(first)) as u64;
         let out_bytes = (out.len() - out_before) as u64;

@@ -17,12 +17,12 @@ const OWED_BYTES_MAX: usize = 64 * 1024;
 impl Session {
     /// Replies wait for this session's turn, not for the peer.
     pub(super) fn owes(&self) -> bool {
-        !self.output.is_empty() && !self.behind
+        !self.output.is_empty() && !self.behind && self.held.is_none()
     }
 
     /// Sends what has not left, as far as the peer takes it and this turn may.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, kick: &Kick) -> io::Result<()> {
-        if self.output.is_empty() {
+        if self.output.is_empty() || !self.may_leave(cx) {
             return Ok(());
         }
         self.flush_now(cx)?;
@@ -37,6 +37,18 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Whether the log is as durable as the replies promise. If it is not, it is made so now, for
+    /// this session and all that wait behind it, or this task is woken when it is.
+    fn may_leave(&mut self, cx: &mut Context<'_>) -> bool {
+        let tail = &self.shared.tail;
+        let open = match self.held {
+            Some(held) if held == self.mark => tail.is_open(self.mark),
+            _ => tail.poll_open(self.mark, cx.waker()).is_ready(),
+        };
+        self.held = (!open).then_some(self.mark);
+        open
     }
 
     pub(super) fn flush_now(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -54,7 +66,8 @@ impl Session {
     /// waking it costs more than writing. A single reply, or a long one, leaves now as far as the
     /// peer takes it.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, requests: usize, out: &mut Vec<u8>) {
-        let owed = requests > 1 && out.len() <= OWED_BYTES_MAX;
+        let is_held = self.held.is_some() || !self.shared.tail.is_open(self.mark);
+        let owed = is_held || (requests > 1 && out.len() <= OWED_BYTES_MAX);
         let most = if owed || !self.output.is_empty() { 0 } else { out.len().min(WRITE_BYTES_MAX) };
         let mut sent = 0;
         while sent < most {

@@ -10,6 +10,7 @@
 //! `chroot /somewhere redis-server`); without it the checks that need one say that they skip.
 
 mod agree;
+mod append_only;
 mod blocks;
 mod busy;
 mod bytes;
@@ -21,6 +22,7 @@ mod cut_off;
 mod differential;
 mod generate;
 mod grammar;
+mod kills;
 mod memory;
 mod play;
 mod printed;

@@ -21,16 +21,16 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A folder of one test, removed at its end.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("redouble-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a folder");
         Folder(path)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 }
@@ -42,15 +42,22 @@ impl Drop for Folder {
 }
 
 /// A server that is ready.
-struct Process {
-    child: Child,
+pub struct Process {
+    pub child: Child,
     lines: BufReader<std::process::ChildStdout>,
-    log: String,
-    port: u16,
+    pub log: String,
+    pub port: u16,
 }
 
 impl Process {
-    fn start(args: &[&str]) -> Process {
+    pub fn start(args: &[&str]) -> Process {
+        let mut process = Process::spawn(args);
+        process.read_until("* Ready to accept connections tcp");
+        process
+    }
+
+    /// One that may not be ready yet.
+    pub fn spawn(args: &[&str]) -> Process {
         let port = free_port();
         let mut child = Command::new(BINARY)
             .args(args)
@@ -59,31 +66,28 @@ impl Process {
             .spawn()
             .expect("it starts");
         let stdout = child.stdout.take().expect("a pipe");
-        let mut process =
-            Process { child, lines: BufReader::new(stdout), log: String::new(), port };
-        process.read_until("* Ready to accept connections tcp");
-        process
+        Process { child, lines: BufReader::new(stdout), log: String::new(), port }
     }
 
-    fn read_until(&mut self, wanted: &str) {
+    pub fn read_until(&mut self, wanted: &str) {
         while !self.log.contains(wanted) {
             let read = self.lines.read_line(&mut self.log).expect("a line");
             assert!(read > 0, "no {wanted:?} in\n{}", self.log);
         }
     }
 
-    fn wire(&self) -> Wire {
+    pub fn wire(&self) -> Wire {
         Wire::connect(SocketAddr::from(([127, 0, 0, 1], self.port))).expect("connected")
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
         assert!(sent.success());
     }
 
     /// Waits for the end; gives the exit code and the whole log.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub fn end(mut self) -> (Option<i32>, String) {
         let code = self.child.wait().expect("it ends").code();
         let mut rest = String::new();
         let _ = self.lines.read_to_string(&mut rest);

@@ -58,10 +58,21 @@ const LAYERS: &[&[&str]] = &[
     &["command"],
     &["settle", "memory"],
     &["rdb", "snapshot"],
+    &["append_only"],
     &["commands"],
     &["dispatch"],
-    &["cron"],
-    &["busy", "session", "server", "shared", "worker", "listeners", "welcome", "replication"],
+    &["cron", "replay"],
+    &[
+        "busy",
+        "session",
+        "server",
+        "shared",
+        "worker",
+        "listeners",
+        "startup",
+        "welcome",
+        "replication",
+    ],
     &["allocator", "lib", "main", "signals"],
 ];
 

@@ -33,30 +33,42 @@ pub(super) const SNAPSHOTS: &[Directive] = &[
 ];
 
 pub(super) const APPEND_ONLY: &[Directive] = &[
-    off("appendonly").quiet_loading().about("Keep a file of all writes."),
+    off("appendonly").quiet_loading().honoured().about("Keep a file of all writes."),
     text("appendfilename", "appendonly.aof")
         .fixed()
+        .honoured()
         .checked(checks::append_filename)
         .about("Name that the files begin with."),
     text("appenddirname", "appendonlydir")
         .fixed()
+        .honoured()
         .checked(checks::append_dirname)
         .about("Directory of the files, below dir."),
     choice("appendfsync", "everysec", FSYNC)
+        .honoured()
         .about("When writes reach the disk: always, everysec, no."),
-    off("no-appendfsync-on-rewrite").about("Do not force writes to disk during a rewrite."),
+    off("no-appendfsync-on-rewrite")
+        .honoured()
+        .about("Do not force writes to disk during a rewrite."),
     number("auto-aof-rewrite-percentage", "100", 0, I32_MAX)
+        .honoured()
         .about("Growth, in percent, after which the files are rewritten; 0 for never."),
     bytes("auto-aof-rewrite-min-size", "67108864", 0, I64_MAX)
+        .honoured()
         .about("Size below which they are not rewritten."),
-    on("aof-load-truncated").about("Start although the end of the file is cut off."),
-    on("aof-use-rdb-preamble").about("Rewrite to the snapshot format."),
-    off("aof-timestamp-enabled").about("Write times into the file."),
-    on("aof-rewrite-incremental-fsync").about("Write rewrites to the disk piece by piece."),
+    on("aof-load-truncated").honoured().about("Start although the end of the file is cut off."),
+    bytes("aof-load-corrupt-tail-max-size", "0", 0, I64_MAX)
+        .honoured()
+        .about("Start although so much at the end of the file makes no sense (Redis 8.4)."),
+    on("aof-use-rdb-preamble").honoured().about("Rewrite to the snapshot format."),
+    off("aof-timestamp-enabled").honoured().about("Write times into the file."),
+    on("aof-rewrite-incremental-fsync")
+        .honoured()
+        .about("Write rewrites to the disk piece by piece."),
 ];
 
 pub(super) const TESTING: &[Directive] = &[
-    off("aof-disable-auto-gc").hidden(),
+    off("aof-disable-auto-gc").hidden().honoured(),
     number("rdb-key-save-delay", "0", -I32_MAX - 1, I32_MAX).hidden(),
     number("key-load-delay", "0", -I32_MAX - 1, I32_MAX).hidden(),
     number("loading-process-events-interval-bytes", "2097152", 1024, I32_MAX).hidden(),

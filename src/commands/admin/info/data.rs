@@ -124,20 +124,10 @@ pub(super) fn persistence(report: &mut Report, state: &mut State) {
         ("rdb_last_cow_size", 0),
         ("rdb_last_load_keys_expired", 0),
         ("rdb_last_load_keys_loaded", 0),
-        ("aof_enabled", 0),
-        ("aof_rewrite_in_progress", 0),
-        ("aof_rewrite_scheduled", 0),
     ]);
-    report.field("aof_last_rewrite_time_sec", -1);
-    report.field("aof_current_rewrite_time_sec", -1);
-    report.field("aof_last_bgrewrite_status", "ok");
-    report.numbers(&[("aof_rewrites", 0), ("aof_rewrites_consecutive_failures", 0)]);
-    report.field("aof_last_write_status", "ok");
-    report.numbers(&[
-        ("aof_last_cow_size", 0),
-        ("module_fork_in_progress", 0),
-        ("module_fork_last_cow_size", 0),
-    ]);
+    super::append_only::figures(report, state);
+    report.numbers(&[("module_fork_in_progress", 0), ("module_fork_last_cow_size", 0)]);
+    super::append_only::sizes(report, state);
 }
 
 pub(super) fn replication(report: &mut Report, state: &mut State) {

@@ -3,6 +3,7 @@
 //! Invariant: a figure is true in the unit that its name says, or the field is 0 because there is
 //! nothing of its kind; names and order are those of the genuine server.
 
+mod append_only;
 mod commands;
 mod data;
 mod host;

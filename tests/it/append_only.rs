@@ -1,0 +1,229 @@
+//! The append-only file, from outside and with a disk that fails: what was answered is there after
+//! a restart, whatever call failed, and no damage to the files goes unnoticed.
+
+use crate::process::Folder;
+use redouble::disk::{Call, Fault, FaultyDisk};
+use redouble::resp::reader::Value;
+use redouble::{Server, StartError};
+use std::fs;
+use std::sync::Arc;
+
+fn start(folder: &Folder, more: &[(&str, &str)], disk: &FaultyDisk) -> Result<Server, StartError> {
+    let dir = folder.0.display().to_string();
+    let builder = Server::builder().config("dir", &dir).config("appendonly", "yes");
+    let builder = more.iter().fold(builder, |b, (name, value)| b.config(name, value));
+    builder.without_tcp().disk(Arc::new(disk.clone())).start()
+}
+
+fn int(value: Value) -> i64 {
+    match value {
+        Value::Int(number) => number,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn increment(folder: &Folder, number: u32) -> std::path::PathBuf {
+    folder.0.join(format!("appendonlydir/appendonly.aof.{number}.incr.aof"))
+}
+
+#[test]
+fn what_was_written_is_there_after_a_restart() {
+    let folder = Folder::new("aof-restart");
+    let disk = FaultyDisk::default();
+    for policy in ["no", "everysec", "always"] {
+        let server = start(&folder, &[("appendfsync", policy)], &disk).expect("it starts");
+        server.command(&["SELECT", "3"]);
+        server.command(&["INCR", "starts"]);
+        server.command(&["SET", &format!("by:{policy}"), "x", "PX", "10000000"]);
+        server.command(&["EVAL", "redis.call('SADD', 's', 1, 2) redis.call('SPOP', 's')", "0"]);
+    }
+    let server = start(&folder, &[], &disk).expect("it starts");
+    assert_eq!(server.command(&["GET", "starts"]), Value::Bulk("3".into()));
+    assert_eq!(int(server.command(&["EXISTS", "by:no", "by:everysec", "by:always", "s"])), 4);
+    assert!(int(server.command(&["PTTL", "by:no"])) > 9_000_000);
+    assert_eq!(int(server.command(&["OBJECT", "IDLETIME", "starts"])), 0);
+}
+
+#[test]
+fn every_call_to_the_disk_may_fail_once() {
+    let mut failures = 0;
+    for policy in ["everysec", "always"] {
+        for call in Call::ALL {
+            for fault in [Fault::Io, Fault::NoSpace, Fault::Short] {
+                for number in 1..=3 {
+                    failures += u64::from(one_failure(policy, call, fault, number));
+                }
+            }
+        }
+    }
+    assert!(failures > 20, "only {failures} calls failed");
+}
+
+/// Writes while a call fails; true when it did. What was answered must be there afterwards.
+fn one_failure(policy: &str, call: Call, fault: Fault, number: u64) -> bool {
+    let what = format!("{policy} {call:?} {fault:?} {number}");
+    let folder = Folder::new(&format!("aof-fault-{policy}-{call:?}-{fault:?}-{number}"));
+    let disk = FaultyDisk::default();
+    let before = disk.calls(call);
+    disk.fail(call, number, fault);
+    let directives = [("appendfsync", policy)];
+    let mut answered = Vec::new();
+    for round in 0..2 {
+        // It may refuse to start, but then it has said so.
+        let Ok(server) = start(&folder, &directives, &disk) else { continue };
+        for write in 0..4 {
+            let key = format!("{round}:{write}");
+            match server.command(&["SET", &key, "x"]) {
+                Value::Error(error) => assert!(error.starts_with("MISCONF "), "{what}: {error}"),
+                _ => answered.push(key),
+            }
+        }
+    }
+    disk.cure();
+    let server = start(&folder, &directives, &disk).unwrap_or_else(|e| panic!("{what}: {e}"));
+    for key in answered {
+        assert_eq!(int(server.command(&["EXISTS", &key])), 1, "{what}: {key} is lost");
+    }
+    disk.calls(call) - before >= number
+}
+
+#[test]
+fn a_full_disk_refuses_writes_until_there_is_room() {
+    let folder = Folder::new("aof-full");
+    let disk = FaultyDisk::default();
+    let server = start(&folder, &[], &disk).expect("it starts");
+    server.command(&["SET", "a", "1"]);
+    disk.fail_all(Call::Write, Fault::NoSpace);
+    let writer = server.clone();
+    // Its reply has to wait for room: it is not in the file.
+    let held = std::thread::spawn(move || writer.command(&["SET", "b", "2"]));
+    let refused = "MISCONF Errors writing to the AOF file: No space left on device";
+    let says_so = |text: &str| text.starts_with(refused);
+    let refusal =
+        |argv: &[&str]| matches!(server.command(argv), Value::Error(text) if says_so(&text));
+    while !refusal(&["PING"]) {
+        std::thread::yield_now();
+    }
+    let script = ["EVAL", "redis.call('SET', 'd', 1)", "0"];
+    assert!(refusal(&["SET", "c", "3"]) && refusal(&script));
+    assert_eq!(server.command(&["GET", "a"]), Value::Bulk("1".into()));
+    let Value::Verbatim(_, info) = server.command(&["INFO", "persistence"]) else {
+        panic!("no text");
+    };
+    let info = String::from_utf8_lossy(&info).into_owned();
+    assert!(info.contains("aof_last_write_status:err"), "{info}");
+    disk.cure();
+    assert_eq!(held.join().expect("an answer"), Value::Simple("OK".into()));
+    assert_eq!(server.command(&["SET", "c", "3"]), Value::Simple("OK".into()));
+    drop(server);
+    let server = start(&folder, &[], &disk).expect("it starts");
+    assert_eq!(int(server.command(&["EXISTS", "a", "b", "c"])), 3);
+}
+
+/// A file of commands whose every prefix has a known value.
+fn counted(folder: &Folder) -> Vec<u8> {
+    let disk = FaultyDisk::default();
+    let server = start(folder, &[], &disk).expect("it starts");
+    for _ in 0..4 {
+        server.command(&["INCR", "n"]);
+    }
+    server.command(&["EVAL", "redis.call('INCR', KEYS[1]) redis.call('INCR', KEYS[1])", "1", "n"]);
+    server.command(&["INCR", "n"]);
+    drop(server);
+    fs::read(increment(folder, 1)).expect("the increment")
+}
+
+#[test]
+fn every_torn_end_is_cut_back_to_the_last_whole_record() {
+    let folder = Folder::new("aof-torn");
+    let whole = counted(&folder);
+    let disk = FaultyDisk::default();
+    let path = increment(&folder, 1);
+    let mut seen = 0;
+    for len in 0..=whole.len() {
+        fs::write(&path, &whole[..len]).expect("written");
+        let refused = start(&folder, &[("aof-load-truncated", "no")], &disk).is_err();
+        let server = start(&folder, &[], &disk).expect("it starts");
+        let n = match server.command(&["GET", "n"]) {
+            Value::Bulk(text) => String::from_utf8_lossy(&text).parse::<u32>().expect("a number"),
+            _ => 0,
+        };
+        drop(server);
+        // A transaction is there as a whole or not at all.
+        assert!(n == seen || n == seen + 1 || (seen, n) == (4, 6), "{len}: {n} after {seen}");
+        seen = n;
+        let left = fs::read(&path).expect("the increment");
+        assert!(whole.starts_with(&left) && left.len() <= len);
+        assert_eq!(refused, left.len() < len, "{len} bytes, {} left", left.len());
+    }
+    assert_eq!(seen, 7);
+}
+
+#[test]
+fn every_flipped_byte_is_an_error_or_other_data() {
+    let folder = Folder::new("aof-flipped");
+    let whole = counted(&folder);
+    let disk = FaultyDisk::default();
+    let (mut refused, mut started) = (0, 0);
+    for at in 0..whole.len() {
+        for bit in [0, 4, 7] {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << bit;
+            fs::write(increment(&folder, 1), &flipped).expect("written");
+            match start(&folder, &[("aof-load-truncated", "no")], &disk) {
+                Err(StartError::Data(_)) => refused += 1,
+                Err(other) => panic!("{other}"),
+                Ok(_) => started += 1,
+            }
+        }
+    }
+    assert!(refused > started && started > 0, "{refused} refused, {started} started");
+}
+
+#[test]
+fn a_single_file_of_an_older_version_moves_in() {
+    let folder = Folder::new("aof-old");
+    fs::write(folder.path("appendonly.aof"), "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n").unwrap();
+    let disk = FaultyDisk::default();
+    for _ in 0..2 {
+        let server = start(&folder, &[], &disk).expect("it starts");
+        assert_eq!(server.command(&["GET", "a"]), Value::Bulk("1".into()));
+    }
+    let manifest = fs::read_to_string(folder.path("appendonlydir/appendonly.aof.manifest"));
+    let expected =
+        "file appendonly.aof seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n";
+    assert_eq!(manifest.unwrap(), expected);
+    assert!(!std::path::Path::new(&folder.path("appendonly.aof")).exists());
+}
+
+#[test]
+fn with_always_a_reader_waits_only_for_what_it_would_see() {
+    let folder = Folder::new("aof-fresh");
+    let disk = FaultyDisk::default();
+    let server = start(&folder, &[("appendfsync", "always")], &disk).expect("it starts");
+    server.command(&["SET", "quiet", "1"]);
+    // The disk takes no syncs for a while.
+    disk.fail_all(Call::Sync, Fault::Io);
+    let ask = |words: &[&str]| {
+        let (server, words) = (server.clone(), words.join(" "));
+        std::thread::spawn(move || {
+            server.command(&words.split(' ').collect::<Vec<_>>());
+        })
+    };
+    let writer = ask(&["SET", "loud", "1"]);
+    while server.command(&["INFO", "persistence"]) == Value::Null || !is_failing(&server) {
+        std::thread::yield_now();
+    }
+    let reader = ask(&["GET", "loud"]);
+    assert_eq!(server.command(&["GET", "quiet"]), Value::Bulk("1".into()));
+    assert_eq!(server.command(&["EXISTS", "other"]), Value::Int(0));
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    assert!(!writer.is_finished() && !reader.is_finished());
+    disk.cure();
+    writer.join().unwrap();
+    reader.join().unwrap();
+}
+
+fn is_failing(server: &Server) -> bool {
+    matches!(server.command(&["PING"]), Value::Error(_))
+}
