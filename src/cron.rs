@@ -64,6 +64,7 @@ fn sample(state: &mut State) {
     }
     state.debug.sampled_ms = now_ms;
     state.stats.sample(now_ms);
+    state.peers.close_unused(now_ms);
     state.stats.work.batch(0, 0);
     if state.config.settings().maxmemory > 0 {
         memory::measure_clients(state);

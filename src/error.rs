@@ -80,6 +80,16 @@ errors! {
     DbIndexOutOfRange = "ERR DB index is out of range",
     InvalidCursor = "ERR invalid cursor",
     SameObject = "ERR source and destination objects are the same",
+    BadData = "ERR Bad data format",
+    BusyKey = "BUSYKEY Target key name already exists.",
+    NegativeTtl = "ERR Invalid TTL value, must be >= 0",
+    NegativeIdletime = "ERR Invalid IDLETIME value, must be >= 0",
+    FreqRange = "ERR Invalid FREQ value, must be >= 0 and <= 255",
+    MigrateKeys =
+        "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string",
+    MigrateConnect = "IOERR error or timeout connecting to the client",
+    MigrateWrite = "IOERR error or timeout writing to target instance",
+    MigrateRead = "IOERR error or timeout reading from target instance",
     NovaluesOutsideHscan = "ERR NOVALUES option can only be used in HSCAN",
     // Sets and SORT.
     CountBelowMinimum = "ERR value is out of range, \

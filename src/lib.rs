@@ -61,6 +61,7 @@ pub mod keyspace;
 pub mod listeners;
 pub mod log;
 pub mod memory;
+pub mod peers;
 pub mod persistence;
 pub mod process;
 pub mod pubsub;

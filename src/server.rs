@@ -460,6 +460,7 @@ fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> St
         outside: None,
         debug: Default::default(),
         scripting: Default::default(),
+        peers: Default::default(),
         inside_unit: false,
     }
 }

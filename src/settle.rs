@@ -54,6 +54,8 @@ pub fn configured(state: &mut State) {
     state.db.limits =
         crate::types::limits::Limits { hash_key, list_packed_threshold, ..settings.limits.clone() };
     state.db.string_bytes_max = settings.proto_max_bulk_len;
+    state.db.payloads.compress = settings.rdbcompression;
+    state.db.payloads.deep = settings.sanitizes_payloads;
     let policy = settings.maxmemory_policy;
     let ages = settings.maxmemory > 0 && (policy.is_lru() || policy.is_lfu());
     state.db.shares_integers = !ages;

@@ -11,6 +11,7 @@ use crate::keyspace::evict::Pool;
 use crate::log::aof::tail::Owner;
 use crate::log::aof::Aof;
 use crate::log::Log;
+use crate::peers::Peers;
 use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
 use crate::scripting::Scripting;
@@ -170,6 +171,8 @@ pub struct State {
     pub debug: Switches,
     /// Scripts and functions.
     pub scripting: Scripting,
+    /// Connections that MIGRATE keeps.
+    pub peers: Peers,
     /// A transaction or script is running: waiters and the log wait for its end.
     pub inside_unit: bool,
 }

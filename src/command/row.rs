@@ -144,6 +144,8 @@ pub mod flag {
     pub const KEYSPACE: u32 = 1 << 26;
     /// Only categories: `@admin` and `@dangerous`.
     pub const ADMIN_CATEGORY: u32 = 1 << 27;
+    /// Runs for a slot that is on its way to this node.
+    pub const ASKING: u32 = 1 << 28;
 }
 
 /// One command.

@@ -17,6 +17,7 @@ mod client_help;
 mod client_info;
 mod clock;
 mod connection;
+mod dump;
 mod field_deadlines;
 mod geo;
 mod hashes;
@@ -24,6 +25,7 @@ mod hyperloglog;
 mod keys;
 mod lcs;
 mod lists;
+mod migrate;
 mod pubsub;
 mod scan;
 pub mod scripting;
@@ -41,6 +43,8 @@ pub use client_info::line as client_line;
 pub const FAMILIES: &[&Family] = &[
     &strings::FAMILY,
     &keys::FAMILY,
+    &dump::FAMILY,
+    &migrate::FAMILY,
     &lists::FAMILY,
     &hashes::FAMILY,
     &hyperloglog::FAMILY,

@@ -1,8 +1,7 @@
 //! EVAL and its relatives, SCRIPT, FUNCTION, FCALL. How a script runs is in `run`, libraries are in
-//! `libraries`, their payload in `payload`.
+//! `libraries`.
 
 mod libraries;
-mod payload;
 mod run;
 
 use crate::command::spec::{Begin, Find, KeySpec};

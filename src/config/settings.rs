@@ -230,6 +230,8 @@ pub struct Settings {
     pub dbfilename: PathBuf,
     pub save: Vec<SavePoint>,
     pub rdbcompression: bool,
+    /// `sanitize-dump-payload` is not `no`.
+    pub sanitizes_payloads: bool,
     pub rdbchecksum: bool,
     pub stop_writes_on_bgsave_error: bool,
     pub append_only: AppendOnly,
@@ -380,6 +382,7 @@ impl Settings {
             self.save = points.clone();
         }
         self.rdbcompression = on(config, "rdbcompression");
+        self.sanitizes_payloads = choice(config, "sanitize-dump-payload") != 0;
         self.rdbchecksum = on(config, "rdbchecksum");
         self.rdb_save_incremental_fsync = on(config, "rdb-save-incremental-fsync");
         self.rdb_key_save_delay_us = number(config, "rdb-key-save-delay");

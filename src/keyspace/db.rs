@@ -50,6 +50,19 @@ pub struct Counters {
     pub evicted: u64,
     /// `lazyfreed_objects`
     pub lazyfreed: u64,
+    /// `dump_payload_sanitizations`
+    pub sanitized: u64,
+}
+
+/// What DUMP and RESTORE go by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Payloads {
+    /// `rdbcompression`
+    pub compress: bool,
+    /// DEBUG SET-SKIP-CHECKSUM-VALIDATION: any checksum will do.
+    pub any_sum: bool,
+    /// `sanitize-dump-payload`: packed values count as checked in depth. They are in any case.
+    pub deep: bool,
 }
 
 /// All databases, one of them selected.
@@ -87,6 +100,8 @@ pub struct Db {
     pub shares_integers: bool,
     /// `proto-max-bulk-len`: the longest string.
     pub string_bytes_max: usize,
+    /// How DUMP writes and RESTORE reads.
+    pub payloads: Payloads,
     /// Values of at least this many elements are freed in pieces, later.
     pub lazyfree_from: usize,
     met_expired: RefCell<Vec<(usize, Box<[u8]>)>>,
@@ -120,6 +135,7 @@ impl Db {
             keeps_expired: false,
             shares_integers: true,
             string_bytes_max: 512 << 20,
+            payloads: Payloads { compress: true, ..Payloads::default() },
             lazyfree_from: 64,
             met_expired: RefCell::default(),
             hash_memo: Cell::new((0, 0, 0)),

@@ -84,3 +84,41 @@ pub fn unpack_functions(body: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{pack_functions, unpack_functions, verified};
+
+    fn unpack(payload: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let (body, _) = verified(payload, true)?;
+        unpack_functions(body).ok()
+    }
+
+    #[test]
+    fn libraries_are_read_as_the_genuine_server_packs_them() {
+        // FUNCTION DUMP of Redis 8.0.2, with and without a library.
+        let empty = b"\x0c\x00\x96\xed\x68\x80\xf5\x55\x3c\x93";
+        assert_eq!(unpack(empty), Some(vec![]));
+        let packed = b"\xf5\xc3@~@\x88\x1f#!lua name=a\nredis.register_func\x04tion{\xc0\x08\x00_\
+            `'\x0c\"f\",callback=\xc0\x1a\x1f() return 1 end,flags={\"no-write\x03s\",\" 3\x0f\
+            ow-oom\"},descrip@^\x04=\"d\"}\x0c\x00i\"\xce\n\xf0\x01\xc3$";
+        let code = "#!lua name=a\nredis.register_function{function_name=\"f\",callback=function() \
+                    return 1 end,flags={\"no-writes\",\"allow-oom\"},description=\"d\"}";
+        assert_eq!(unpack(packed), Some(vec![code.as_bytes().to_vec()]));
+        for compress in [true, false] {
+            let ours = pack_functions([code.as_bytes()].into_iter(), compress);
+            assert_eq!(unpack(&ours), Some(vec![code.as_bytes().to_vec()]));
+        }
+    }
+
+    #[test]
+    fn damage_is_found() {
+        let good = pack_functions([&b"#!lua name=a\ncode"[..]].into_iter(), true);
+        for at in 0..good.len() {
+            assert!(unpack(&good[..at]).is_none());
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert!(unpack(&bad).is_none());
+        }
+    }
+}

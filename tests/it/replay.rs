@@ -63,7 +63,7 @@ fn replaying_the_log_gives_the_same_dataset() {
         if let Err(why) = other.feed(&log) {
             panic!("seed {}: {why}\n{}", seed + run, spelled(&log));
         }
-        copy.handle().clock().resume();
+        copy.handle().clock().reset();
         copy.handle().shared().lock().db.keeps_expired = false;
         for db in ["0", "1"] {
             let (expected, seen) = (player.dataset(db, true), other.dataset(db, true));

@@ -50,6 +50,7 @@ const LAYERS: &[&[&str]] = &[
         "config",
         "stats",
         "log",
+        "peers",
         "scripting",
     ],
     &["process"],

@@ -3,13 +3,14 @@
 use crate::clock::Stopwatch;
 use crate::command::{Args, Call};
 use crate::error::{shown, Error, Result};
+use crate::rdb::payload;
+use crate::rdb::Reason;
 use crate::resp::out::{Done, Out};
 use crate::scripting::{Host, Libraries, LogLevel, Purpose, Slow, Verdict, FLAGS};
 use crate::server_log::Logger;
 use crate::state::State;
 use crate::types::glob::glob_match;
 
-use super::payload;
 use super::run::{engine, refusal};
 
 /// A library that takes longer to load is given up.
@@ -199,7 +200,17 @@ fn stats(out: Out<'_>, slow: Option<Slow>, libraries: usize, functions: usize) -
 
 pub fn function_dump(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let codes = call.state.scripting.libraries.iter().map(|library| library.code.as_slice());
-    Ok(out.bulk(&payload::pack(codes)))
+    let compress = call.state.db.payloads.compress;
+    Ok(out.bulk(&payload::pack_functions(codes, compress)))
+}
+
+/// The codes of the libraries in a payload.
+fn unpacked(payload: &[u8], checked: bool) -> Result<Vec<Vec<u8>>> {
+    let (body, _) = payload::verified(payload, checked).ok_or(Error::BadPayload)?;
+    payload::unpack_functions(body).map_err(|fault| match fault.reason {
+        Reason::Unknown(_) => Error::NotAFunction,
+        _ => Error::FunctionUnreadable,
+    })
 }
 
 pub fn function_restore(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -214,7 +225,7 @@ pub fn function_restore(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) 
         Some("FLUSH") => (true, false),
         Some(_) => return Err(Error::RestorePolicy),
     };
-    let codes = payload::unpack(packed)?;
+    let codes = unpacked(packed, !call.state.db.payloads.any_sum)?;
     let mut fresh = Libraries::default();
     let mut loaded = Ok(());
     for code in &codes {

@@ -19,6 +19,7 @@ const FLAGS: &[(u32, &str)] = &[
     (flag::STALE, "stale"),
     (flag::SKIP_MONITOR, "skip_monitor"),
     (flag::SKIP_SLOWLOG, "skip_slowlog"),
+    (flag::ASKING, "asking"),
     (flag::FAST, "fast"),
     (flag::NO_AUTH, "no_auth"),
     (flag::NO_MANDATORY_KEYS, "no_mandatory_keys"),

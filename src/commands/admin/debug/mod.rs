@@ -78,6 +78,9 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
                 _ => return Err(Error::Syntax),
             }
         }
+        ("SET-SKIP-CHECKSUM-VALIDATION", 1) => {
+            state.db.payloads.any_sum = args.bytes() != b"0";
+        }
         ("SET-DISABLE-DENY-SCRIPTS", 1) => state.debug.scripts_may_all = args.bytes() != b"0",
         ("POPULATE", 1..=3) => populate(call, args)?,
         ("DIGEST", 0) => return Ok(out.simple(&digest::hex(&digest::of_all(&mut state.db)))),
@@ -168,6 +171,7 @@ fn help(out: Out<'_>) -> Done {
                 &["Size from which a list element has a node of its own."],
             ),
             ("SET-ACTIVE-EXPIRE <0|1>", &["Expire keys only when they are met, or on time."]),
+            ("SET-SKIP-CHECKSUM-VALIDATION <0|1>", &["Let any checksum of a payload pass."]),
             ("SLEEP <seconds>", &["Let everybody wait."]),
         ],
     )
