@@ -5,8 +5,8 @@
 //!
 //! * `save`, `rewrite`: seconds of BGSAVE and BGREWRITEAOF of `KEYS` strings (16-byte keys, 64-byte
 //!   values; default 1,000,000) under a load of pipelined writes to them; the CPU seconds that the
-//!   server and its children spent meanwhile beyond what the load alone costs; the longest PING of a
-//!   bystander, and the same in as long a time without a save; memory beyond what was there before.
+//!   server and its children spent meanwhile beyond what the load alone costs; the longest PING of
+//!   a bystander, and the same in as long a time without a save; memory beyond what was there before.
 //! * `save hash` and so on: the same for one collection of `ELEMENTS` elements (default 1,000,000).
 //! * `load rdb`, `load aof`: seconds from exec to PONG with the file of `KEYS` strings.
 //! * `everysec P=16`: us of server CPU for a SET with `appendfsync everysec`.

@@ -78,6 +78,7 @@ pub mod snapshot;
 mod startup;
 pub mod state;
 pub mod stats;
+pub mod tls;
 pub mod tracking;
 pub mod types;
 pub mod welcome;

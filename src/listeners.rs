@@ -1,10 +1,15 @@
 //! Listening sockets, connections that are refused, and why a server did not start.
 
+use crate::config::Settings;
 use crate::session::Stream;
+use crate::tls::{self, SelfSigned};
+use parking_lot::Mutex;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -17,6 +22,10 @@ pub enum StartError {
     Listen(String, io::Error),
     /// The data cannot be loaded; the log says more.
     Data(String),
+    /// The same of the one for TLS.
+    ListenTls(String, io::Error),
+    /// Certificates, keys or ciphers were refused.
+    Tls(String),
     /// The system refused something else.
     Io(io::Error),
 }
@@ -26,7 +35,10 @@ impl std::fmt::Display for StartError {
         match self {
             StartError::Config(text) | StartError::Data(text) => write!(f, "{text}"),
             StartError::Users(lines) => write!(f, "{}", lines.join("\n")),
-            StartError::Listen(what, error) => write!(f, "{what}: {error}"),
+            StartError::Listen(what, error) | StartError::ListenTls(what, error) => {
+                write!(f, "{what}: {error}")
+            }
+            StartError::Tls(text) => write!(f, "{text}"),
             StartError::Io(error) => write!(f, "{error}"),
         }
     }
@@ -34,14 +46,122 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+impl StartError {
+    /// The same of the listener for TLS.
+    fn of_tls(self) -> StartError {
+        match self {
+            StartError::Listen(what, error) => StartError::ListenTls(what, error),
+            other => other,
+        }
+    }
+}
+
+/// What is spoken behind a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    Plain,
+    Tls,
+}
+
+/// The listeners of one port.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// Duplicates of those that accept now.
+    pub(crate) twins: Mutex<Vec<StdTcpListener>>,
+    /// Grows when they are replaced.
+    pub(crate) since: watch::Sender<u64>,
+}
+
+impl Listening {
+    pub(crate) fn new(listeners: &[StdTcpListener]) -> Listening {
+        Listening { twins: Mutex::new(twins(listeners)), since: watch::Sender::new(0) }
+    }
+
+    /// From here on nobody is let in.
+    pub(crate) fn close(&self) {
+        for listener in self.twins.lock().drain(..) {
+            let _ = socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Listens on other addresses. Gives the listeners that accept from now on: those before, if
+    /// the new ones cannot be had.
+    pub(crate) fn replace(
+        &self,
+        bind: &[String],
+        port: u16,
+        backlog: i32,
+    ) -> (Vec<StdTcpListener>, Result<u16, String>) {
+        let mut listening = self.twins.lock();
+        // A socket that is shut down no longer listens, but keeps its address and can listen
+        // again: the way back should the new addresses be refused.
+        for old in listening.iter() {
+            let _ = socket2::SockRef::from(old).shutdown(std::net::Shutdown::Both);
+        }
+        let answer = match open_tcp(bind, port, false, backlog) {
+            Ok(fresh) => {
+                *listening = twins(&fresh);
+                (fresh, Ok(port))
+            }
+            Err(error) => {
+                for old in listening.iter() {
+                    let _ = socket2::SockRef::from(old).listen(backlog.max(16));
+                }
+                (twins(&listening), Err(error.to_string()))
+            }
+        };
+        self.since.send_modify(|since| *since += 1);
+        answer
+    }
+
+    /// Duplicates that accept beside those of the workers.
+    pub(crate) fn twins(&self) -> Vec<StdTcpListener> {
+        twins(&self.twins.lock())
+    }
+}
+
+fn twins(listeners: &[StdTcpListener]) -> Vec<StdTcpListener> {
+    listeners.iter().filter_map(|one| one.try_clone().ok()).collect()
+}
+
 impl From<io::Error> for StartError {
     fn from(error: io::Error) -> Self {
         StartError::Io(error)
     }
 }
 
+/// What a server opens before it starts, so that nothing is refused afterwards.
+pub(crate) struct Opened {
+    pub(crate) tcp: Vec<StdTcpListener>,
+    pub(crate) tls: Vec<StdTcpListener>,
+    pub(crate) tls_config: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) unix: Option<std::os::unix::net::UnixListener>,
+}
+
+/// Opens what `settings` name; with `any_port`, a free one instead of `port`. A server that has
+/// throw-away certificates has a TLS port in any case.
+pub(crate) fn open(
+    settings: &Settings,
+    any_port: bool,
+    own: Option<&SelfSigned>,
+) -> Result<Opened, StartError> {
+    let (tls, backlog) = (&settings.tls, settings.tcp_backlog);
+    let any_tls_port = own.is_some() && tls.port == 0;
+    let tls_config = (tls.is_used() || any_tls_port)
+        .then(|| tls::server_config(settings, own))
+        .transpose()
+        .map_err(StartError::Tls)?;
+    Ok(Opened {
+        tcp: open_tcp(&settings.bind, settings.port, any_port, backlog)?,
+        tls: open_tcp(&settings.bind, tls.port, any_tls_port, backlog)
+            .map_err(StartError::of_tls)?,
+        tls_config,
+        unix: open_unix(settings)?,
+    })
+}
+
 /// Opens a listener for each address; with `any_port`, one of the loopback interface.
-pub(crate) fn open_tcp(
+fn open_tcp(
     bind: &[String],
     port: u16,
     any_port: bool,
@@ -99,9 +219,7 @@ fn listen_tcp(address: &str, port: u16, backlog: i32) -> io::Result<StdTcpListen
 }
 
 /// Opens the unix socket, if there shall be one.
-pub(crate) fn open_unix(
-    settings: &crate::config::Settings,
-) -> Result<Option<std::os::unix::net::UnixListener>, StartError> {
+fn open_unix(settings: &Settings) -> Result<Option<std::os::unix::net::UnixListener>, StartError> {
     use std::os::unix::fs::PermissionsExt;
     let Some(path) = settings.unixsocket.as_ref().filter(|path| !path.as_os_str().is_empty())
     else {
@@ -128,12 +246,5 @@ pub(crate) async fn refuse(stream: Stream, text: &'static [u8]) {
             while stream.read(&mut waste).await.is_ok_and(|len| len > 0) {}
         }
     }
-    let told = async move {
-        match stream {
-            Stream::Tcp(stream) => tell(stream, text).await,
-            Stream::Unix(stream) => tell(stream, text).await,
-            Stream::Memory(stream) => tell(stream, text).await,
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_millis(500), told).await;
+    let _ = tokio::time::timeout(Duration::from_millis(500), tell(stream, text)).await;
 }

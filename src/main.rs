@@ -62,7 +62,8 @@ fn run(program: &str, call: &Run) {
     let settings = config.settings().clone();
     show_logo(&settings, &log);
     let listens_tcp = settings.port > 0 && !settings.bind.is_empty();
-    if !listens_tcp && settings.unixsocket.is_none() {
+    let listens_tls = settings.tls.port > 0 && !settings.bind.is_empty();
+    if !listens_tcp && !listens_tls && settings.unixsocket.is_none() {
         log.warning("Configured to not listen anywhere, exiting.");
         exit(1);
     }
@@ -96,6 +97,9 @@ fn run(program: &str, call: &Run) {
     }
     if settings.unixsocket.is_some() {
         log.notice("Ready to accept connections unix");
+    }
+    if listens_tls {
+        log.notice("Ready to accept connections tls");
     }
     let code = signals.serve(&server, &log);
     end(server, &log, pidfile.as_deref(), code)
@@ -196,13 +200,23 @@ fn fail(error: &StartError, settings: &redouble::config::Settings, log: &Logger)
             log.warning(format!("Failed listening on port {} (tcp), aborting.", settings.port));
         }
         StartError::Users(lines) => lines.iter().for_each(|line| log.warning(line)),
+        StartError::ListenTls(what, error) => {
+            let port = settings.tls.port;
+            log.warning(format!("Warning: {what}: {}", error_text(error)));
+            log.warning(format!("Failed listening on port {port} (tls), aborting."));
+        }
+        StartError::Tls(reason) => {
+            log.warning(reason);
+            log.warning("Failed to configure TLS. Check logs for more info.");
+        }
         other => log.warning(other.to_string()),
     }
     exit(1)
 }
 
 fn show_logo(settings: &redouble::config::Settings, log: &Logger) {
-    let address = match settings.port {
+    let port = if settings.port > 0 { settings.port } else { settings.tls.port };
+    let address = match port {
         0 => "no TCP port".to_string(),
         port => format!("port={port}"),
     };
@@ -216,7 +230,7 @@ fn show_logo(settings: &redouble::config::Settings, log: &Logger) {
         env!("CARGO_PKG_VERSION"),
         settings.redis_version,
         usize::BITS,
-        settings.port,
+        port,
         std::process::id()
     ));
 }

@@ -11,7 +11,7 @@ use crate::config::{title, Config};
 use crate::disk::{Disk, RealDisk};
 use crate::dispatch::{Dispatcher, Flow};
 use crate::keyspace::db::Db;
-use crate::listeners::{open_tcp, open_unix, StartError};
+use crate::listeners::{self, Listening, Opened, Port, StartError};
 use crate::process::Title;
 use crate::resp::reader::{self, Value};
 use crate::server_log::Logger;
@@ -20,8 +20,10 @@ use crate::shared::{Incoming, Shared, Surroundings, WORKER};
 use crate::startup;
 use crate::state::{Facts, Shutdown, State};
 use crate::stats::Stats;
+use crate::tls::SelfSigned;
 use crate::types::limits::HashKey;
-use crate::worker;
+use crate::welcome::Handshakes;
+use crate::worker::{self, Listeners};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -46,6 +48,7 @@ pub struct Builder {
     config_file: String,
     failure: Option<String>,
     any_port: bool,
+    self_signed: Option<SelfSigned>,
     logger: Arc<Logger>,
     title: Option<(String, Title)>,
     give_back: Option<fn()>,
@@ -60,6 +63,7 @@ struct Running {
     shared: Arc<Shared>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     addresses: Vec<SocketAddr>,
+    tls_addr: Option<SocketAddr>,
     unix_path: Option<PathBuf>,
     started_config: Config,
 }
@@ -81,6 +85,7 @@ impl Server {
             config_file: String::new(),
             failure: None,
             any_port: true,
+            self_signed: None,
             logger: Arc::new(Logger::silent()),
             title: None,
             give_back: None,
@@ -98,12 +103,25 @@ impl Server {
         &self.0.addresses
     }
 
-    /// A URL that clients understand; that of the unix socket when there is no TCP listener.
+    /// The address of the TLS port, if there is one.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.0.tls_addr
+    }
+
+    /// The throw-away certificates that [`Builder::tls`] was given: clients have to trust their
+    /// `ca_pem`.
+    pub fn self_signed(&self) -> Option<&SelfSigned> {
+        self.0.shared.handshakes.self_signed.as_ref()
+    }
+
+    /// A URL that clients understand; where there is no plain TCP port that of the TLS port, or of
+    /// the unix socket.
     pub fn url(&self) -> String {
-        match (self.addr(), &self.0.unix_path) {
-            (Some(addr), _) => format!("redis://{addr}"),
-            (None, Some(path)) => format!("redis+unix://{}", path.display()),
-            (None, None) => String::new(),
+        match (self.addr(), self.tls_addr(), &self.0.unix_path) {
+            (Some(addr), ..) => format!("redis://{addr}"),
+            (None, Some(addr), _) => format!("rediss://{addr}"),
+            (None, None, Some(path)) => format!("redis+unix://{}", path.display()),
+            (None, None, None) => String::new(),
         }
     }
 
@@ -219,9 +237,7 @@ impl std::fmt::Debug for Server {
 impl Drop for Running {
     fn drop(&mut self) {
         // From here on nobody is let in, even while the last ones leave.
-        for listener in self.shared.listening.lock().drain(..) {
-            let _ = socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
-        }
+        self.shared.listening.iter().for_each(Listening::close);
         // Also when no worker has begun to listen for it.
         self.shared.stopping.send_replace(true);
         for thread in self.threads.get_mut().drain(..) {
@@ -254,6 +270,17 @@ impl Builder {
         self.config = config;
         self.config_file = file.to_string();
         self.any_port = false;
+        self
+    }
+
+    /// A TLS port as well, any free one unless `tls-port` is set, with throw-away certificates:
+    /// `Server::builder().tls(redouble::tls::self_signed()?)`. Clients may show a certificate, and
+    /// need not unless `tls-auth-clients` is set.
+    pub fn tls(mut self, certificates: SelfSigned) -> Self {
+        if let Err(error) = self.config.assume("tls-auth-clients", "optional") {
+            self.failure.get_or_insert(error);
+        }
+        self.self_signed = Some(certificates);
         self
     }
 
@@ -321,8 +348,9 @@ impl Builder {
         let settings = self.config.settings().clone();
         let (acl, notices) = users_of(&self.config)?;
         notices.iter().for_each(|notice| self.logger.notice(notice));
-        let tcp = open_tcp(&settings.bind, settings.port, self.any_port, settings.tcp_backlog)?;
-        let unix = open_unix(&settings)?;
+        let own = self.self_signed.as_ref();
+        let Opened { tcp, tls, tls_config, unix } = listeners::open(&settings, self.any_port, own)?;
+        let tls_addr = tls.first().and_then(|listener| listener.local_addr().ok());
         let addresses: Vec<SocketAddr> =
             tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let workers = self.io_workers(settings.io_threads);
@@ -338,6 +366,7 @@ impl Builder {
             replication_id: random_hex_id(&mut rng),
             started_ms: now_ms,
             tcp_port: addresses.first().map_or(0, SocketAddr::port),
+            tls_port: tls_addr.map_or(0, |addr| addr.port()),
             config_file: self.config_file,
             executable: std::env::current_exe()
                 .map(|path| path.display().to_string())
@@ -348,13 +377,9 @@ impl Builder {
             embedded: self.embedded,
         };
         let started_config = self.config.clone();
-        let title = self.title.map(|(program, title)| {
-            let config_file = match facts.config_file.as_str() {
-                "" => "-".to_string(),
-                file => file.to_string(),
-            };
-            (title::Facts { title: program, config_file, ..title::Facts::default() }, title)
-        });
+        let title = self
+            .title
+            .map(|(program, title)| (title::Facts::of(program, &facts.config_file), title));
         let mut state = new_state(db, self.config, acl, facts, self.clock.clone());
         state.logger = self.logger.clone();
         state.disk = self.disk;
@@ -376,8 +401,8 @@ impl Builder {
             cron: Notify::new(),
             control: Notify::new(),
             stopping: watch::Sender::new(false),
-            listening: Mutex::new(tcp.iter().filter_map(|one| one.try_clone().ok()).collect()),
-            listening_since: watch::Sender::new(0),
+            listening: [Listening::new(&tcp), Listening::new(&tls)],
+            handshakes: Handshakes::new(tls_config, self.self_signed),
             assistants: Mutex::default(),
             title,
             logger: self.logger,
@@ -386,23 +411,34 @@ impl Builder {
             workers: senders,
             next_worker: AtomicUsize::new(0),
         });
-        {
-            let mut state = shared.lock();
-            apply_to_state(&mut state);
-            if !state.facts.embedded {
-                state.stats.startup_bytes = crate::memory::own_bytes(crate::commands::table())
-                    + (workers * crate::session::READ_BYTES) as u64;
-                let wanted = state.config.settings().oom_score;
-                if crate::process::follow_oom_score(wanted, &mut state.debug.oom_base).is_err() {
-                    state.logger.warning("Unable to write oom_score_adj.");
-                }
-            }
-        }
+        first_look(&mut shared.lock(), workers);
         startup::load(&shared)?;
-        let threads = spawn_workers(&shared, receivers, (tcp, unix))?;
+        let plain = tcp.into_iter().map(|listener| (Port::Plain, listener));
+        let tcp = plain.chain(tls.into_iter().map(|listener| (Port::Tls, listener))).collect();
+        let threads = spawn_workers(&shared, receivers, Listeners { tcp, unix })?;
         let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());
         let threads = Mutex::new(threads);
-        Ok(Server(Arc::new(Running { shared, threads, addresses, unix_path, started_config })))
+        Ok(Server(Arc::new(Running {
+            shared,
+            threads,
+            addresses,
+            tls_addr,
+            unix_path,
+            started_config,
+        })))
+    }
+}
+
+/// Applies the configuration, and counts what the server itself takes.
+fn first_look(state: &mut State, workers: usize) {
+    apply_to_state(state);
+    if !state.facts.embedded {
+        state.stats.startup_bytes = crate::memory::own_bytes(crate::commands::table())
+            + (workers * crate::session::READ_BYTES) as u64;
+        let wanted = state.config.settings().oom_score;
+        if crate::process::follow_oom_score(wanted, &mut state.debug.oom_base).is_err() {
+            state.logger.warning("Unable to write oom_score_adj.");
+        }
     }
 }
 
@@ -410,7 +446,7 @@ impl Builder {
 fn spawn_workers(
     shared: &Arc<Shared>,
     receivers: Vec<mpsc::UnboundedReceiver<Incoming>>,
-    listeners: worker::Listeners,
+    listeners: Listeners,
 ) -> Result<Vec<std::thread::JoinHandle<()>>, StartError> {
     let mut listeners = Some(listeners);
     let mut threads = Vec::new();

@@ -6,7 +6,7 @@
 mod arrival;
 pub mod users;
 
-pub use arrival::{connect, connect_caller, connect_internal};
+pub use arrival::{connect, connect_caller, connect_internal, misunderstood};
 
 use crate::client::{Blocked, ClientId, Clients, ReplyMode, Transport};
 use crate::command::row::flag;

@@ -5,12 +5,14 @@
 use crate::busy;
 use crate::clock::Clock;
 use crate::config::{title, Settings};
-use crate::listeners::open_tcp;
+use crate::listeners::{Listening, Port};
 use crate::log::aof::tail::{Owner, Tail};
 use crate::process::Title;
 use crate::server_log::Logger;
 use crate::session;
 use crate::state::{Access, Assistance, Outside, State};
+use crate::tls::TlsSocket;
+use crate::welcome::Handshakes;
 use parking_lot::{Mutex, MutexGuard};
 use std::net::TcpListener as StdTcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,10 +41,10 @@ pub struct Shared {
     /// Somebody asked for the end: see [`State::shutdown`].
     pub control: Notify,
     pub(crate) stopping: watch::Sender<bool>,
-    /// Duplicates of the TCP listeners that accept now.
-    pub(crate) listening: Mutex<Vec<StdTcpListener>>,
-    /// Grows when they are replaced.
-    pub(crate) listening_since: watch::Sender<u64>,
+    /// TCP listeners, by what is spoken behind them.
+    pub(crate) listening: [Listening; 2],
+    /// TLS connections that are not clients yet.
+    pub(crate) handshakes: Handshakes,
     /// Threads that do slow work.
     pub(crate) assistants: Mutex<Vec<std::thread::JoinHandle<()>>>,
     /// What the process list shows, and where.
@@ -95,6 +97,15 @@ impl Shared {
         }
     }
 
+    /// The listeners of a port.
+    pub(crate) fn listening(&self, port: Port) -> &Listening {
+        let [plain, tls] = &self.listening;
+        match port {
+            Port::Plain => plain,
+            Port::Tls => tls,
+        }
+    }
+
     /// Gives a connection to the next worker in turn.
     pub(crate) fn hand_over(&self, connection: Incoming) {
         let mut number = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
@@ -112,8 +123,11 @@ thread_local! {
 
 /// A connection on its way to its worker.
 pub(crate) enum Incoming {
-    Listener(StdTcpListener),
+    Listener(Port, StdTcpListener),
     Tcp(std::net::TcpStream),
+    /// One that has to shake hands yet.
+    Handshake(std::net::TcpStream),
+    Tls(Box<TlsSocket>),
     Unix(std::os::unix::net::UnixStream),
     Memory(DuplexStream),
     /// One that came while a slow script ran.
@@ -138,10 +152,23 @@ impl Access for Assistant {
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings(pub(crate) Weak<Shared>);
 
+impl Surroundings {
+    fn listen_again(&self, port: Port, settings: &Settings, number: u16) -> Result<u16, String> {
+        let Some(shared) = self.0.upgrade() else { return Ok(0) };
+        let listening = shared.listening(port);
+        let (accepting, answer) = listening.replace(&settings.bind, number, settings.tcp_backlog);
+        for listener in accepting {
+            let _ = shared.workers[0].send(Incoming::Listener(port, listener));
+        }
+        answer
+    }
+}
+
 impl Outside for Surroundings {
     fn configured(&self, settings: &Settings) {
         let Some(shared) = self.0.upgrade() else { return };
         shared.bulk_bytes_max.store(settings.proto_max_bulk_len, Ordering::Relaxed);
+        shared.handshakes.limit(settings);
         shared.logger.set_level(settings.loglevel);
         shared.cron.notify_one();
         if let (Some((facts, title)), true) = (&shared.title, settings.set_proc_title) {
@@ -158,32 +185,16 @@ impl Outside for Surroundings {
     }
 
     fn listen(&self, settings: &Settings) -> Result<u16, String> {
-        let Some(shared) = self.0.upgrade() else { return Ok(0) };
-        let mut listening = shared.listening.lock();
-        // A socket that is shut down no longer listens, but keeps its address and can listen
-        // again: the way back should the new addresses be refused.
-        for old in listening.iter() {
-            let _ = socket2::SockRef::from(old).shutdown(std::net::Shutdown::Both);
-        }
-        let opened = open_tcp(&settings.bind, settings.port, false, settings.tcp_backlog);
-        let (accepting, answer) = match opened {
-            Ok(fresh) => {
-                *listening = fresh.iter().filter_map(|one| one.try_clone().ok()).collect();
-                (fresh, Ok(settings.port))
-            }
-            Err(error) => {
-                for old in listening.iter() {
-                    let _ = socket2::SockRef::from(old).listen(settings.tcp_backlog.max(16));
-                }
-                let again = listening.iter().filter_map(|one| one.try_clone().ok());
-                (again.collect(), Err(error.to_string()))
-            }
-        };
-        shared.listening_since.send_modify(|since| *since += 1);
-        for listener in accepting {
-            let _ = shared.workers[0].send(Incoming::Listener(listener));
-        }
-        answer
+        self.listen_again(Port::Plain, settings, settings.port)
+    }
+
+    fn listen_tls(&self, settings: &Settings) -> Result<(), String> {
+        self.listen_again(Port::Tls, settings, settings.tls.port).map(|_| ())
+    }
+
+    fn certify(&self, settings: &Settings) -> Result<(), String> {
+        let Some(shared) = self.0.upgrade() else { return Ok(()) };
+        shared.handshakes.certify(settings)
     }
 
     fn stop(&self) {
@@ -218,7 +229,7 @@ impl Outside for Surroundings {
         let sockets = session::idle_sockets();
         // The first worker accepts.
         let listeners: Vec<_> = match number {
-            0 => shared.listening.lock().iter().filter_map(|one| one.try_clone().ok()).collect(),
+            0 => shared.listening(Port::Plain).twins(),
             _ => Vec::new(),
         };
         let rescue = std::thread::Builder::new().name("redouble-rescue".into());

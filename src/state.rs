@@ -57,6 +57,8 @@ pub struct Facts {
     pub started_ms: i64,
     /// The port that TCP listeners have; 0 without one.
     pub tcp_port: u16,
+    /// The port of TLS listeners; 0 without one.
+    pub tls_port: u16,
     /// Absolute path of the configuration file, if there is one.
     pub config_file: String,
     /// Absolute path of the program.
@@ -97,6 +99,11 @@ pub trait Outside: std::fmt::Debug + Send + Sync {
     /// Listens on the addresses and the port that `settings` name, instead of those before, and
     /// gives the port. On failure nothing has changed.
     fn listen(&self, settings: &Settings) -> Result<u16, String>;
+    /// The same for TLS.
+    fn listen_tls(&self, settings: &Settings) -> Result<(), String>;
+    /// New TLS connections are accepted with the certificates that `settings` name; those that
+    /// there are go on. On failure nothing has changed.
+    fn certify(&self, settings: &Settings) -> Result<(), String>;
     /// The server must stop: see [`State::shutdown`].
     fn stop(&self);
     /// Who is told by the threads that write the append-only file.

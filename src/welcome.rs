@@ -1,7 +1,7 @@
 //! How connections come in: accepted, counted, refused or given a session.
 
 use crate::client::{Transport, Visitor};
-use crate::listeners::refuse;
+use crate::listeners::{refuse, Port};
 use crate::session::{Scratch, Session, Stream};
 use crate::settle;
 use crate::shared::{Incoming, Shared};
@@ -15,9 +15,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-pub(crate) async fn accept_tcp(shared: Arc<Shared>, listener: StdTcpListener) {
+mod handshake;
+pub(crate) use handshake::{shake_hands, Handshakes};
+
+pub(crate) async fn accept_tcp(shared: Arc<Shared>, port: Port, listener: StdTcpListener) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
-    let mut since = shared.listening_since.subscribe();
+    let mut since = shared.listening(port).since.subscribe();
     loop {
         // A listener that was shut down looks ready for ever: only the change ends it.
         let accepted = tokio::select! {
@@ -29,7 +32,10 @@ pub(crate) async fn accept_tcp(shared: Arc<Shared>, listener: StdTcpListener) {
             Ok((stream, _)) => {
                 let _ = stream.set_nodelay(true);
                 if let Ok(stream) = stream.into_std() {
-                    shared.hand_over(Incoming::Tcp(stream));
+                    shared.hand_over(match port {
+                        Port::Plain => Incoming::Tcp(stream),
+                        Port::Tls => Incoming::Handshake(stream),
+                    });
                 }
             }
             // Out of descriptors, say: the next try must not spin.
@@ -80,8 +86,12 @@ impl Incoming {
     /// What is known of the connection; `None` when it has gone already.
     pub(crate) fn visitor(&self) -> Option<Arc<Visitor>> {
         match self {
-            Incoming::Listener(_) => None,
-            Incoming::Tcp(stream) => Visitor::tcp(stream).map(Arc::new),
+            Incoming::Listener(..) => None,
+            Incoming::Tcp(stream) | Incoming::Handshake(stream) => {
+                Visitor::tcp(stream).map(Arc::new)
+            }
+            // It was looked at before its handshake.
+            Incoming::Tls(_) => None,
             Incoming::Unix(stream) => Visitor::unix(stream).map(Arc::new),
             Incoming::Memory(_) => Some(Arc::new(Visitor::memory())),
             Incoming::Guest(guest) => Some(guest.visitor.clone()),
@@ -90,7 +100,8 @@ impl Incoming {
 
     fn stream(self) -> std::io::Result<Option<Stream>> {
         Ok(match self {
-            Incoming::Listener(_) => None,
+            Incoming::Listener(..) | Incoming::Handshake(_) => None,
+            Incoming::Tls(socket) => Some(Stream::Tls(socket)),
             Incoming::Tcp(stream) => Some(Stream::Tcp(TcpStream::from_std(stream)?)),
             Incoming::Guest(guest) => Some(Stream::Tcp(TcpStream::from_std(guest.stream)?)),
             Incoming::Unix(stream) => Some(Stream::Unix(UnixStream::from_std(stream)?)),
@@ -127,13 +138,18 @@ pub(crate) fn welcome(
     let keepalive_s = state.config.settings().tcp_keepalive_s;
     let kick = state.clients.at(id).kick.clone();
     drop(state);
-    if let (Stream::Tcp(stream), true) = (&stream, keepalive_s > 0) {
+    let tcp = match &stream {
+        Stream::Tcp(stream) => Some(stream),
+        Stream::Tls(socket) => Some(socket.tcp()),
+        Stream::Unix(_) | Stream::Memory(_) => None,
+    };
+    if let (Some(tcp), true) = (tcp, keepalive_s > 0) {
         let every = Duration::from_secs(keepalive_s);
         let keepalive = socket2::TcpKeepalive::new()
             .with_time(every)
             .with_interval((every / 3).max(Duration::from_secs(1)))
             .with_retries(3);
-        let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
+        let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive);
     }
     let session = Session::new(stream, id, shared.clone(), scratch.clone());
     tokio::task::spawn_local(session.run(kick));

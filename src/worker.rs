@@ -7,10 +7,11 @@ use crate::busy;
 use crate::client::{Asker, Visitor};
 use crate::clock::Stopwatch;
 use crate::cron;
+use crate::listeners::Port;
 use crate::memory;
 use crate::session::Scratch;
 use crate::shared::{Incoming, Shared};
-use crate::welcome::{accept_tcp, accept_unix, welcome};
+use crate::welcome::{accept_tcp, accept_unix, shake_hands, welcome};
 use std::cell::RefCell;
 use std::net::TcpListener as StdTcpListener;
 use std::rc::Rc;
@@ -20,7 +21,11 @@ use std::time::Duration;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 
-pub(crate) type Listeners = (Vec<StdTcpListener>, Option<std::os::unix::net::UnixListener>);
+/// What a server listens on when it starts.
+pub(crate) struct Listeners {
+    pub(crate) tcp: Vec<(Port, StdTcpListener)>,
+    pub(crate) unix: Option<std::os::unix::net::UnixListener>,
+}
 
 /// One I/O worker: a thread with a runtime of its own. The first one also accepts and turns the
 /// wheel of time.
@@ -39,10 +44,10 @@ pub(crate) fn run(
     };
     let scratch = Rc::new(RefCell::new(Scratch::new()));
     runtime.block_on(async move {
-        if let Some((tcp, unix)) = listeners {
+        if let Some(Listeners { tcp, unix }) = listeners {
             tokio::task::spawn_local(time(shared.clone()));
-            for listener in tcp {
-                tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
+            for (port, listener) in tcp {
+                tokio::task::spawn_local(accept_tcp(shared.clone(), port, listener));
             }
             if let Some(listener) = unix {
                 tokio::task::spawn_local(accept_unix(shared.clone(), listener));
@@ -53,8 +58,12 @@ pub(crate) fn run(
             tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => break,
                 connection = incoming.recv() => match connection {
-                    Some(Incoming::Listener(listener)) => {
-                        tokio::task::spawn_local(accept_tcp(shared.clone(), listener));
+                    Some(Incoming::Listener(port, listener)) => {
+                        tokio::task::spawn_local(accept_tcp(shared.clone(), port, listener));
+                    }
+                    Some(Incoming::Handshake(stream)) => {
+                        let (shared, scratch) = (shared.clone(), scratch.clone());
+                        tokio::task::spawn_local(shake_hands(shared, scratch, stream));
                     }
                     Some(connection) => {
                         let Some(visitor) = connection.visitor() else { continue };

@@ -20,7 +20,8 @@ pub mod words;
 
 pub use load::{join_args, LoadError};
 pub use settings::{
-    Allowed, AppendOnly, ClientsLimit, LogLevel, OomScore, Policy, Settings, ShutdownFlags,
+    Allowed, AppendOnly, AuthClients, CertificateFiles, ClientsLimit, LogLevel, OomScore, Policy,
+    Secret, Settings, ShutdownFlags, TlsSettings,
 };
 pub use value::{read_bytes, OutputLimit, SavePoint};
 
@@ -36,9 +37,6 @@ pub const REDIS_VERSION: &str = "7.4.2";
 
 /// A shorter backlog would be of no use.
 const BACKLOG_BYTES_MIN: i128 = 16 << 10;
-
-/// Directives that only a server with certificates can switch on.
-const NEED_TLS: [&str; 3] = ["tls-port", "tls-cluster", "tls-replication"];
 
 /// The values of all directives of one server.
 #[derive(Clone, Debug)]
@@ -192,11 +190,6 @@ impl Config {
             };
             let refused = |reason| SetError::Refused { argument: named.name.into(), reason };
             let value = next.read(*named, &words).map_err(refused)?;
-            let needs_tls = NEED_TLS.contains(&named.directive.name);
-            if needs_tls && value != self.defaults[named.index] {
-                let reason = "Unable to update TLS configuration. Check server logs.".to_string();
-                return Err(refused(reason));
-            }
             next.values[named.index] = value;
         }
         let changed = |named: &&Named| next.values[named.index] != self.values[named.index];

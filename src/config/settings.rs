@@ -9,6 +9,9 @@ use super::{path_from, table, Config, OutputLimit, SavePoint};
 use crate::types::limits::Limits;
 use std::path::PathBuf;
 
+mod tls;
+pub use tls::{AuthClients, CertificateFiles, Secret, TlsSettings};
+
 /// What `maxmemory-policy` says makes room; variants are named after its words.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,6 +151,7 @@ pub struct Settings {
     /// Permission bits; 0 leaves them to the umask.
     pub unixsocketperm: u32,
     pub protected_mode: bool,
+    pub tls: TlsSettings,
     // Clients
     /// 0 is never.
     pub timeout_s: u64,
@@ -246,7 +250,7 @@ pub struct Settings {
 impl Settings {
     /// The fields as `config` has them.
     pub(super) fn read(config: &Config) -> Self {
-        let mut settings = Settings::default();
+        let mut settings = Settings { tls: TlsSettings::read(config), ..Settings::default() };
         settings.read_clients(config);
         settings.read_process(config);
         settings.read_observation(config);

@@ -17,17 +17,25 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// A program and its configuration file, if there is one.
+    pub fn of(title: String, config_file: &str) -> Facts {
+        let config_file = if config_file.is_empty() { "-" } else { config_file };
+        Facts { title, config_file: config_file.to_string(), ..Facts::default() }
+    }
+
     /// The same program with what `settings` say.
     pub fn with(&self, settings: &super::Settings) -> Facts {
         let socket = settings.unixsocket.as_ref().map(|path| path.display().to_string());
         let socket = socket.unwrap_or_default();
         let address = settings.bind.first().map_or("*", String::as_str);
+        let (port, tls_port) = (settings.port, settings.tls.port);
         Facts {
-            listen_addr: match settings.port {
-                0 => format!("unixsocket:{socket}"),
-                port => format!("{address}:{port}"),
+            listen_addr: match (port, tls_port) {
+                (0, 0) => format!("unixsocket:{socket}"),
+                (0, port) | (port, _) => format!("{address}:{port}"),
             },
-            port: settings.port,
+            port,
+            tls_port,
             unixsocket: socket,
             ..self.clone()
         }

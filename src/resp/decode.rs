@@ -7,6 +7,8 @@
 use crate::types::number::parse_i64;
 use memchr::memchr;
 
+/// The peer opens a TLS handshake; waiting for the end of that line would be waiting for ever.
+pub const TLS_GREETING: &str = "Protocol error: TLS on a port that speaks without it";
 /// The longest line of an inline request, and of a length, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 /// What a client that has not authenticated may send.
@@ -278,6 +280,9 @@ impl Decoder {
     }
 
     fn inline(&mut self, request: &[u8], batch: &mut Batch) -> Result<bool, ProtocolError> {
+        if let [0x16, 0x03, 0x00..=0x04, ..] = request {
+            return ProtocolError::of(TLS_GREETING);
+        }
         let Some(at) = memchr(b'\n', &request[self.searched..]).map(|at| at + self.searched) else {
             self.searched = request.len();
             if request.len() > LINE_BYTES_MAX {
@@ -436,6 +441,7 @@ mod tests {
             (b"*3000000000\r\n", "Protocol error: invalid multibulk length"),
             (b"*1\r\nPING\r\n", "Protocol error: expected '$', got 'P'"),
             (b"*1\r\n$-1\r\n", "Protocol error: invalid bulk length"),
+            (b"\x16\x03\x01\x02\x00\x01", TLS_GREETING),
             (b"*1\r\n$2000000000\r\n", "Protocol error: invalid bulk length"),
             (b"get \"a\n", "Protocol error: unbalanced quotes in request"),
         ] {

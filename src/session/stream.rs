@@ -5,6 +5,7 @@
 
 use crate::busy;
 use crate::client::ClientId;
+use crate::tls::TlsSocket;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -23,6 +24,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// Inside the process.
     Memory(DuplexStream),
+    /// TLS over TCP.
+    Tls(Box<TlsSocket>),
 }
 
 impl AsyncRead for Stream {
@@ -35,6 +38,7 @@ impl AsyncRead for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -49,6 +53,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -57,6 +62,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Memory(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -65,6 +71,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
@@ -133,7 +140,7 @@ pub fn idle_sockets() -> Vec<(ClientId, std::net::TcpStream)> {
         _ if !socket.idle.get() => None,
         Stream::Tcp(stream) => busy::twin(stream),
         Stream::Unix(stream) => busy::twin(stream),
-        Stream::Memory(_) => None,
+        Stream::Memory(_) | Stream::Tls(_) => None,
     };
     SOCKETS.with_borrow(|sockets| {
         let live = sockets.iter().filter_map(|(id, socket)| Some((*id, twin(socket.upgrade()?)?)));

@@ -91,6 +91,9 @@ impl Session {
         match decoded {
             Ok(consumed) => Turn { consumed, more: requests == most, ..turn },
             Err(error) => {
+                if let Some(mut state) = self.shared.lock_unless_busy() {
+                    settle::misunderstood(&mut state, self.me, &error);
+                }
                 out.extend_from_slice(format!("-ERR {}\r\n", shown(error.0.as_bytes())).as_bytes());
                 self.closing = true;
                 Turn { consumed: input.len(), more: false, ..turn }

@@ -3,6 +3,7 @@
 use super::users;
 use crate::client::{ClientId, Transport, Visitor};
 use crate::config::LogLevel;
+use crate::resp::decode::{ProtocolError, TLS_GREETING};
 use crate::state::State;
 
 const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is \
@@ -48,6 +49,17 @@ pub fn connect(state: &mut State, visitor: &Visitor) -> Result<ClientId, &'stati
     client.fd = visitor.fd;
     users::begin(state, id);
     Ok(*visitor.id.get_or_init(|| id))
+}
+
+/// Notes that a client's bytes are no requests. What they were stays out of the log: it may be a
+/// secret.
+pub fn misunderstood(state: &mut State, me: ClientId, error: &ProtocolError) {
+    let level = if error.0 == TLS_GREETING { LogLevel::Warning } else { LogLevel::Verbose };
+    if state.logger.wants(level) {
+        let what = error.0.trim_start_matches("Protocol error: ");
+        let addr = state.clients.at(me).addr.clone();
+        state.logger.log(level, &format!("Protocol error ({what}) from client: addr={addr}"));
+    }
 }
 
 /// Makes a client for one call from inside the process.

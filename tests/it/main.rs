@@ -35,6 +35,7 @@ mod sessions;
 mod show;
 mod sorted_set_log;
 mod tidy;
+mod tls;
 mod turns;
 mod waiters;
 mod wire;

@@ -12,11 +12,11 @@ fn free_port() -> u16 {
     crate::server::free_port().expect("a port")
 }
 
-fn output(args: &[&str]) -> Output {
+pub fn output(args: &[&str]) -> Output {
     Command::new(BINARY).args(args).output().expect("it runs")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -53,7 +53,7 @@ const LAYERS: &[&[&str]] = &[
         "peers",
         "scripting",
     ],
-    &["process"],
+    &["process", "tls"],
     &["server_log", "cli"],
     &["state", "persistence"],
     &["command"],

@@ -1,6 +1,6 @@
 //! What follows outside of the configuration when directives change.
 
-use crate::config::SetError;
+use crate::config::{SetError, Settings};
 use crate::settle;
 use crate::state::State;
 
@@ -50,6 +50,7 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
             return refused(name, reason.to_string());
         }
     }
+    tls(state, names, &settings)?;
     if has("slowlog-max-len") {
         state.stats.slowlog.shorten(settings.slowlog_max_len);
     }
@@ -75,6 +76,38 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
     }
     Ok(())
 }
+
+/// Certificates are read again when one of their directives changes, and when TLS begins; then
+/// the port follows.
+fn tls(state: &mut State, names: &[&'static str], settings: &Settings) -> Result<(), SetError> {
+    let refused = |argument: &str, reason: &str| {
+        Err(SetError::Refused { argument: argument.as_bytes().to_vec(), reason: reason.into() })
+    };
+    let Some(outside) = state.outside.clone() else { return Ok(()) };
+    let changed = names.iter().find(|name| name.starts_with("tls-") && **name != HANDSHAKE);
+    if let (Some(name), true) = (changed, settings.tls.is_used() || state.facts.tls_port > 0) {
+        if let Err(error) = outside.certify(settings) {
+            state.logger.warning(error);
+            return refused(name, "Unable to update TLS configuration. Check server logs.");
+        }
+    }
+    let moved = names.contains(&"tls-port");
+    if moved || (names.contains(&"bind") && settings.tls.port > 0) {
+        if let Err(error) = outside.listen_tls(settings) {
+            state.logger.warning(error);
+            return if moved {
+                refused("tls-port", "Unable to listen on this port. Check server logs.")
+            } else {
+                refused("bind", "Failed to bind to specified addresses.")
+            };
+        }
+        state.facts.tls_port = settings.tls.port;
+    }
+    Ok(())
+}
+
+/// Read anew for each connection, without certificates.
+const HANDSHAKE: &str = "tls-handshake-timeout";
 
 /// Makes the rooms follow the configuration as a whole.
 pub(super) fn all(state: &mut State) {

@@ -126,7 +126,12 @@ pub(super) const OBSERVATION: &[Directive] = &[
     number("watchdog-period", "0", 0, I32_MAX).hidden().about("Milliseconds of the watchdog."),
 ];
 
-pub(super) const OWN: &[Directive] = &[text("redis-version", crate::config::REDIS_VERSION)
-    .honoured()
-    .checked(checks::version)
-    .about("Version of Redis that INFO, HELLO and Lua report.")];
+pub(super) const OWN: &[Directive] = &[
+    text("redis-version", crate::config::REDIS_VERSION)
+        .honoured()
+        .checked(checks::version)
+        .about("Version of Redis that INFO, HELLO and Lua report."),
+    number("tls-handshake-timeout", "10", 1, 3600)
+        .honoured()
+        .about("Seconds that a TLS client has to shake hands."),
+];

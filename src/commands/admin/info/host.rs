@@ -24,7 +24,8 @@ pub(super) fn server(report: &mut Report, state: &mut State) {
     report.field("process_id", std::process::id());
     report.field("process_supervised", "no");
     report.field("run_id", &facts.run_id);
-    report.field("tcp_port", facts.tcp_port);
+    let tcp_port = if facts.tcp_port > 0 { facts.tcp_port } else { facts.tls_port };
+    report.field("tcp_port", tcp_port);
     report.field("server_time_usec", now_us);
     report.field("uptime_in_seconds", up_s);
     report.field("uptime_in_days", up_s / 86400);
@@ -34,11 +35,16 @@ pub(super) fn server(report: &mut Report, state: &mut State) {
     report.field("executable", &facts.executable);
     report.field("config_file", &facts.config_file);
     report.field("io_threads_active", u8::from(facts.workers > 1));
-    if facts.tcp_port > 0 {
-        let binds: Vec<String> =
-            settings.bind.iter().map(|address| format!("bind={address}")).collect();
-        let binds = binds.join(",");
-        report.field("listener0", format_args!("name=tcp,{binds},port={}", facts.tcp_port));
+    let binds: Vec<String> =
+        settings.bind.iter().map(|address| format!("bind={address}")).collect();
+    let binds = binds.join(",");
+    let tcp =
+        |name: &str, port: u16| (port > 0).then(|| format!("name={name},{binds},port={port}"));
+    let socket = settings.unixsocket.as_ref().filter(|path| !path.as_os_str().is_empty());
+    let unix = socket.map(|path| format!("name=unix,bind={}", path.display()));
+    let listeners = [tcp("tcp", facts.tcp_port), unix, tcp("tls", facts.tls_port)];
+    for (number, listener) in listeners.into_iter().flatten().enumerate() {
+        report.field(format_args!("listener{number}"), listener);
     }
     report.field("redouble_version", env!("CARGO_PKG_VERSION"));
 }

@@ -1,0 +1,122 @@
+//! The other side: connections to servers that speak TLS.
+
+use super::{files::Identity, identity, Common, SelfSigned};
+use crate::config::Settings;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, ResolvesClientCert};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore};
+use rustls::{Error, SignatureScheme, StreamOwned};
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::{client::TlsStream, TlsConnector};
+
+/// What outgoing connections are made with; `Err` is a line for the log.
+pub fn client_config(
+    settings: &Settings,
+    own: Option<&SelfSigned>,
+) -> Result<Arc<ClientConfig>, String> {
+    let files = &settings.tls.client;
+    let identity = match (&files.certificate, &files.key) {
+        (Some(certificate), Some(key)) => {
+            Identity::read(settings, certificate, key, files.passphrase.as_ref())?
+        }
+        _ => identity(settings, own)?,
+    };
+    let Common { provider, versions, roots } = Common::read(settings, own)?;
+    let algorithms = provider.signature_verification_algorithms;
+    let shown: Arc<dyn ResolvesClientCert> =
+        Arc::new(SingleCertAndKey::from(identity.certified()?));
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
+        .map_err(|error| format!("Failed to configure TLS: {error}"))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ByAuthority { roots, algorithms }))
+        .with_client_cert_resolver(shown);
+    Ok(Arc::new(config))
+}
+
+/// Speaks TLS over a connection; `host` is what it was made to, a name or an address.
+pub async fn connect(
+    config: &Arc<ClientConfig>,
+    stream: TcpStream,
+    host: &str,
+) -> io::Result<TlsStream<TcpStream>> {
+    TlsConnector::from(config.clone()).connect(name(host), stream).await
+}
+
+/// The same for a thread that may wait. The handshake is over when it returns, within the
+/// timeouts that the socket has.
+pub fn connect_blocking(
+    config: &Arc<ClientConfig>,
+    stream: std::net::TcpStream,
+    host: &str,
+) -> io::Result<StreamOwned<ClientConnection, std::net::TcpStream>> {
+    let mut stream = stream;
+    let mut connection =
+        ClientConnection::new(config.clone(), name(host)).map_err(io::Error::other)?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream)?;
+    }
+    Ok(StreamOwned::new(connection, stream))
+}
+
+/// The name to ask for. What is no name asks for none: names are not compared anyway.
+fn name(host: &str) -> ServerName<'static> {
+    let unnamed = std::net::IpAddr::from([0, 0, 0, 0]);
+    ServerName::try_from(host.to_string()).unwrap_or(ServerName::from(unnamed))
+}
+
+/// Trusts every server whose certificate a trusted authority signed, whatever its name.
+#[derive(Debug)]
+struct ByAuthority {
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for ByAuthority {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &parsed,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,129 @@
+//! Certificates and keys, as PEM files hold them.
+
+use crate::config::{error_text, Secret, Settings};
+use pkcs8::{EncryptedPrivateKeyInfo, SecretDocument};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SigningKey};
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A larger file is no certificate.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+/// What the log says of a key that does not open.
+const LOCKED: &str = "the key is encrypted: set its passphrase";
+
+/// A certificate, those that vouch for it, and its key.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    pub(super) fn parse(certificate: &[u8], key: &[u8]) -> Result<Identity, String> {
+        Ok(Identity { chain: parsed_certificates(certificate)?, key: parsed_key(key, None)? })
+    }
+
+    pub(super) fn read(
+        settings: &Settings,
+        certificate: &Path,
+        key: &Path,
+        passphrase: Option<&Secret>,
+    ) -> Result<Identity, String> {
+        let chain = certificates(&settings.dir.join(certificate))
+            .map_err(|error| format!("Failed to load certificate: {error}"))?;
+        let key_path = settings.dir.join(key);
+        let key = bytes(&key_path)
+            .and_then(|pem| {
+                parsed_key(&pem, passphrase)
+                    .map_err(|error| format!("{}: {error}", key_path.display()))
+            })
+            .map_err(|error| format!("Failed to load private key: {error}"))?;
+        Ok(Identity { chain, key })
+    }
+
+    /// Ready to sign with, if the key is that of the certificate.
+    pub(super) fn certified(self) -> Result<Arc<CertifiedKey>, String> {
+        let key: Arc<dyn SigningKey> = aws_lc_rs::sign::any_supported_type(&self.key)
+            .map_err(|error| format!("Failed to load private key: {error}"))?;
+        // A certificate holds its public key byte by byte. Asking rustls would refuse those of
+        // version 1, which serve well.
+        let belongs = |public: &[u8]| {
+            self.chain.first().is_some_and(|certificate| {
+                memchr::memmem::find(certificate.as_ref(), public).is_some()
+            })
+        };
+        if !key.public_key().is_none_or(|public| belongs(public.as_ref())) {
+            return Err("Failed to load private key: it is not that of the certificate".into());
+        }
+        Ok(Arc::new(CertifiedKey::new(self.chain, key)))
+    }
+}
+
+/// The certificates of a file.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    parsed_certificates(&bytes(path)?).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The certificates of all files of a directory; files that hold none are passed over.
+pub(super) fn certificates_below(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let failed = |error: std::io::Error| format!("{}: {}", path.display(), error_text(&error));
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        if file.is_file() {
+            found.extend(certificates(&file).unwrap_or_default());
+        }
+    }
+    // The same certificate often stands there under its name and under its hash.
+    found.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));
+    found.dedup();
+    Ok(found)
+}
+
+pub(super) fn parsed_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err("there is no certificate in it".to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The first private key; one that is encrypted needs `passphrase`.
+fn parsed_key(pem: &[u8], passphrase: Option<&Secret>) -> Result<PrivateKeyDer<'static>, String> {
+    if let Some(encrypted) = section(pem, "ENCRYPTED PRIVATE KEY") {
+        let passphrase = passphrase.ok_or(LOCKED)?;
+        let (_, der) = SecretDocument::from_pem(encrypted).map_err(|error| error.to_string())?;
+        let key = EncryptedPrivateKeyInfo::try_from(der.as_bytes())
+            .and_then(|info| info.decrypt(&passphrase.0))
+            .map_err(|error| format!("the passphrase does not open it: {error}"))?;
+        return Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into());
+    }
+    if memchr::memmem::find(pem, b"Proc-Type: 4,ENCRYPTED").is_some() {
+        return Err("keys in OpenSSL's old encrypted form cannot be read; \
+                    'openssl pkcs8 -topk8' makes the present form of it"
+            .to_string());
+    }
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string())
+}
+
+/// The lines of a PEM section, those at its ends included.
+fn section<'a>(pem: &'a [u8], label: &str) -> Option<&'a str> {
+    let text = std::str::from_utf8(pem).ok()?;
+    let end = format!("-----END {label}-----");
+    let from = text.find(&format!("-----BEGIN {label}-----"))?;
+    let until = from + text[from..].find(&end)? + end.len();
+    Some(&text[from..until])
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: std::io::Error| format!("{}: {}", path.display(), error_text(&error));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}

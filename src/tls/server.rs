@@ -1,0 +1,60 @@
+//! The server's side: whom it admits, what it shows, how it remembers sessions.
+
+use super::{identity, Common, SelfSigned};
+use crate::config::{AuthClients, Settings};
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{
+    NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier,
+};
+use rustls::sign::SingleCertAndKey;
+use rustls::ServerConfig;
+use std::sync::Arc;
+
+/// What new connections are accepted with; `Err` is a line for the log. `own` stands in for
+/// certificates that no directive names.
+pub fn server_config(
+    settings: &Settings,
+    own: Option<&SelfSigned>,
+) -> Result<Arc<ServerConfig>, String> {
+    let tls = &settings.tls;
+    let identity = identity(settings, own)?;
+    let asks = tls.auth_clients != AuthClients::No || tls.replication || tls.cluster;
+    if asks && tls.ca_cert_file.is_none() && tls.ca_cert_dir.is_none() && own.is_none() {
+        return Err("Either tls-ca-cert-file or tls-ca-cert-dir must be specified when \
+                    tls-cluster, tls-replication or tls-auth-clients are enabled!"
+            .to_string());
+    }
+    let Common { provider, versions, roots } = Common::read(settings, own)?;
+    let failed = |error: String| format!("Failed to configure TLS: {error}");
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&versions)
+        .map_err(|error| failed(error.to_string()))?;
+    let builder = match tls.auth_clients {
+        AuthClients::No => builder.with_no_client_auth(),
+        asked => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            let verifier = match asked {
+                AuthClients::Optional => verifier.allow_unauthenticated(),
+                _ => verifier,
+            };
+            let verifier = verifier.build().map_err(|error| failed(error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let shown: Arc<dyn ResolvesServerCert> =
+        Arc::new(SingleCertAndKey::from(identity.certified()?));
+    let mut config = builder.with_cert_resolver(shown);
+    config.ignore_client_order = tls.prefer_server_ciphers;
+    if tls.session_caching {
+        // Clients keep sessions in tickets that only this server can open, so that remembering
+        // them costs it nothing. Only clients of TLS 1.2 without tickets need the cache.
+        config.session_storage = ServerSessionMemoryCache::new(tls.session_cache_size);
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| failed(error.to_string()))?;
+        // Redis: OpenSSL gives two as well, so that a client may open two connections.
+        config.send_tls13_tickets = 2;
+    } else {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,444 @@
+//! TLS from outside: handshakes that succeed, that must fail, and that never end. The client is
+//! rustls with a configuration of its own.
+
+use crate::process::{output, text, Folder};
+use crate::wire::{decode, request, Reply, Wire};
+use redouble::config::Config;
+use redouble::server_log::Logger;
+use redouble::tls::{self_signed, SelfSigned};
+use redouble::Server;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// What a client trusts and shows.
+fn client(certificates: &SelfSigned, shows: bool, versions: &str) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_slice(certificates.ca_pem.as_bytes()).expect("PEM");
+    roots.add(ca).expect("an authority");
+    let versions = match versions {
+        "1.2" => vec![&rustls::version::TLS12],
+        "1.3" => vec![&rustls::version::TLS13],
+        _ => rustls::ALL_VERSIONS.to_vec(),
+    };
+    let builder = ClientConfig::builder_with_protocol_versions(&versions);
+    let builder = builder.with_root_certificates(roots);
+    if !shows {
+        return Arc::new(builder.with_no_client_auth());
+    }
+    let pem = certificates.client_certificate_pem.as_bytes();
+    let chain = vec![CertificateDer::from_pem_slice(pem).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_slice(certificates.client_key_pem.as_bytes()).expect("PEM");
+    Arc::new(builder.with_client_auth_cert(chain, key).expect("a pair"))
+}
+
+fn shake_hands(config: &Arc<ClientConfig>, addr: SocketAddr) -> io::Result<Stream> {
+    let tcp = TcpStream::connect(addr)?;
+    tcp.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, tcp);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(stream)
+}
+
+fn reply(stream: &mut Stream) -> io::Result<Reply> {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 1 << 14];
+    loop {
+        if let Some((reply, _)) = decode(&bytes).map_err(|bad| io::Error::other(bad.0))? {
+            return Ok(reply);
+        }
+        match stream.read(&mut piece)? {
+            0 => return Ok(Reply::Closed),
+            len => bytes.extend(&piece[..len]),
+        }
+    }
+}
+
+fn call(stream: &mut Stream, words: &[&str]) -> io::Result<Reply> {
+    stream.write_all(&request(words))?;
+    reply(stream)
+}
+
+fn status(word: &str) -> Reply {
+    Reply::Status(word.as_bytes().to_vec())
+}
+
+/// A server with a TLS port, its certificates, and where its log goes.
+struct Tls {
+    server: Server,
+    certificates: SelfSigned,
+    folder: Folder,
+}
+
+impl Tls {
+    fn start(name: &str, directives: &[(&str, &str)]) -> Tls {
+        let folder = Folder::new(name);
+        let certificates = self_signed().expect("certificates");
+        let mut config = Config::default();
+        config.assign("logfile", &folder.path("log")).expect("a file");
+        config.assign("loglevel", "verbose").expect("a level");
+        let logger = Logger::new(config.settings(), Box::new(|| 0));
+        let mut builder = Server::builder().tls(certificates.clone()).logger(Arc::new(logger));
+        builder = builder.config("loglevel", "verbose");
+        for (name, value) in directives {
+            builder = builder.config(name, value);
+        }
+        Tls { server: builder.start().expect("it starts"), certificates, folder }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.server.tls_addr().expect("a TLS port")
+    }
+
+    fn plain(&self) -> SocketAddr {
+        self.server.addr().expect("a plain port")
+    }
+
+    /// Waits until the log has a line with `wanted` in it.
+    fn logs(&self, wanted: &str) {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let log = std::fs::read_to_string(self.folder.path("log")).unwrap_or_default();
+            if log.contains(wanted) {
+                return;
+            }
+            assert!(Instant::now() < until, "no {wanted:?} in\n{log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn clients_of_both_versions_speak_with_and_without_a_certificate() {
+    let tls = Tls::start("tls-versions", &[]);
+    for (versions, shows) in [("1.2", false), ("1.2", true), ("1.3", false), ("1.3", true)] {
+        let config = client(&tls.certificates, shows, versions);
+        let mut stream = shake_hands(&config, tls.addr()).expect("a handshake");
+        assert_eq!(call(&mut stream, &["PING"]).expect("a reply"), status("PONG"));
+        // Longer than a record of TLS, and than what sockets take at once.
+        let value = "v".repeat(3_000_000);
+        assert_eq!(call(&mut stream, &["SET", "k", &value]).expect("a reply"), status("OK"));
+        let got = call(&mut stream, &["GET", "k"]).expect("a reply");
+        assert!(got == Reply::Bulk(value.into_bytes()), "the value comes back whole");
+        let list = call(&mut stream, &["CLIENT", "LIST"]).expect("a reply");
+        assert!(format!("{list:?}").contains("Bulk"), "{list:?}");
+    }
+    assert!(tls.server.url().starts_with("redis://"));
+    assert!(Tls::start("tls-only", &[("port", "0")]).server.url().starts_with("rediss://"));
+}
+
+#[test]
+fn pipelines_come_back_in_order_however_slowly_they_are_read() {
+    let tls = Tls::start("tls-pipeline", &[]);
+    let config = client(&tls.certificates, false, "");
+    let mut stream = shake_hands(&config, tls.addr()).expect("a handshake");
+    const REQUESTS: usize = 3000;
+    let padding = "x".repeat(4000);
+    let requests: Vec<u8> =
+        (0..REQUESTS).flat_map(|n| request(&["ECHO", &format!("{n}-{padding}")])).collect();
+    let mut writer = stream.sock.try_clone().expect("a twin");
+    let expected: usize = (0..REQUESTS)
+        .map(|n| {
+            let len = n.to_string().len() + 1 + padding.len();
+            len.to_string().len() + len + 5
+        })
+        .sum();
+    // Enciphered by one thread while another reads: the writer only moves bytes.
+    let mut records = Vec::new();
+    for part in requests.chunks(1 << 14) {
+        stream.conn.writer().write_all(part).expect("room");
+        while stream.conn.wants_write() {
+            stream.conn.write_tls(&mut records).expect("a record");
+        }
+    }
+    let sending = std::thread::spawn(move || writer.write_all(&records));
+    let mut got = vec![0; expected];
+    stream.read_exact(&mut got).expect("all replies");
+    sending.join().expect("no panic").expect("sent");
+    let mut rest = got.as_slice();
+    for n in 0..REQUESTS {
+        let (reply, len) = decode(rest).expect("RESP").expect("whole");
+        assert_eq!(reply, Reply::Bulk(format!("{n}-{padding}").into_bytes()));
+        rest = &rest[len..];
+    }
+    assert!(rest.is_empty());
+}
+
+#[test]
+fn sessions_are_resumed_unless_caching_is_off() {
+    let tls = Tls::start("tls-resume", &[]);
+    for versions in ["1.2", "1.3"] {
+        let config = client(&tls.certificates, true, versions);
+        let kinds: Vec<_> = (0..2)
+            .map(|_| {
+                let mut stream = shake_hands(&config, tls.addr()).expect("a handshake");
+                // Tickets of TLS 1.3 come with the first reply.
+                assert_eq!(call(&mut stream, &["PING"]).expect("a reply"), status("PONG"));
+                stream.conn.handshake_kind()
+            })
+            .collect();
+        assert_eq!(kinds, [Some(HandshakeKind::Full), Some(HandshakeKind::Resumed)]);
+    }
+    let mut wire = Wire::connect(tls.plain()).expect("connected");
+    let off = wire.call(&["CONFIG", "SET", "tls-session-caching", "no"]).expect("a reply");
+    assert_eq!(off, status("OK"));
+    for versions in ["1.2", "1.3"] {
+        let config = client(&tls.certificates, true, versions);
+        for _ in 0..2 {
+            let mut stream = shake_hands(&config, tls.addr()).expect("a handshake");
+            assert_eq!(call(&mut stream, &["PING"]).expect("a reply"), status("PONG"));
+            assert_eq!(stream.conn.handshake_kind(), Some(HandshakeKind::Full));
+        }
+    }
+}
+
+#[test]
+fn who_must_show_a_certificate_and_does_not_is_let_go_with_a_line() {
+    let tls = Tls::start("tls-auth", &[("tls-auth-clients", "yes")]);
+    let stranger = client(&tls.certificates, false, "1.3");
+    // In TLS 1.3 the client learns of it after its own part of the handshake.
+    let refused = shake_hands(&stranger, tls.addr()).and_then(|mut stream| {
+        call(&mut stream, &["PING"]).map(|reply| assert_eq!(reply, Reply::Closed))
+    });
+    assert!(refused.is_err(), "the alert is seen");
+    tls.logs("# Error accepting a client connection: peer sent no certificates (addr=127.0.0.1:");
+    let known = client(&tls.certificates, true, "1.3");
+    let mut stream = shake_hands(&known, tls.addr()).expect("a handshake");
+    assert_eq!(call(&mut stream, &["PING"]).expect("a reply"), status("PONG"));
+    // A certificate of another authority is none.
+    let other = SelfSigned {
+        ca_pem: tls.certificates.ca_pem.clone(),
+        ..self_signed().expect("certificates")
+    };
+    let other = client(&other, true, "1.3");
+    let refused =
+        shake_hands(&other, tls.addr()).and_then(|mut stream| call(&mut stream, &["PING"]));
+    assert!(refused.is_err(), "{refused:?}");
+    tls.logs("invalid peer certificate");
+}
+
+#[test]
+fn certificates_are_replaced_without_dropping_anybody() {
+    let tls = Tls::start("tls-reload", &[]);
+    let config = client(&tls.certificates, false, "");
+    let mut before = shake_hands(&config, tls.addr()).expect("a handshake");
+    let fresh = self_signed().expect("certificates");
+    let (cert, key, ca) = (tls.folder.path("cert"), tls.folder.path("key"), tls.folder.path("ca"));
+    std::fs::write(&cert, &fresh.certificate_pem).expect("written");
+    std::fs::write(&key, &tls.certificates.key_pem).expect("written");
+    std::fs::write(&ca, &fresh.ca_pem).expect("written");
+    let set = ["CONFIG", "SET", "tls-cert-file", &cert, "tls-key-file", &key];
+    let refused = call(&mut before, &set).expect("a reply");
+    let reason = "ERR CONFIG SET failed (possibly related to argument 'tls-cert-file') - Unable \
+                  to update TLS configuration. Check server logs.";
+    assert_eq!(refused, Reply::Error(reason.as_bytes().to_vec()));
+    tls.logs("# Failed to load private key: it is not that of the certificate");
+    assert!(shake_hands(&config, tls.addr()).is_ok(), "what there was goes on");
+    std::fs::write(&key, &fresh.key_pem).expect("written");
+    let set = [&set[..], &["tls-ca-cert-file", &ca]].concat();
+    assert_eq!(call(&mut before, &set).expect("a reply"), status("OK"));
+    assert!(shake_hands(&config, tls.addr()).is_err(), "the old authority vouches no more");
+    let config = client(&fresh, true, "");
+    let mut after = shake_hands(&config, tls.addr()).expect("a handshake");
+    for stream in [&mut before, &mut after] {
+        assert_eq!(call(stream, &["PING"]).expect("a reply"), status("PONG"));
+    }
+    // The port can be left, and taken again; who is connected stays.
+    let port = crate::server::free_port().expect("a port").to_string();
+    assert_eq!(call(&mut after, &["CONFIG", "SET", "tls-port", &port]).expect("OK"), status("OK"));
+    assert!(TcpStream::connect(tls.addr()).is_err(), "nobody listens there");
+    let moved: SocketAddr = format!("127.0.0.1:{port}").parse().expect("an address");
+    let mut third = shake_hands(&config, moved).expect("a handshake");
+    for stream in [&mut before, &mut after, &mut third] {
+        assert_eq!(call(stream, &["PING"]).expect("a reply"), status("PONG"));
+    }
+    let off = ["CONFIG", "SET", "tls-port", "0"];
+    assert_eq!(call(&mut before, &off).expect("a reply"), status("OK"));
+    assert!(TcpStream::connect(moved).is_err(), "nobody listens there");
+    assert_eq!(call(&mut third, &["PING"]).expect("a reply"), status("PONG"));
+}
+
+#[test]
+fn plain_bytes_on_the_tls_port_and_tls_on_the_plain_one_get_a_line_each() {
+    let tls = Tls::start("tls-mixed", &[]);
+    let mut wire = Wire::connect(tls.addr()).expect("connected");
+    wire.send(b"*1\r\n$4\r\nPING\r\n");
+    let mut told = Vec::new();
+    let mut stream = TcpStream::connect(tls.addr()).expect("connected");
+    stream.write_all(b"PING\r\n").expect("sent");
+    stream.read_to_end(&mut told).expect("an alert, then the end");
+    assert!(told.first() == Some(&0x15), "an alert of TLS: {told:?}");
+    tls.logs("# Error accepting a client connection: received corrupt message");
+    let config = client(&tls.certificates, false, "");
+    assert!(shake_hands(&config, tls.plain()).is_err());
+    tls.logs("# Protocol error (TLS on a port that speaks without it) from client: addr=127.0.0.1");
+    let mut stream = shake_hands(&config, tls.addr()).expect("a handshake");
+    assert_eq!(call(&mut stream, &["PING"]).expect("a reply"), status("PONG"));
+}
+
+#[test]
+fn half_open_connections_end_in_time_and_cost_others_nothing() {
+    let tls = Tls::start("tls-half-open", &[("tls-handshake-timeout", "1")]);
+    let config = client(&tls.certificates, false, "");
+    let mut hello = Vec::new();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut greeting = ClientConnection::new(config.clone(), name).expect("a client");
+    greeting.write_tls(&mut hello).expect("a greeting");
+    let half: Vec<TcpStream> = (0..200)
+        .map(|n| {
+            let mut stream = TcpStream::connect(tls.addr()).expect("connected");
+            let sent = hello.len() * (n % 3) / 3;
+            stream.write_all(&hello[..sent]).expect("sent");
+            stream
+        })
+        .collect();
+    let mut stream = shake_hands(&config, tls.addr()).expect("others get in meanwhile");
+    assert_eq!(call(&mut stream, &["PING"]).expect("a reply"), status("PONG"));
+    for mut stream in half {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        let mut rest = Vec::new();
+        // Closed with bytes unread: the system may say "reset".
+        let ended = stream.read_to_end(&mut rest);
+        assert!(ended.map_or_else(|e| e.kind() == io::ErrorKind::ConnectionReset, |_| true));
+    }
+    tls.logs("# Error accepting a client connection: the TLS handshake took too long (addr=");
+    assert_eq!(call(&mut stream, &["PING"]).expect("a reply"), status("PONG"));
+}
+
+#[test]
+fn connections_that_shake_hands_count_towards_maxclients() {
+    let tls = Tls::start("tls-maxclients", &[("maxclients", "4")]);
+    let mut plain = Wire::connect(tls.plain()).expect("connected");
+    assert_eq!(plain.call(&["PING"]).expect("a reply"), status("PONG"));
+    let waiting: Vec<TcpStream> =
+        (0..3).map(|_| TcpStream::connect(tls.addr()).expect("connected")).collect();
+    // Accepted in order: this one is the fifth.
+    let mut late = TcpStream::connect(tls.addr()).expect("connected");
+    late.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    assert_eq!(late.read(&mut [0; 16]).expect("the end"), 0);
+    drop(waiting);
+    let config = client(&tls.certificates, false, "");
+    let until = Instant::now() + Duration::from_secs(60);
+    let mut stream = loop {
+        match shake_hands(&config, tls.addr()) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+    };
+    assert_eq!(call(&mut stream, &["PING"]).expect("a reply"), status("PONG"));
+}
+
+/// Garbage in every place of a handshake and after it: an end or an alert, never a hang, and
+/// nobody else notices.
+#[test]
+fn garbage_ends_its_own_connection_only() {
+    let tls = Tls::start("tls-garbage", &[("tls-handshake-timeout", "2")]);
+    let config = client(&tls.certificates, true, "");
+    let mut bystander = shake_hands(&config, tls.addr()).expect("a handshake");
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    for round in 0..120 {
+        let tcp = TcpStream::connect(tls.addr()).expect("connected");
+        tcp.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        let mut raw = tcp.try_clone().expect("a twin");
+        let garbage: Vec<u8> = (0..random() % 3000).map(|_| random() as u8).collect();
+        match round % 4 {
+            0 => {
+                let _ = raw.write_all(&garbage);
+            }
+            1 | 2 => {
+                // A greeting with one byte turned, or a record that announces more than it has.
+                let name = ServerName::try_from("localhost").expect("a name");
+                let mut greeting = ClientConnection::new(config.clone(), name).expect("a client");
+                let mut hello = Vec::new();
+                greeting.write_tls(&mut hello).expect("a greeting");
+                let at = random() as usize % hello.len();
+                hello[at] ^= 1 << (random() % 8);
+                if round % 4 == 2 {
+                    hello[3..5].copy_from_slice(&[0x40, 0x00]);
+                }
+                let _ = raw.write_all(&hello);
+            }
+            _ => {
+                let mut stream = shake_hands(&config, tls.addr()).expect("a handshake");
+                let _ = stream.sock.write_all(&garbage);
+                let _ = stream.sock.shutdown(std::net::Shutdown::Write);
+                let mut rest = Vec::new();
+                let _ = stream.sock.read_to_end(&mut rest);
+            }
+        }
+        let _ = raw.shutdown(std::net::Shutdown::Write);
+        let mut rest = Vec::new();
+        let ended = raw.read_to_end(&mut rest);
+        assert!(ended.map_or_else(|e| e.kind() == io::ErrorKind::ConnectionReset, |_| true));
+        assert_eq!(call(&mut bystander, &["PING"]).expect("a reply"), status("PONG"));
+    }
+}
+
+#[test]
+fn what_cannot_be_done_stops_the_start_with_a_line() {
+    let folder = Folder::new("tls-refusals");
+    let made = self_signed().expect("certificates");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path(name), text).expect("written");
+        folder.path(name)
+    };
+    let (cert, key) = (write("cert", &made.certificate_pem), write("key", &made.key_pem));
+    let ca = write("ca", &made.ca_pem);
+    let old = write("old", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n");
+    let locked = write(
+        "locked",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED \
+                                  PRIVATE KEY-----\n",
+    );
+    let whole = |more: &[&str]| -> Vec<String> {
+        let base = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+        base.iter().chain(more).map(|word| word.to_string()).collect()
+    };
+    let cases: Vec<(Vec<String>, &str)> = vec![
+        (vec![], "# No tls-cert-file configured!"),
+        (vec!["--tls-cert-file".into(), cert.clone()], "# No tls-key-file configured!"),
+        (
+            whole(&["--tls-ca-cert-file", ""]),
+            "# Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-cluster, \
+             tls-replication or tls-auth-clients are enabled!",
+        ),
+        (whole(&["--tls-protocols", "TLSv1.1 TLSv1.2"]), "# tls-protocols: TLSv1.1 is not"),
+        (whole(&["--tls-protocols", "SSLv2"]), "# Invalid tls-protocols specified."),
+        (whole(&["--tls-dh-params-file", "/tmp/x"]), "# tls-dh-params-file /tmp/x: Diffie-"),
+        (whole(&["--tls-ciphers", "RC4-SHA"]), "# Failed to configure ciphers: RC4-SHA"),
+        (whole(&["--tls-ciphersuites", "TLS_X"]), "# Failed to configure ciphersuites: TLS_X"),
+        (whole(&["--tls-key-file", &old]), "old: keys in OpenSSL's old encrypted form"),
+        (whole(&["--tls-key-file", &locked]), "locked: the key is encrypted: set its passphrase"),
+        (whole(&["--tls-key-file", &ca]), "# Failed to load private key: "),
+        (whole(&["--tls-cert-file", &key]), "there is no certificate in it"),
+        (whole(&["--tls-cert-file", "/none"]), "# Failed to load certificate: /none: No such file"),
+        (whole(&["--tls-ca-cert-dir", "/none"]), "# Failed to configure CA certificate(s) file/"),
+    ];
+    let port = crate::server::free_port().expect("a port").to_string();
+    for (args, line) in cases {
+        let base = ["--port", "0", "--bind", "127.0.0.1", "--tls-port", &port];
+        let args: Vec<&str> = base.into_iter().chain(args.iter().map(String::as_str)).collect();
+        let ended = output(&args);
+        let said = text(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains(line), "{args:?}: no {line:?} in\n{said}");
+        let last = "# Failed to configure TLS. Check logs for more info.\n";
+        assert!(said.ends_with(last), "{said}");
+    }
+}
