@@ -6,7 +6,8 @@
 //! * `save`, `rewrite`: seconds of BGSAVE and BGREWRITEAOF of `KEYS` strings (16-byte keys, 64-byte
 //!   values; default 1,000,000) under a load of pipelined writes to them; the CPU seconds that the
 //!   server and its children spent meanwhile beyond what the load alone costs; the longest PING of
-//!   a bystander, and the same in as long a time without a save; memory beyond what was there before.
+//!   a bystander, and the same in as long a time without a save; memory beyond what was there
+//!   before.
 //! * `save hash` and so on: the same for one collection of `ELEMENTS` elements (default 1,000,000).
 //! * `load rdb`, `load aof`: seconds from exec to PONG with the file of `KEYS` strings.
 //! * `everysec P=16`: us of server CPU for a SET with `appendfsync everysec`.
@@ -38,7 +39,9 @@ fn set(number: u64) -> Request {
 }
 
 /// One way to make a big value: the command that adds the element with a number.
-const COLLECTIONS: [(&str, fn(u64) -> Request); 5] = [
+type Collection = (&'static str, fn(u64) -> Request);
+
+const COLLECTIONS: [Collection; 5] = [
     ("hash", |n| words(&["HSET", "big", &format!("field:{n:09}"), "value"])),
     ("set", |n| words(&["SADD", "big", &format!("member:{n:09}")])),
     ("zset", |n| words(&["ZADD", "big", &(n % 100_003).to_string(), &format!("member:{n:09}")])),
