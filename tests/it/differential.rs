@@ -21,7 +21,7 @@ use crate::words::quote;
 const SEQUENCE: usize = 120;
 
 /// Commands that would differ by chance, stop the run, or reach beyond the dataset.
-const NOT_PLAYED: &[&str] = &[
+pub const NOT_PLAYED: &[&str] = &[
     "ACL",
     "ASKING",
     "AUTH",
