@@ -6,6 +6,7 @@ use crate::acl::User;
 use crate::config::{OutputLimit, Settings};
 use crate::keyspace::value::Kind;
 use crate::resp::out::{Bound, Done, Out};
+use crate::role::Replica;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
@@ -74,6 +75,21 @@ pub struct Blocked {
     pub since_ms: i64,
     /// Its place among all that wait: the order of service.
     pub ticket: u64,
+    /// WAIT and WAITAOF: what it waits for besides keys.
+    pub acks: Option<Acks>,
+}
+
+/// What WAIT and WAITAOF wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acks {
+    /// The offset of the last write of the client.
+    pub offset: u64,
+    /// Replicas that must have it.
+    pub replicas: usize,
+    /// It must be on the disk here, too.
+    pub local: bool,
+    /// It must be on the disk of the replicas.
+    pub on_disk: bool,
 }
 
 /// How a connection came in.
@@ -317,6 +333,14 @@ pub struct Client {
     pub is_monitor: bool,
     /// Runs commands of the log or a replication stream.
     pub is_internal: bool,
+    /// The primary, on its replica.
+    pub is_primary: bool,
+    /// What it has said about itself as a replica; attached or not yet.
+    pub replica: Option<Box<Replica>>,
+    /// Where the stream for replicas ended after its last write.
+    pub wrote_offset: u64,
+    /// Bytes of the stream that it has not taken yet, as a replica.
+    pub stream_bytes: usize,
     /// Channels and patterns it is subscribed to.
     pub subscriptions: usize,
     /// Shard channels it is subscribed to.
@@ -380,6 +404,10 @@ impl Client {
             no_touch: false,
             is_monitor: false,
             is_internal: transport == Transport::Internal,
+            is_primary: false,
+            replica: None,
+            wrote_offset: 0,
+            stream_bytes: 0,
             subscriptions: 0,
             shard_subscriptions: 0,
             close_after_reply: false,
@@ -437,7 +465,7 @@ impl Client {
 
     /// What counts for output limits, in bytes.
     pub fn limited_output_bytes(&self) -> usize {
-        self.output_blocks() * BLOCK_COUNTED_BYTES
+        self.output_blocks() * BLOCK_COUNTED_BYTES + self.stream_bytes
     }
 
     /// How long replies may become before they are beyond the hard limit; without one, `most`.
@@ -461,7 +489,29 @@ impl Client {
             // Strangers must not make the server keep what they do not read.
             return OutputLimit { hard_bytes: 1025, soft_bytes: 0, soft_seconds: 0 };
         }
+        if self.is_replica() {
+            let mut limit = settings.output_limits[1];
+            // Redis: what the backlog keeps anyway counts against nobody.
+            if limit.hard_bytes > 0 {
+                limit.hard_bytes = limit.hard_bytes.max(settings.repl_backlog_bytes);
+            }
+            return limit;
+        }
         settings.output_limits[if self.is_subscriber() { 2 } else { 0 }]
+    }
+
+    /// The address that it has as a replica: the one that it says it has, or where it comes from.
+    pub fn replica_ip(&self) -> String {
+        match self.replica.as_deref() {
+            Some(replica) if !replica.ip.is_empty() => replica.ip.clone(),
+            _ => self.addr.rsplit_once(':').map_or("", |(ip, _)| ip).to_string(),
+        }
+    }
+
+    /// Whether it is a replica.
+    #[inline]
+    pub fn is_replica(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.is_attached())
     }
 
     /// Bytes that it takes, its buffers included.
@@ -493,7 +543,10 @@ impl Client {
 
     /// Whether its session has something to do besides reading.
     pub fn wants_attention(&self) -> bool {
-        !self.outbox.is_empty() || self.close_now || self.close_after_reply
+        !self.outbox.is_empty()
+            || self.close_now
+            || self.close_after_reply
+            || self.replica.is_some()
     }
 
     /// Cuts off a client that does not read what it is sent, as `client-output-buffer-limit` and

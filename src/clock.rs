@@ -17,6 +17,7 @@ struct Hands {
     /// Added to the system's time while the clock runs.
     offset_us: AtomicI64,
     moved: watch::Sender<()>,
+    made: Instant,
 }
 
 /// A clock that can be frozen, set and advanced. Clones share their hands.
@@ -29,6 +30,7 @@ impl Default for Clock {
             frozen_at_us: AtomicI64::new(RUNNING),
             offset_us: AtomicI64::new(0),
             moved: watch::Sender::new(()),
+            made: Instant::now(),
         }))
     }
 }
@@ -45,6 +47,12 @@ impl Clock {
     /// Unix time in milliseconds.
     pub fn now_ms(&self) -> i64 {
         self.now_us().div_euclid(1000)
+    }
+
+    /// Milliseconds that have really passed, from 1 on, wherever the hands are: for what is agreed
+    /// with other machines, whose links must not break when the hands move.
+    pub fn steady_ms(&self) -> i64 {
+        self.0.made.elapsed().as_millis() as i64 + 1
     }
 
     /// Stops the clock where it is.

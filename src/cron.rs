@@ -6,6 +6,7 @@
 use crate::clock::Stopwatch;
 use crate::dispatch::Dispatcher;
 use crate::memory;
+use crate::replicas;
 use crate::settle;
 use crate::state::State;
 
@@ -25,6 +26,7 @@ pub fn tick(state: &mut State) -> bool {
     }
     sample(state);
     check_clients(state);
+    replicas::tick(state);
     let more = expire(state, &slice);
     settle::command_over(state);
     settle::unit_over(state);
@@ -89,7 +91,9 @@ pub fn next_tick_ms(state: &State, most_ms: i64) -> i64 {
 }
 
 fn is_expiry_paused(state: &State) -> bool {
-    state.debug.expiry_off || state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms())
+    state.debug.expiry_off
+        || state.role.failover.is_some()
+        || state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms())
 }
 
 /// Waiting clients whose time is over.
@@ -114,7 +118,7 @@ fn check_clients(state: &mut State) {
     let timeout_ms = settings.timeout_s as i64 * 1000;
     for client in state.clients.iter_mut() {
         let idle = timeout_ms > 0 && now_ms - client.active_ms > timeout_ms;
-        let listens = client.is_subscriber() || client.is_monitor;
+        let listens = client.is_subscriber() || client.is_monitor || client.is_replica();
         if idle && client.blocked.is_none() && !listens && !client.is_internal {
             client.close_soon();
         } else if client.output_bytes() > 0 {

@@ -7,6 +7,7 @@
 
 mod nested;
 mod permission;
+mod roles;
 mod waiting;
 
 use crate::acl::log::Origin;
@@ -53,6 +54,8 @@ pub enum Flow {
     HeldBack,
     /// The connection ends after the reply.
     Close,
+    /// The connection is a replica's from here on.
+    Attached,
 }
 
 /// Runs the requests of one client.
@@ -294,6 +297,9 @@ impl<'a> Dispatcher<'a> {
             if client.close_after_reply || client.close_now {
                 return Some(Flow::Close);
             }
+            if client.is_replica() {
+                return Some(Flow::Attached);
+            }
         }
         None
     }
@@ -343,6 +349,9 @@ impl<'a> Dispatcher<'a> {
             }
         };
         settle::unit_over(self.state);
+        if self.state.log.ring.is_some() {
+            self.state.clients.at(self.me).wrote_offset = self.state.log.offset;
+        }
         if self.state.blocking.has_ready() && !self.state.inside_unit {
             self.serve_ready();
         }
@@ -381,10 +390,10 @@ impl<'a> Dispatcher<'a> {
         if self.state.aof.mode != Mode::Off {
             self.refuse_unlogged(spec)?;
         }
-        let client = self.state.clients.at(self.me);
-        if client.is_monitor && spec.has(flag::WRITE | flag::READONLY | flag::MAY_REPLICATE) {
-            return Err(Error::of("ERR Replica can't interact with the keyspace"));
+        if self.state.role.is_replica() || self.state.config.settings().needs_replicas() {
+            self.may_write(spec, argv)?;
         }
+        let client = self.state.clients.at(self.me);
         if client.is_subscriber() && !client.resp3 && !spec.has(flag::WHILE_SUBSCRIBED) {
             return Err(Error::of(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
@@ -392,10 +401,19 @@ impl<'a> Dispatcher<'a> {
                 spec.name
             )));
         }
+        if self.state.role.is_replica() && self.is_stale(spec) {
+            return Err(Error::PrimaryDown);
+        }
         if self.while_busy && !spec.has(flag::ALLOW_BUSY) {
             return Err(self.state.scripting.running.busy());
         }
-        if self.state.pause.is_some() && self.is_held_back(spec, argv) {
+        let client = self.state.clients.at(self.me);
+        let takes_the_stream = client.is_monitor || client.is_replica();
+        if takes_the_stream && spec.has(flag::WRITE | flag::READONLY | flag::MAY_REPLICATE) {
+            return Err(Error::ReplicaKeyspace);
+        }
+        let is_paused = self.state.pause.is_some() || self.state.role.failover.is_some();
+        if is_paused && self.is_held_back(spec, argv) {
             return Ok(Gate::HoldBack);
         }
         if in_multi && !spec.has(flag::IMMEDIATE) {
@@ -416,8 +434,9 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn is_held_back(&mut self, spec: &Spec, argv: &[&[u8]]) -> bool {
-        let Some(pause) = self.state.pause else { return false };
-        if pause.until_ms <= self.state.db.now_ms() {
+        let now_ms = self.state.db.now_ms();
+        let pause = self.state.pause.filter(|pause| pause.until_ms > now_ms);
+        if pause.is_none() && self.state.role.failover.is_none() {
             return false;
         }
         let scripting = &self.state.scripting;
@@ -433,7 +452,7 @@ impl<'a> Dispatcher<'a> {
             })
         });
         // Redis: a pause of everything holds back CLIENT UNPAUSE too.
-        let held = pause.all
+        let held = pause.is_some_and(|pause| pause.all)
             || may_write(spec, argv)
             || (queued_write && matches!(spec.row.run, Run::Nested(_)));
         if held && !client.paused {
@@ -572,10 +591,11 @@ impl<'a> Dispatcher<'a> {
                 self.state.inside_unit = was_inside;
                 result
             }
-            Run::Wait(run) => match run(&mut self.state.db, &mut args, out)? {
-                Wait::Done(_) => Ok(None),
-                Wait::For(waiting) => Ok(Some(waiting)),
-            },
+            Run::Wait(run) => run(&mut self.state.db, &mut args, out).map(Wait::waiting),
+            Run::ClientWait(run) => {
+                let mut call = Call { state: self.state, me: self.me };
+                run(&mut call, &mut args, out).map(Wait::waiting)
+            }
         }
     }
 

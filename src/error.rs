@@ -208,6 +208,30 @@ errors! {
     OutOfMemory = "OOM command not allowed when used memory > 'maxmemory'.",
     ReadOnlyReplica = "READONLY You can't write against a read only replica.",
     Unblocked = "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+    // Replication.
+    RoleChanged = "UNBLOCKED force unblock from blocking operation, \
+        instance state changed (master -> replica?)",
+    NoReplicas = "NOREPLICAS Not enough good replicas to write.",
+    PrimaryDown =
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    StaleScript = "ERR Can not execute the command on a stale replica",
+    ReplicaKeyspace = "ERR Replica can't interact with the keyspace",
+    WaitOnReplica = "ERR WAIT cannot be used with replica instances. Please also note that since \
+        Redis 4.0 if a replica is configured to be writable (which is not the default) writes to \
+        replicas are just local and are not propagated.",
+    WaitAofOnReplica = "ERR WAITAOF cannot be used with replica instances. Please also note that \
+        writes to replicas are just local and are not propagated.",
+    WaitAofOff =
+        "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+    NumLocal = "ERR value is out of range, value must between 0 and 1",
+    CommandOfReplica = "ERR Command is not valid when client is a replica.",
+    InvalidPrimaryPort = "ERR Invalid master port",
+    FailingOver = "ERR REPLICAOF not allowed while failing over.",
+    FailoverToPrimary = "ERR PSYNC FAILOVER can't be sent to a master.",
+    FailoverHistory = "ERR PSYNC FAILOVER replid must match my replid.",
+    SyncWhileFailingOver = "NOMASTERLINK Can't SYNC while failing over",
+    SyncWithoutPrimary = "NOMASTERLINK Can't SYNC while not connected with my master",
+    FilteredWithoutEof = "ERR Filtered replica requires EOF capability",
     TimeoutNotFloat = "ERR timeout is not a float or out of range",
     TimeoutNotInteger = "ERR timeout is not an integer or out of range",
     TimeoutNegative = "ERR timeout is negative",

@@ -40,6 +40,8 @@
 //! * *effect*: something that a command did. *event*: a keyspace event that clients hear.
 //! * *settle*: to carry effects to everyone they concern, after the command.
 //! * *unit*: what nobody comes between: a command, a transaction or a script.
+//! * *replica*: who copies this server. *upstream*: whom this server copies. *link*: the connection
+//!   to it. *history*: a stream of writes with a name, the replication id.
 //! * *log*: the one ordered stream of writes. *record*: one command in it, in its deterministic
 //!   form.
 
@@ -57,6 +59,7 @@ pub mod cron;
 pub mod disk;
 pub mod dispatch;
 pub mod error;
+pub mod following;
 pub mod keyspace;
 pub mod listeners;
 pub mod log;
@@ -67,7 +70,10 @@ pub mod process;
 pub mod pubsub;
 pub mod rdb;
 pub mod replay;
+pub mod replicas;
+pub mod replication;
 pub mod resp;
+pub mod role;
 pub mod scripting;
 pub mod server;
 pub mod server_log;

@@ -89,8 +89,11 @@ pub fn own_bytes(table: &Table) -> u64 {
 
 /// Whether memory is above `maxmemory`.
 pub fn is_short(state: &State) -> bool {
-    let limit = state.config.settings().maxmemory;
-    limit > 0 && used_bytes(state) > limit
+    let settings = state.config.settings();
+    let limit = settings.maxmemory;
+    // A replica has what its primary has, and the primary makes room for both.
+    let is_exempt = state.role.is_replica() && settings.replica_ignore_maxmemory;
+    limit > 0 && !is_exempt && used_bytes(state) > limit
 }
 
 /// Makes room before a command, and refuses it when `grows` says that it needs memory and there
@@ -148,7 +151,10 @@ pub fn limit_clients(state: &mut State, asking: Option<ClientId>) {
     if total <= limit {
         return;
     }
-    let evictable = |client: &&Client| !client.no_evict && !client.is_internal && !client.is_gone();
+    let evictable = |client: &&Client| {
+        let spared = client.no_evict || client.is_internal || client.is_replica();
+        !spared && !client.is_gone()
+    };
     let clients = state.clients.iter().filter(evictable);
     let mut largest: Vec<_> =
         clients.map(|client| (client.memory_bytes() as u64, client.id)).collect();

@@ -10,10 +10,12 @@ use crate::clock::{random_hex_id, Clock};
 use crate::config::{title, Config};
 use crate::disk::{Disk, RealDisk};
 use crate::dispatch::{Dispatcher, Flow};
+use crate::following;
 use crate::keyspace::db::Db;
 use crate::listeners::{self, Listening, Opened, Port, StartError};
 use crate::process::Title;
 use crate::resp::reader::{self, Value};
+use crate::role::{Address, Role};
 use crate::server_log::Logger;
 use crate::settle;
 use crate::shared::{Incoming, Shared, Surroundings, WORKER};
@@ -238,6 +240,11 @@ impl Drop for Running {
     fn drop(&mut self) {
         // From here on nobody is let in, even while the last ones leave.
         self.shared.listening.iter().for_each(Listening::close);
+        if let Some(upstream) = &self.shared.lock().role.upstream {
+            if let Some(socket) = &upstream.socket {
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+            }
+        }
         // Also when no worker has begun to listen for it.
         self.shared.stopping.send_replace(true);
         for thread in self.threads.get_mut().drain(..) {
@@ -255,6 +262,11 @@ impl Drop for Running {
 }
 
 impl Builder {
+    /// A replica of the server at this address.
+    pub fn replica_of(self, primary: SocketAddr) -> Self {
+        self.config("replicaof", &format!("{} {}", primary.ip(), primary.port()))
+    }
+
     /// Sets a directive, as on the command line.
     pub fn config(mut self, name: &str, value: &str) -> Self {
         self.any_port &= !name.eq_ignore_ascii_case("port");
@@ -363,7 +375,6 @@ impl Builder {
         db.set_now_ms(now_ms);
         let facts = Facts {
             run_id: random_hex_id(&mut rng),
-            replication_id: random_hex_id(&mut rng),
             started_ms: now_ms,
             tcp_port: addresses.first().map_or(0, SocketAddr::port),
             tls_port: tls_addr.map_or(0, |addr| addr.port()),
@@ -381,6 +392,7 @@ impl Builder {
             .title
             .map(|(program, title)| (title::Facts::of(program, &facts.config_file), title));
         let mut state = new_state(db, self.config, acl, facts, self.clock.clone());
+        state.role.id = random_hex_id(&mut rng);
         state.logger = self.logger.clone();
         state.disk = self.disk;
         let tail = state.aof.tail.clone();
@@ -416,6 +428,7 @@ impl Builder {
         let plain = tcp.into_iter().map(|listener| (Port::Plain, listener));
         let tcp = plain.chain(tls.into_iter().map(|listener| (Port::Tls, listener))).collect();
         let threads = spawn_workers(&shared, receivers, Listeners { tcp, unix })?;
+        follow(&shared, settings.replicaof);
         let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());
         let threads = Mutex::new(threads);
         Ok(Server(Arc::new(Running {
@@ -463,6 +476,14 @@ fn spawn_workers(
     Ok(threads)
 }
 
+/// `replicaof`
+fn follow(shared: &Shared, primary: Option<(Vec<u8>, u16)>) {
+    if let Some((host, port)) = primary {
+        let host = String::from_utf8_lossy(&host).into_owned();
+        following::start(&mut shared.lock(), Address { host, port });
+    }
+}
+
 fn users_of(config: &Config) -> Result<(Acl, Vec<String>), StartError> {
     acl::start::at_start(config, crate::commands::vocabulary()).map_err(StartError::Users)
 }
@@ -483,6 +504,7 @@ fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> St
         persistence: Default::default(),
         log: Default::default(),
         aof: Default::default(),
+        role: Role::new(clock.steady_ms()),
         monitors: Vec::new(),
         pause: None,
         held_back: Vec::new(),

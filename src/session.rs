@@ -10,6 +10,7 @@
 //! Invariant: an idle session owns no buffer; reading and replying use the worker's own, and only
 //! what is left over (half a request, replies that the peer does not take) is kept.
 
+mod feed;
 mod input;
 mod order;
 mod output;
@@ -83,6 +84,8 @@ pub struct Session {
     /// The client waits for a key, or CLIENT PAUSE holds it back: its requests stay in `kept`.
     waiting: bool,
     closing: bool,
+    /// The connection is a replica's: what follows is its feed's.
+    attached: bool,
 }
 
 impl Session {
@@ -109,6 +112,7 @@ impl Session {
             counted: false,
             waiting: false,
             closing: false,
+            attached: false,
         }
     }
 
@@ -116,6 +120,9 @@ impl Session {
     pub async fn run(mut self, kick: Arc<Kick>) {
         while poll_fn(|cx| self.poll_turn(cx, &kick)).await {
             self.attend().await;
+        }
+        if self.attached {
+            self = feed::Feed::new(self, kick).run().await;
         }
         Socket::forget(self.me);
         self.drop_replies();
@@ -130,6 +137,9 @@ impl Session {
         let mut has_run = false;
         loop {
             if self.flush(cx, kick).is_err() || (self.closing && self.output.is_empty()) {
+                return Poll::Ready(false);
+            }
+            if self.attached {
                 return Poll::Ready(false);
             }
             if kick.poll_rung(cx).is_ready() {

@@ -6,7 +6,7 @@
 mod arrival;
 pub mod users;
 
-pub use arrival::{connect, connect_caller, connect_internal, misunderstood};
+pub use arrival::{connect, connect_caller, connect_internal, connect_primary, misunderstood};
 
 use crate::client::{Blocked, ClientId, Clients, ReplyMode, Transport};
 use crate::command::row::flag;
@@ -15,6 +15,7 @@ use crate::config::events;
 use crate::error::Error;
 use crate::keyspace::effects::{listener, Class, Effect};
 use crate::log::aof::{Mode, Policy};
+use crate::replicas;
 use crate::resp::out::{Done, Out};
 use crate::state::State;
 use crate::tracking::{Audience, Tracking};
@@ -69,6 +70,8 @@ pub fn configured(state: &mut State) {
         outside.login_needed(state.acl.needs_login());
     }
     crate::memory::limit_clients(state, state.current);
+    replicas::count_good(state);
+    replicas::cut_back(state);
     listen(state);
 }
 
@@ -215,6 +218,7 @@ pub fn unit_over(state: &mut State) {
         let tail = &state.aof.tail;
         state.db.effects.fresh.logged(tail.appended(), tail.synced());
     }
+    replicas::written(state);
 }
 
 /// Statistics of a command that has run.
@@ -378,6 +382,12 @@ pub fn count_names(state: &mut State, id: ClientId) {
 /// Ends a connection: it waits for nothing and hears nothing any more, whenever its session comes
 /// to see that it is over.
 pub fn kill(state: &mut State, id: ClientId) {
+    let upstream = state.role.upstream.as_ref().filter(|upstream| upstream.client == Some(id));
+    if let Some(socket) = upstream.and_then(|upstream| upstream.socket.as_ref()) {
+        // The link's own thread does the rest.
+        let _ = socket.shutdown(std::net::Shutdown::Both);
+        return;
+    }
     leave_rooms(state, id);
     if let Some(client) = state.clients.find_mut(id) {
         client.close_soon();
@@ -403,6 +413,7 @@ fn leave_rooms(state: &mut State, id: ClientId) {
     state.tracking.stop(id);
     state.monitors.retain(|monitor| *monitor != id);
     state.held_back.retain(|held| *held != id);
+    replicas::forget(state, id);
     listen(state);
 }
 
@@ -437,6 +448,9 @@ pub fn wait_ends(state: &mut State, id: ClientId, blocked: &Blocked) {
         state.db.effects.waited.remove(*db, key);
     }
     state.blocking.remove(id, blocked);
+    if blocked.acks.is_some() {
+        state.role.waiting.retain(|waiting| *waiting != id);
+    }
     listen(state);
 }
 
@@ -445,10 +459,10 @@ pub fn release_held_back(state: &mut State) {
     if state.pause.is_some_and(|pause| pause.until_ms <= state.db.now_ms()) {
         state.pause = None;
     }
-    if state.pause.is_some() {
+    if state.pause.is_some() || state.role.failover.is_some() {
         return;
     }
-    state.db.keeps_expired = false;
+    state.db.keeps_expired = state.role.is_replica();
     for id in std::mem::take(&mut state.held_back) {
         if let Some(client) = state.clients.find_mut(id) {
             client.paused = false;
@@ -471,15 +485,19 @@ pub fn unblock(state: &mut State, id: ClientId) -> bool {
 pub fn unblock_with(
     state: &mut State,
     id: ClientId,
-    answer: impl FnOnce(Out<'_>, fn(Out<'_>) -> Done),
+    answer: impl FnOnce(Out<'_>, &dyn Fn(Out<'_>) -> Done),
 ) -> bool {
     let Some(blocked) = state.clients.find_mut(id).and_then(|client| client.blocked.take()) else {
         return false;
     };
     wait_ends(state, id, &blocked);
+    let counted = blocked.acks.map(|acks| (acks, replicas::count_acks(state, acks)));
     let client = state.clients.at(id);
     let mut reply = Vec::new();
-    answer(Out::new(&mut reply, client.resp3), blocked.on_timeout);
+    answer(Out::new(&mut reply, client.resp3), &|out| match counted {
+        Some((acks, counted)) => replicas::reply(acks, counted, out),
+        None => (blocked.on_timeout)(out),
+    });
     client.commands += 1;
     let failed = reply.first() == Some(&b'-');
     hand_over(state, id, &reply);

@@ -8,6 +8,8 @@ use crate::config::{title, Settings};
 use crate::listeners::{Listening, Port};
 use crate::log::aof::tail::{Owner, Tail};
 use crate::process::Title;
+use crate::replication;
+use crate::role::Order;
 use crate::server_log::Logger;
 use crate::session;
 use crate::state::{Access, Assistance, Outside, State};
@@ -217,6 +219,17 @@ impl Outside for Surroundings {
 
     fn tail_owner(&self) -> Arc<dyn Owner> {
         Arc::new(self.clone())
+    }
+
+    fn follow(&self, generation: u64) {
+        let followed = replication::follow(self.0.clone(), generation);
+        if let (Err(error), Some(shared)) = (followed, self.0.upgrade()) {
+            shared.logger.warning(format!("No thread for the link to the primary: {error}"));
+        }
+    }
+
+    fn copy(&self, state: &mut State, order: Order) {
+        replication::copies::begin(state, order);
     }
 
     fn script_is_slow(&self) {

@@ -14,6 +14,7 @@ use crate::log::Log;
 use crate::peers::Peers;
 use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
+use crate::role::{Order, Role};
 use crate::scripting::Scripting;
 use crate::server_log::Logger;
 use crate::stats::Stats;
@@ -51,8 +52,6 @@ pub struct Shutdown {
 pub struct Facts {
     /// 40 hex digits, new at every start.
     pub run_id: String,
-    /// 40 hex digits that name its history of writes.
-    pub replication_id: String,
     /// When it started (Unix ms).
     pub started_ms: i64,
     /// The port that TCP listeners have; 0 without one.
@@ -112,6 +111,10 @@ pub trait Outside: std::fmt::Debug + Send + Sync {
     fn script_is_slow(&self);
     /// Runs slow work on a thread of its own, which the server waits for when it ends.
     fn assist(&self, name: &str, work: Assistance) -> std::io::Result<()>;
+    /// The primary is another one now, or there is one for the first time: links to it.
+    fn follow(&self, generation: u64);
+    /// Makes a full copy for replicas, as the data is now.
+    fn copy(&self, state: &mut State, order: Order);
 }
 
 /// The way of another thread to the state.
@@ -152,6 +155,8 @@ pub struct State {
     pub log: Log,
     /// The log on disk.
     pub aof: Aof,
+    /// Primary or replica, and of whom.
+    pub role: Role,
     /// Clients that asked for MONITOR.
     pub monitors: Vec<ClientId>,
     /// CLIENT PAUSE.

@@ -13,7 +13,7 @@ pub mod synopsis;
 
 pub use args::Args;
 pub use row::{
-    client, container, flag, nested, read, wait, write, Call, Caller, Family, Row, Run, Wait,
-    Waiting,
+    client, client_wait, container, flag, nested, read, wait, write, Call, Caller, Family, Row,
+    Run, Wait, Waiting,
 };
 pub use spec::{Spec, Table};

@@ -1,6 +1,6 @@
 //! The row: a synopsis line, a function, and a few builders for what neither can say.
 
-use crate::client::ClientId;
+use crate::client::{Acks, ClientId};
 use crate::command::args::Args;
 use crate::command::spec::KeySpec;
 use crate::error::Result;
@@ -15,12 +15,14 @@ pub type ReadFn = fn(&Db, &mut Args<'_>, Out<'_>) -> Result<Done>;
 pub type WriteFn = fn(&mut Db, &mut Args<'_>, Out<'_>) -> Result<Done>;
 /// Changes the data, or waits for a key; the same function runs again when such a key changes.
 pub type WaitFn = fn(&mut Db, &mut Args<'_>, Out<'_>) -> Result<Wait>;
+/// Acts on the connection or the server, or waits.
+pub type ClientWaitFn = fn(&mut Call<'_>, &mut Args<'_>, Out<'_>) -> Result<Wait>;
 /// Acts on the connection or the server.
 pub type ClientFn = fn(&mut Call<'_>, &mut Args<'_>, Out<'_>) -> Result<Done>;
 /// Runs other commands.
 pub type NestedFn = fn(&mut dyn Caller, &mut Args<'_>, Out<'_>) -> Result<Done>;
 
-/// The five shapes of a handler.
+/// The shapes of a handler.
 #[derive(Clone, Copy)]
 pub enum Run {
     /// See [`ReadFn`].
@@ -31,6 +33,8 @@ pub enum Run {
     Wait(WaitFn),
     /// See [`ClientFn`].
     Client(ClientFn),
+    /// See [`ClientWaitFn`].
+    ClientWait(ClientWaitFn),
     /// See [`NestedFn`].
     Nested(NestedFn),
 }
@@ -42,6 +46,16 @@ pub enum Wait {
     Done(Done),
     /// It waits, and has not replied.
     For(Waiting),
+}
+
+impl Wait {
+    /// What the command waits for, if it has not replied.
+    pub fn waiting(self) -> Option<Waiting> {
+        match self {
+            Wait::Done(_) => None,
+            Wait::For(waiting) => Some(waiting),
+        }
+    }
 }
 
 /// What a command waits for.
@@ -57,6 +71,8 @@ pub struct Waiting {
     pub argv: Option<Vec<Vec<u8>>>,
     /// Runs again also when a key goes or changes its type (XREADGROUP), to answer with an error.
     pub wakes_on_loss: bool,
+    /// What it waits for besides keys (WAIT).
+    pub acks: Option<Acks>,
 }
 
 /// What a client-shaped handler reaches: everything under the lock, and who calls.
@@ -186,6 +202,11 @@ pub const fn write(synopsis: &'static str, run: WriteFn) -> Row {
 /// A row whose handler may wait.
 pub const fn wait(synopsis: &'static str, run: WaitFn) -> Row {
     row(synopsis, Run::Wait(run), flag::WRITE | flag::BLOCKING)
+}
+
+/// A row whose handler acts on the connection or the server, or waits for others.
+pub const fn client_wait(synopsis: &'static str, run: ClientWaitFn) -> Row {
+    row(synopsis, Run::ClientWait(run), flag::BLOCKING)
 }
 
 /// A row whose handler acts on the connection or the server.

@@ -265,7 +265,7 @@ impl Table {
         {
             flags |= flag::MOVABLEKEYS;
         }
-        if matches!(row.run, Run::Wait(_)) {
+        if matches!(row.run, Run::Wait(_) | Run::ClientWait(_)) {
             flags |= flag::BLOCKING;
         }
         let is_readonly = flags & flag::READONLY != 0;

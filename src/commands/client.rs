@@ -202,7 +202,8 @@ pub(super) fn kill(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Re
     };
     let skip_me = filters.skip_me.unwrap_or(true);
     let fit = |client: &&Client| {
-        let spared = client.is_internal || client.is_gone() || (skip_me && client.id == me);
+        let own = client.is_internal && !client.is_primary;
+        let spared = own || client.is_gone() || (skip_me && client.id == me);
         !spared && filters.fit(client, now_ms)
     };
     let killed: Vec<ClientId> =

@@ -25,7 +25,11 @@ impl Kind {
     }
 
     pub(super) fn of(client: &Client) -> Kind {
-        if client.is_subscriber() {
+        if client.is_primary {
+            Kind::Primary
+        } else if client.is_replica() {
+            Kind::Replica
+        } else if client.is_subscriber() {
             Kind::PubSub
         } else {
             Kind::Normal
@@ -37,6 +41,8 @@ fn flags(state: &State, client: &Client) -> String {
     let tracking = state.tracking.options(client.id);
     let marks = [
         (client.is_monitor, 'O'),
+        (client.is_replica() && !client.is_monitor, 'S'),
+        (client.is_primary, 'M'),
         (client.is_subscriber(), 'P'),
         (client.multi.is_some(), 'x'),
         (client.blocked.is_some() || client.paused, 'b'),

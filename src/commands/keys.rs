@@ -1,8 +1,6 @@
 //! Commands on keys of any type.
 
-use crate::command::{
-    client, container, read, wait, write, Args, Call, Family, Row, Wait, Waiting,
-};
+use crate::command::{client, container, read, write, Args, Call, Family, Row};
 use crate::error::{Error, Result};
 use crate::keyspace::db::Db;
 use crate::keyspace::effects::Class;
@@ -143,16 +141,6 @@ const ROWS: &[Row] = &[
         .since("4.0.0")
         .cost("O(1) for each key; memory is freed later")
         .about("Deletes keys, freeing later."),
-    wait("WAIT numreplicas timeout", wait_)
-        .touches_nothing()
-        .since("3.0.0")
-        .cost("O(1)")
-        .about("Waits until replicas have received the writes of this connection."),
-    wait("WAITAOF numlocal numreplicas timeout", waitaof)
-        .touches_nothing()
-        .since("7.2.0")
-        .cost("O(1)")
-        .about("Waits until writes of this connection are on disk, here and on replicas."),
 ];
 
 fn copy(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -184,53 +172,6 @@ fn copy(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         db.raise(to, Class::Generic, "copy_to");
     });
     Ok(out.int(1))
-}
-
-fn timeout_ms(db: &Db, word: &[u8]) -> Result<Option<i64>> {
-    let timeout_ms = parse_i64(word).ok_or(Error::TimeoutNotInteger)?;
-    if timeout_ms < 0 {
-        return Err(Error::TimeoutNegative);
-    }
-    let at = db.now_ms().checked_add(timeout_ms).ok_or(Error::TimeoutOutOfRange)?;
-    Ok((timeout_ms > 0).then_some(at))
-}
-
-/// Nothing that it waits for can come while there are no replicas: only the timeout ends it.
-fn until(until_ms: Option<i64>, on_timeout: fn(Out<'_>) -> Done) -> Wait {
-    let keys = Vec::new();
-    Wait::For(Waiting { keys, until_ms, on_timeout, argv: None, wakes_on_loss: false })
-}
-
-fn wait_(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Wait> {
-    let replicas = args.int()?;
-    let until_ms = timeout_ms(db, args.bytes())?;
-    if replicas <= 0 {
-        return Ok(Wait::Done(out.int(0)));
-    }
-    Ok(until(until_ms, |out| out.int(0)))
-}
-
-fn waitaof(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Wait> {
-    let local = args.int()?;
-    if !(0..=1).contains(&local) {
-        return Err(Error::of("ERR value is out of range, value must between 0 and 1"));
-    }
-    let replicas = parse_i64(args.bytes()).filter(|count| *count >= 0).ok_or(Error::NotPositive)?;
-    let until_ms = timeout_ms(db, args.bytes())?;
-    if local > 0 {
-        let text = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
-        return Err(Error::of(text));
-    }
-    let nobody = |out: Out<'_>| {
-        let mut items = out.array(2);
-        items.int(0);
-        items.int(0);
-        items.end()
-    };
-    if replicas == 0 {
-        return Ok(Wait::Done(nobody(out)));
-    }
-    Ok(until(until_ms, nobody))
 }
 
 fn del(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

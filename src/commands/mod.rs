@@ -27,6 +27,7 @@ mod lcs;
 mod lists;
 mod migrate;
 mod pubsub;
+mod replication;
 mod scan;
 pub mod scripting;
 mod set_algebra;
@@ -38,6 +39,7 @@ mod strings;
 mod transactions;
 
 pub use client_info::line as client_line;
+pub use scripting::load_library;
 
 /// All families, in the order of the README's list.
 pub const FAMILIES: &[&Family] = &[
@@ -69,6 +71,8 @@ pub const FAMILIES: &[&Family] = &[
     &admin::FAMILIES[6],
     &admin::FAMILIES[7],
     &admin::FAMILIES[8],
+    &replication::FAMILY,
+    &replication::WAITING,
 ];
 
 /// The table of all commands; read once in a process, it never changes.

@@ -20,8 +20,8 @@ pub mod words;
 
 pub use load::{join_args, LoadError};
 pub use settings::{
-    Allowed, AppendOnly, AuthClients, CertificateFiles, ClientsLimit, LogLevel, OomScore, Policy,
-    Secret, Settings, ShutdownFlags, TlsSettings,
+    Allowed, AppendOnly, AuthClients, CertificateFiles, ClientsLimit, DisklessLoad, LogLevel,
+    OomScore, Policy, PropagationErrors, Secret, Settings, ShutdownFlags, TlsSettings,
 };
 pub use value::{read_bytes, OutputLimit, SavePoint};
 
@@ -323,6 +323,14 @@ impl Config {
             return Err("Not a directory".to_string());
         }
         Ok(found.into_os_string().into_encoded_bytes())
+    }
+
+    /// REPLICAOF: the primary is another one now, or there is none.
+    pub fn set_primary(&mut self, primary: Option<(Vec<u8>, u16)>) {
+        if let Some(named) = table::find(b"replicaof") {
+            self.values[named.index] = Value::ReplicaOf(primary);
+            self.refresh();
+        }
     }
 
     fn refresh(&mut self) {

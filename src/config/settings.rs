@@ -115,6 +115,27 @@ pub enum OomScore {
     Absolute(i64),
 }
 
+/// Where a full copy from the primary goes, named after the words of `repl-diskless-load`.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DisklessLoad {
+    #[default]
+    Disabled,
+    OnEmptyDb,
+    SwapDb,
+}
+
+/// What a replica does about a command of its primary that fails, named after the words of
+/// `propagation-error-behavior`.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PropagationErrors {
+    #[default]
+    Ignore,
+    Panic,
+    PanicOnReplicas,
+}
+
 /// The limit on the memory of clients' buffers.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -243,6 +264,37 @@ pub struct Settings {
     /// Below 0 one microsecond for so many keys.
     pub rdb_key_save_delay_us: i64,
     pub key_load_delay_us: i64,
+    // Replication
+    /// The primary, on a replica.
+    pub replicaof: Option<(Vec<u8>, u16)>,
+    pub masteruser: Option<Vec<u8>>,
+    pub masterauth: Option<Vec<u8>>,
+    pub bind_source_addr: Option<String>,
+    pub replica_serve_stale_data: bool,
+    pub replica_read_only: bool,
+    pub repl_diskless_sync: bool,
+    pub repl_diskless_sync_delay_s: u64,
+    /// 0 always waits for the delay.
+    pub repl_diskless_sync_max_replicas: usize,
+    pub repl_diskless_load: DisklessLoad,
+    pub repl_ping_period_s: u64,
+    pub repl_timeout_s: u64,
+    pub repl_disable_tcp_nodelay: bool,
+    pub repl_backlog_bytes: u64,
+    /// 0 is never.
+    pub repl_backlog_ttl_s: u64,
+    pub replica_priority: u32,
+    pub replica_announced: bool,
+    pub replica_announce_ip: Option<String>,
+    /// 0 is the port that it listens on.
+    pub replica_announce_port: u16,
+    /// 0 is off.
+    pub min_replicas_to_write: usize,
+    /// 0 is off.
+    pub min_replicas_max_lag_s: u64,
+    pub replica_lazy_flush: bool,
+    pub propagation_errors: PropagationErrors,
+    pub replica_ignore_disk_write_errors: bool,
     /// Own
     pub redis_version: String,
 }
@@ -258,6 +310,7 @@ impl Settings {
         settings.read_limits(config);
         settings.read_files(config);
         settings.append_only = AppendOnly::read(config);
+        settings.read_replication(config);
         settings
     }
 
@@ -392,6 +445,53 @@ impl Settings {
         self.rdb_key_save_delay_us = number(config, "rdb-key-save-delay");
         self.key_load_delay_us = number(config, "key-load-delay");
         self.stop_writes_on_bgsave_error = on(config, "stop-writes-on-bgsave-error");
+    }
+}
+
+impl Settings {
+    /// Writes need replicas that answer: `min-replicas-to-write`.
+    #[inline]
+    pub fn needs_replicas(&self) -> bool {
+        self.min_replicas_to_write > 0 && self.min_replicas_max_lag_s > 0
+    }
+
+    fn read_replication(&mut self, config: &Config) {
+        if let Value::ReplicaOf(primary) = value(config, "replicaof") {
+            self.replicaof = primary.clone();
+        }
+        let filled = |name| text(config, name).filter(|text| !text.is_empty());
+        self.masteruser = filled("masteruser");
+        self.masterauth = filled("masterauth");
+        self.bind_source_addr = filled("bind-source-addr").map(|text| lossy(&text));
+        self.replica_serve_stale_data = on(config, "replica-serve-stale-data");
+        self.replica_read_only = on(config, "replica-read-only");
+        self.repl_diskless_sync = on(config, "repl-diskless-sync");
+        self.repl_diskless_sync_delay_s = number(config, "repl-diskless-sync-delay");
+        self.repl_diskless_sync_max_replicas = number(config, "repl-diskless-sync-max-replicas");
+        self.repl_diskless_load = match choice(config, "repl-diskless-load") {
+            0 => DisklessLoad::Disabled,
+            1 => DisklessLoad::OnEmptyDb,
+            _ => DisklessLoad::SwapDb,
+        };
+        self.repl_ping_period_s = number(config, "repl-ping-replica-period");
+        self.repl_timeout_s = number(config, "repl-timeout");
+        self.repl_disable_tcp_nodelay = on(config, "repl-disable-tcp-nodelay");
+        // Redis: below this a backlog is not worth having.
+        self.repl_backlog_bytes = number::<u64>(config, "repl-backlog-size").max(16 << 10);
+        self.repl_backlog_ttl_s = number(config, "repl-backlog-ttl");
+        self.replica_priority = number(config, "replica-priority");
+        self.replica_announced = on(config, "replica-announced");
+        self.replica_announce_ip = filled("replica-announce-ip").map(|text| lossy(&text));
+        self.replica_announce_port = number(config, "replica-announce-port");
+        self.min_replicas_to_write = number(config, "min-replicas-to-write");
+        self.min_replicas_max_lag_s = number(config, "min-replicas-max-lag");
+        self.replica_lazy_flush = on(config, "replica-lazy-flush");
+        self.propagation_errors = match choice(config, "propagation-error-behavior") {
+            0 => PropagationErrors::Ignore,
+            1 => PropagationErrors::Panic,
+            _ => PropagationErrors::PanicOnReplicas,
+        };
+        self.replica_ignore_disk_write_errors = on(config, "replica-ignore-disk-write-errors");
     }
 }
 

@@ -10,6 +10,7 @@ use crate::command::Spec;
 use crate::error::{Error, Result};
 use crate::log::aof::Mode;
 use crate::memory;
+use crate::replicas;
 use crate::resp::out::{push_error, Bound, Out};
 use crate::state::State;
 
@@ -122,6 +123,15 @@ impl Dispatcher<'_> {
         }
         if self.state.aof.mode != Mode::Off {
             self.refuse_unlogged(spec)?;
+        }
+        let obeys = !self.state.clients.find(self.me).is_some_and(|me| me.is_internal);
+        if obeys && spec.has(flag::WRITE) && !rules.wrote {
+            if let Some(refused) = replicas::write_refused(self.state) {
+                return Err(refused);
+            }
+        }
+        if obeys && !spec.has(flag::STALE) && replicas::is_stale(self.state) {
+            return Err(Error::StaleScript);
         }
         let may_refuse = !rules.allow_oom && !rules.wrote && spec.has(flag::DENYOOM);
         if may_refuse && memory::is_short(self.state) {

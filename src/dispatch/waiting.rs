@@ -12,6 +12,7 @@ use crate::command::Spec;
 use crate::error::Result;
 use crate::keyspace::value::Kind;
 use crate::memory;
+use crate::replicas;
 use crate::resp::out::Bound;
 use crate::settle;
 
@@ -33,8 +34,14 @@ impl Dispatcher<'_> {
             command: spec.id,
             since_ms: self.state.db.now_ms(),
             ticket,
+            acks: waiting.acks,
         });
         settle::wait_begins(self.state, self.me, blocked);
+        if waiting.acks.is_some() {
+            self.state.role.waiting.push(self.me);
+            self.state.role.wants_acks = true;
+            replicas::ask_for_acks(self.state);
+        }
     }
 
     /// Runs the commands of those who wait for keys that have changed, key by key in the order of

@@ -74,6 +74,7 @@ pub struct Db {
     pub(super) images: Option<Box<Images>>,
     current: usize,
     now_ms: i64,
+    wall_ms: i64,
     time_stands: bool,
     /// Encoding thresholds.
     pub limits: Limits,
@@ -121,6 +122,7 @@ impl Db {
             images: None,
             current: 0,
             now_ms: 0,
+            wall_ms: 0,
             time_stands: false,
             limits,
             effects: Effects::default(),
@@ -192,12 +194,20 @@ impl Db {
     /// Sets the time for the commands that follow; only dispatch and cron do.
     #[inline]
     pub fn set_now_ms(&mut self, now_ms: i64) {
+        self.wall_ms = now_ms;
         if !self.time_stands {
             self.now_ms = now_ms;
         }
     }
 
-    /// Lets time stand still before every deadline: commands of the past run again.
+    /// The time that people would say it is, also while it stands still.
+    #[inline]
+    pub fn wall_ms(&self) -> i64 {
+        self.wall_ms
+    }
+
+    /// Lets time stand still before every deadline: commands of the past run again, or those of a
+    /// primary, for which nothing has expired here before the primary says so.
     pub fn stop_time(&mut self) {
         self.now_ms = 0;
         self.time_stands = true;
@@ -206,6 +216,7 @@ impl Db {
     /// Lets time go on.
     pub fn resume_time(&mut self, now_ms: i64) {
         self.time_stands = false;
+        self.wall_ms = now_ms;
         self.now_ms = now_ms;
     }
 
@@ -297,7 +308,7 @@ impl Db {
     #[inline]
     fn touch(&self, entry: &Entry) {
         if !self.no_touch {
-            entry.set_ageing(self.ageing.touched(entry.ageing(), self.now_ms));
+            entry.set_ageing(self.ageing.touched(entry.ageing(), self.wall_ms));
         }
     }
 

@@ -311,6 +311,13 @@ impl Effects {
         self.push_record(db, argv, self.reach);
     }
 
+    /// A record of what concerns replicas alone: the file keeps no messages.
+    pub fn record_for_replicas<B: AsRef<[u8]>>(&mut self, db: usize, argv: &[B]) {
+        if self.reach.includes(Reach::REPLICAS) {
+            self.push_record(db, argv, Reach::REPLICAS);
+        }
+    }
+
     fn push_record<B: AsRef<[u8]>>(&mut self, db: usize, argv: &[B], reach: Reach) {
         if self.hears(listener::LOG) && reach != Reach::NONE {
             let argv = argv.iter().map(|arg| arg.as_ref().to_vec()).collect();

@@ -36,6 +36,11 @@ impl Space {
         }
     }
 
+    /// Gives it the number of one that it takes the place of before anybody has seen that one.
+    pub(crate) fn set_number(&mut self, number: u64) {
+        self.number = number;
+    }
+
     /// What tells it from every other one, whichever index it has.
     pub(crate) fn number(&self) -> u64 {
         self.number

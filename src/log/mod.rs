@@ -5,9 +5,11 @@
 //! backlog) receive the same bytes, save where a script has left one kind of them out.
 
 pub mod aof;
+mod ring;
 
 use crate::keyspace::effects::{Reach, Record};
 use crate::resp::out::push_request;
+pub use ring::Ring;
 
 /// Receives the stream.
 pub trait Reader: Send {
@@ -24,8 +26,12 @@ pub struct Log {
     readers: Vec<Box<dyn Reader>>,
     selected: Option<usize>,
     scratch: Vec<u8>,
-    /// Bytes written to the stream of replicas since the start.
+    /// Bytes of the stream for replicas so far.
     pub offset: u64,
+    /// The newest bytes of that stream, since the first replica came.
+    pub ring: Option<Ring>,
+    /// A replica: the stream for replicas is the primary's, passed on as it comes.
+    pub relays: bool,
 }
 
 impl std::fmt::Debug for Log {
@@ -37,7 +43,46 @@ impl std::fmt::Debug for Log {
 impl Log {
     /// Whether anybody reads.
     pub fn is_read(&self) -> bool {
-        !self.readers.is_empty()
+        !self.readers.is_empty() || (self.ring.is_some() && !self.relays)
+    }
+
+    /// The next record begins with a SELECT: somebody comes to read who does not know the
+    /// database.
+    pub fn select_anew(&mut self) {
+        self.selected = None;
+    }
+
+    /// The database that the last record selected.
+    pub fn selected(&self) -> Option<usize> {
+        self.selected
+    }
+
+    /// Up to where the stream for replicas is on the disk, if a file is written.
+    pub fn offset_on_disk(&self) -> Option<u64> {
+        None
+    }
+
+    /// Begins to keep the stream for replicas, from here on.
+    pub fn keep(&mut self) {
+        if self.ring.is_none() {
+            self.ring = Some(Ring::new(self.offset));
+        }
+    }
+
+    /// The stream for replicas goes on at another position: nothing of it is here yet.
+    pub fn restart_at(&mut self, offset: u64) {
+        self.offset = offset;
+        self.selected = None;
+        self.ring = Some(Ring::new(offset));
+    }
+
+    /// Appends to the stream for replicas what comes from no command: pings, questions, and on a
+    /// replica the primary's own bytes.
+    pub fn append_for_replicas(&mut self, encoded: &[u8]) {
+        self.offset += encoded.len() as u64;
+        if let Some(ring) = &mut self.ring {
+            ring.append(encoded);
+        }
     }
 
     /// Adds a reader, which receives everything from now on, beginning with a SELECT.
@@ -87,8 +132,8 @@ impl Log {
             push_request(&mut scratch, &["EXEC"]);
         }
         // Redis: offsets count what replicas receive.
-        if kind.includes(Reach::REPLICAS) {
-            self.offset += scratch.len() as u64;
+        if kind.includes(Reach::REPLICAS) && !self.relays {
+            self.append_for_replicas(&scratch);
         }
         for reader in self.readers.iter_mut().filter(|reader| kind.includes(reader.kind())) {
             reader.receive(&scratch);

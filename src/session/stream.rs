@@ -8,7 +8,7 @@ use crate::client::ClientId;
 use crate::tls::TlsSocket;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
@@ -57,6 +57,19 @@ impl AsyncWrite for Stream {
         }
     }
 
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
@@ -96,6 +109,13 @@ impl Socket {
         socket
     }
 
+    /// Lets the system gather what is sent into fewer packets.
+    pub(super) fn delay_sending(&self) {
+        if let Stream::Tcp(stream) = &*self.stream.borrow() {
+            let _ = stream.set_nodelay(false);
+        }
+    }
+
     /// Forgets the socket of a session that has ended.
     pub(super) fn forget(owner: ClientId) {
         SOCKETS.with_borrow_mut(|sockets| sockets.remove(&owner));
@@ -123,6 +143,18 @@ impl Socket {
         let mut stream = self.stream.borrow_mut();
         let mut room = buf.limit(most);
         std::pin::pin!(stream.read_buf(&mut room)).poll(cx)
+    }
+
+    /// Writes a part of what the slices hold, at least one byte.
+    pub(super) fn poll_write_slices(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => written,
+        }
     }
 
     /// Writes a part of `buf`, at least one byte.

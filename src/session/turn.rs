@@ -83,6 +83,11 @@ impl Session {
                 self.decoder = Decoder::default();
                 return turn;
             }
+            Flow::Attached => {
+                self.attached = true;
+                self.decoder = Decoder::default();
+                return turn;
+            }
             Flow::Close => {
                 self.closing = true;
                 return Turn { consumed: input.len(), more: false, ..turn };

@@ -79,3 +79,16 @@ pub fn connect_internal(state: &mut State) -> ClientId {
     client.authenticated = true;
     id
 }
+
+/// Makes a client for the commands of the primary that this server copies.
+pub fn connect_primary(state: &mut State, addr: &str, laddr: &str) -> ClientId {
+    let id = state.clients.add(Transport::Tcp { local: true }, state.db.now_ms());
+    let client = state.clients.at(id);
+    client.is_internal = true;
+    client.is_primary = true;
+    client.authenticated = true;
+    client.may_all = true;
+    client.addr = addr.to_string();
+    client.laddr = laddr.to_string();
+    id
+}

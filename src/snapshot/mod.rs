@@ -11,6 +11,8 @@
 //!
 //! Invariant: the `over` of every job is called exactly once, under the lock.
 
+pub mod rdb_output;
+
 use crate::clock::Stopwatch;
 use crate::keyspace::image::{ImageId, Piece, Slice};
 use crate::memory;
@@ -108,7 +110,7 @@ fn start(state: &State, image: ImageId) -> Start {
         redis_version: settings.redis_version.clone(),
         used_bytes: memory::used_bytes(state),
         ages: (policy.is_lru() || policy.is_lfu()).then(|| state.db.ageing.reading()),
-        replication_id: state.facts.replication_id.clone(),
+        replication_id: state.role.id.clone(),
         replication_offset: state.log.offset,
         compress: settings.rdbcompression,
         checksum: settings.rdbchecksum,

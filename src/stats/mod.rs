@@ -130,6 +130,8 @@ pub struct Stats {
     pub output_limit_disconnections: u64,
     /// `client_query_buffer_limit_disconnections`
     pub query_limit_disconnections: u64,
+    /// `unexpected_error_replies`
+    pub unexpected_errors: u64,
     /// `evicted_clients`
     pub evicted_clients: u64,
     /// How busy the threads are.

@@ -1,4 +1,4 @@
-//! Commands about the process: time, role, its end.
+//! Commands about the process: time, its figures, its end.
 
 use crate::command::{client, flag, Args, Call, Row};
 use crate::error::{Error, Result};
@@ -37,15 +37,6 @@ pub const ROWS: &[Row] = &[
         .since("1.0.0")
         .cost("O(1), and something for each command of others")
         .about("Shows what other clients ask for."),
-    client("ROLE", role)
-        .fast()
-        .noscript()
-        .loading()
-        .stale()
-        .flags(flag::ADMIN_CATEGORY)
-        .since("2.8.12")
-        .cost("O(1)")
-        .about("Replies with the role in replication."),
     client("SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", shutdown)
         .admin()
         .noscript()
@@ -74,14 +65,6 @@ fn time(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let mut items = out.array(2);
     items.bulk_int(now_us.div_euclid(1_000_000));
     items.bulk_int(now_us.rem_euclid(1_000_000));
-    Ok(items.end())
-}
-
-fn role(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let mut items = out.array(3);
-    items.text("master");
-    items.int(0);
-    items.array(0);
     Ok(items.end())
 }
 

@@ -66,6 +66,18 @@ fn load(
     loaded.map_err(|text| refusal(&text))
 }
 
+/// Makes a library of its code, as a file or a primary gives it; `replaces` one of its name.
+pub fn load_library(
+    state: &mut State,
+    code: &[u8],
+    replaces: bool,
+) -> std::result::Result<(), String> {
+    let mut libraries = std::mem::take(&mut state.scripting.libraries);
+    let loaded = load(state, &mut libraries, code, replaces);
+    state.scripting.libraries = libraries;
+    loaded.map(drop).map_err(|error| error.text().to_string())
+}
+
 pub fn function_load(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let mut replace = false;
     while args.left() > 1 {

@@ -9,6 +9,7 @@ use crate::command::{permission, Args, Caller};
 use crate::error::{Error, Result};
 use crate::keyspace::effects::Reach;
 use crate::memory;
+use crate::replicas;
 use crate::resp::out::{push_error, Done, Out};
 use crate::scripting::{
     Call, Engine, Flags, Function, Host, LogLevel, Passing, Purpose, Running, Slow, Verdict, KILLED,
@@ -163,10 +164,19 @@ fn split_keys<'a>(args: &mut Args<'a>, not_a_number: Error) -> Result<Split<'a>>
 
 /// What may refuse a script before it runs.
 fn check(state: &State, plan: &Plan) -> Result<()> {
+    let me = state.current.and_then(|me| state.clients.find(me));
+    let obeys = !me.is_some_and(|me| me.is_internal);
+    if obeys && replicas::is_stale(state) && !plan.flags.contains(Flags::ALLOW_STALE) {
+        return Err(Error::PrimaryDown);
+    }
     if plan.flags.contains(Flags::COMPATIBLE) {
         return Ok(());
     }
     let writes = !plan.flags.contains(Flags::NO_WRITES);
+    let refused = replicas::write_refused(state).filter(|_| writes && obeys);
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
     if writes && plan.read_only {
         return Err(Error::ScriptWrites);
     }

@@ -8,7 +8,7 @@ pub(super) const LISTENERS: &[Directive] = &[
     row("bind", Kind::Bind, "* -::*")
         .honoured()
         .about("Addresses to listen on; one that begins with '-' may be missing from the machine."),
-    unset("bind-source-addr").about("Address from which outgoing connections are made."),
+    unset("bind-source-addr").honoured().about("Address from which outgoing connections are made."),
     number("port", "6379", 0, 65535).honoured().about("TCP port; 0 for none."),
     number("tcp-backlog", "511", 0, I32_MAX)
         .fixed()

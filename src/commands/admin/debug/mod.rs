@@ -64,7 +64,8 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         ("LOG", 1) => state.logger.warning(format!("DEBUG LOG: {}", shown(args.bytes()))),
         ("CONFIG-REWRITE-FORCE-ALL", 0) => super::config::rewrite_file(state, true)?,
         ("CHANGE-REPL-ID", 0) => {
-            state.facts.replication_id = crate::clock::random_hex_id(&mut state.db.rng);
+            let id = crate::clock::random_hex_id(&mut state.db.rng);
+            state.role.begin_history(id);
         }
         // Old tests ask for it; there is nothing of the kind to be mapped.
         ("JMAP", 0) => {}

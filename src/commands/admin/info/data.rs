@@ -1,4 +1,4 @@
-//! INFO memory, persistence, replication, cluster and keyspace: the data and its copies.
+//! INFO memory, persistence, cluster and keyspace: the data and its copies.
 
 use super::{human_bytes, Report};
 use crate::config::Policy;
@@ -32,6 +32,7 @@ pub(super) fn memory(report: &mut Report, state: &mut State) {
     let settings = state.config.settings();
     report.bytes("maxmemory", settings.maxmemory);
     report.field("maxmemory_policy", policy_name(settings.maxmemory_policy));
+    let backlog_bytes = state.log.ring.as_ref().map_or(0, |ring| ring.memory_bytes() as u64);
     let fragmentation = resident as f64 / used.total.max(1) as f64;
     report.ratio("allocator_frag_ratio", 1.0);
     report.field("allocator_frag_bytes", 0);
@@ -43,8 +44,8 @@ pub(super) fn memory(report: &mut Report, state: &mut State) {
     report.field("mem_fragmentation_bytes", resident as i64 - used.total as i64);
     report.numbers(&[
         ("mem_not_counted_for_evict", 0),
-        ("mem_replication_backlog", 0),
-        ("mem_total_replication_buffers", 0),
+        ("mem_replication_backlog", backlog_bytes),
+        ("mem_total_replication_buffers", backlog_bytes),
         ("mem_replica_full_sync_buffer", 0),
         ("mem_clients_slaves", 0),
         ("mem_clients_normal", used.clients),
@@ -128,26 +129,6 @@ pub(super) fn persistence(report: &mut Report, state: &mut State) {
     super::append_only::figures(report, state);
     report.numbers(&[("module_fork_in_progress", 0), ("module_fork_last_cow_size", 0)]);
     super::append_only::sizes(report, state);
-}
-
-pub(super) fn replication(report: &mut Report, state: &mut State) {
-    report.title("Replication");
-    report.field("role", "master");
-    report.field("connected_slaves", 0);
-    report.field("master_failover_state", "no-failover");
-    report.field("master_replid", &state.facts.replication_id);
-    report.field("master_replid2", "0".repeat(40));
-    report.field("master_repl_offset", state.log.offset);
-    report.field("second_repl_offset", -1);
-    report.field("repl_backlog_active", 0);
-    report.field("repl_backlog_size", backlog_bytes(state));
-    report.field("repl_backlog_first_byte_offset", 0);
-    report.field("repl_backlog_histlen", 0);
-}
-
-fn backlog_bytes(state: &State) -> String {
-    let bytes = state.config.value("repl-backlog-size").unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 pub(super) fn cluster(report: &mut Report, _: &mut State) {

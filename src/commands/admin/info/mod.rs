@@ -7,6 +7,7 @@ mod append_only;
 mod commands;
 mod data;
 mod host;
+mod replication;
 mod report;
 mod traffic;
 
@@ -44,7 +45,7 @@ const SECTIONS: &[Section] = &[
     section("memory", Shown::Default, data::memory),
     section("persistence", Shown::Default, data::persistence),
     section("stats", Shown::Default, traffic::stats),
-    section("replication", Shown::Default, data::replication),
+    section("replication", Shown::Default, replication::replication),
     section("cpu", Shown::Default, host::cpu),
     section("modules", Shown::Default, host::modules),
     section("commandstats", Shown::All, commands::commandstats),

@@ -59,8 +59,8 @@ pub(super) fn stats(report: &mut Report, state: &mut State) {
         ("instantaneous_ops_per_sec", stats.rates.commands.per_second()),
         ("total_net_input_bytes", stats.net_in_bytes),
         ("total_net_output_bytes", stats.net_out_bytes),
-        ("total_net_repl_input_bytes", 0),
-        ("total_net_repl_output_bytes", 0),
+        ("total_net_repl_input_bytes", state.role.counters.net_in_bytes),
+        ("total_net_repl_output_bytes", state.role.counters.net_out_bytes),
     ]);
     let kib = |rate: &crate::stats::rate::Rate| rate.per_second() as f64 / 1024.0;
     report.ratio("instantaneous_input_kbps", kib(&stats.rates.net_in));
@@ -69,9 +69,9 @@ pub(super) fn stats(report: &mut Report, state: &mut State) {
     report.ratio("instantaneous_output_repl_kbps", 0.0);
     report.numbers(&[
         ("rejected_connections", stats.connections_rejected),
-        ("sync_full", 0),
-        ("sync_partial_ok", 0),
-        ("sync_partial_err", 0),
+        ("sync_full", state.role.counters.sync_full),
+        ("sync_partial_ok", state.role.counters.sync_partial_ok),
+        ("sync_partial_err", state.role.counters.sync_partial_err),
         ("expired_subkeys", counters.expired_fields),
         ("expired_keys", counters.expired),
     ]);
@@ -102,7 +102,7 @@ pub(super) fn stats(report: &mut Report, state: &mut State) {
         ("tracking_total_keys", state.tracking.keys() as u64),
         ("tracking_total_items", state.tracking.items() as u64),
         ("tracking_total_prefixes", state.tracking.prefixes() as u64),
-        ("unexpected_error_replies", 0),
+        ("unexpected_error_replies", stats.unexpected_errors),
         ("total_error_replies", stats.error_replies),
         ("dump_payload_sanitizations", counters.sanitized),
         ("total_reads_processed", stats.reads),

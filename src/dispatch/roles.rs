@@ -1,0 +1,39 @@
+//! What a command may do is a matter of this server's role, too: replicas refuse writes, and a
+//! primary whose replicas have gone may refuse them.
+//!
+//! Invariant: the primary's own commands never come here.
+
+use super::Dispatcher;
+use crate::command::row::flag;
+use crate::command::Spec;
+use crate::error::Result;
+use crate::replicas;
+
+impl Dispatcher<'_> {
+    /// Whether the command, or one of the commands that EXEC would run, has one of these flags,
+    /// or with `lacks` does not have it.
+    fn any(&mut self, spec: &Spec, bits: u32, lacks: bool) -> bool {
+        let fits = |spec: &Spec| spec.has(bits) != lacks;
+        if spec.name != "exec" || (fits(spec) && !lacks) {
+            return fits(spec);
+        }
+        let multi = self.state.clients.find(self.me).and_then(|client| client.multi.as_ref());
+        multi.is_some_and(|multi| {
+            multi.queue.iter().any(|argv| {
+                let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+                self.table.find(&argv).is_ok_and(fits)
+            })
+        })
+    }
+
+    pub(super) fn may_write(&mut self, spec: &Spec, _: &[&[u8]]) -> Result<()> {
+        match replicas::write_refused(self.state) {
+            Some(error) if self.any(spec, flag::WRITE, false) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn is_stale(&mut self, spec: &Spec) -> bool {
+        replicas::is_stale(self.state) && self.any(spec, flag::STALE, true)
+    }
+}

@@ -1,0 +1,171 @@
+//! What a replica does about its primary, under the lock: how it becomes one, what becomes of its
+//! history when the link comes and goes, and how it is a primary again.
+//!
+//! The link itself is a thread of [`crate::replication`]. It works for one *generation* of the
+//! role and stops as soon as the role is another.
+//!
+//! Invariant: `log.offset` is the primary's offset of what has been applied here, and `role.id` is
+//! the name of the history that this is a point of.
+
+use crate::client::ClientId;
+use crate::clock::random_hex_id;
+use crate::replicas;
+use crate::role::{Address, Link, Upstream};
+use crate::server_log::Role as Mark;
+use crate::settle;
+use crate::state::State;
+
+/// Begins to copy a primary, or another one.
+pub fn follow(state: &mut State, address: Address) {
+    let was_primary = !state.role.is_replica();
+    let now_ms = state.clock.steady_ms();
+    let mut upstream = Upstream::new(address, now_ms);
+    // The data here is a point of a history in either case: its own, or that of the old primary.
+    upstream.is_resumable =
+        was_primary || state.role.upstream.as_ref().is_some_and(|old| old.is_resumable);
+    if let Some(old) = &state.role.upstream {
+        upstream.selected = old.selected;
+    }
+    if was_primary {
+        upstream.selected = state.log.selected().unwrap_or(0);
+    }
+    drop_link(state);
+    replicas::release_all(state);
+    state.role.upstream = Some(upstream);
+    changed(state);
+    if let Some(outside) = state.outside.clone() {
+        outside.follow(state.role.generation);
+    }
+}
+
+/// Begins to copy a primary when the server starts: the data is a point of a history only if what
+/// was loaded said so.
+pub fn start(state: &mut State, address: Address) {
+    let is_known = state.role.is_loaded;
+    follow(state, address);
+    if let Some(upstream) = &mut state.role.upstream {
+        upstream.is_resumable = is_known;
+    }
+}
+
+/// Ends the copying: this server is a primary from here on.
+pub fn promote(state: &mut State) {
+    if !state.role.is_replica() {
+        return;
+    }
+    drop_link(state);
+    state.role.upstream = None;
+    shift_history(state);
+    // They have to hear of the new name, and go on with it at once.
+    replicas::disconnect_all(state);
+    state.role.without_replicas_since_ms = state.clock.steady_ms();
+    state.log.select_anew();
+    changed(state);
+    // Redis: WAIT counts what was written from here on.
+    replicas::count_good(state);
+}
+
+/// A history of its own begins where that of the primary ends.
+pub fn shift_history(state: &mut State) {
+    let id = random_hex_id(&mut state.db.rng);
+    state.role.fork_history(id, state.log.offset);
+    let role = &state.role;
+    state.logger.warning(format!(
+        "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
+        role.second_id, role.second_offset, role.id
+    ));
+}
+
+/// What follows from the role: what the log keeps, what expires, what people see, and what a
+/// rewritten configuration says.
+fn changed(state: &mut State) {
+    state.role.generation += 1;
+    let upstream = state.role.upstream.as_ref();
+    let address = upstream.map(|one| (one.address.host.clone().into_bytes(), one.address.port));
+    state.log.relays = upstream.is_some();
+    state.db.keeps_expired = upstream.is_some() || state.pause.is_some();
+    state.logger.set_role(if upstream.is_some() { Mark::Replica } else { Mark::Primary });
+    state.config.set_primary(address);
+    settle::configured(state);
+}
+
+/// Ends the link, whatever it is doing.
+fn drop_link(state: &mut State) {
+    let Some(upstream) = &mut state.role.upstream else { return };
+    if let Some(socket) = upstream.socket.take() {
+        let _ = socket.shutdown(std::net::Shutdown::Both);
+    }
+    let was_up = upstream.is_up();
+    upstream.link = Link::Down;
+    if let Some(id) = upstream.client.take() {
+        settle::disconnect(state, id);
+    }
+    if was_up {
+        state.logger.warning("Connection with master lost.");
+    }
+}
+
+/// The link of this generation has ended by itself.
+pub fn lost(state: &mut State) {
+    drop_link(state);
+    let now_ms = state.clock.steady_ms();
+    if let Some(upstream) = &mut state.role.upstream {
+        upstream.down_since_ms = now_ms;
+    }
+}
+
+/// A full copy has been loaded: the data is the primary's at this offset. Those who copy this
+/// server must begin anew, too.
+pub fn adopt(state: &mut State, id: &str, offset: u64, selected: usize) {
+    state.role.id = id.to_string();
+    state.role.forget_second();
+    state.log.restart_at(offset);
+    if let Some(upstream) = &mut state.role.upstream {
+        upstream.selected = selected;
+        upstream.is_resumable = true;
+    }
+}
+
+/// The data is no point of any history: nobody can go on from here, this server neither.
+pub fn forget_history(state: &mut State) {
+    let id = random_hex_id(&mut state.db.rng);
+    state.role.begin_history(id);
+    state.log.ring = None;
+    if let Some(upstream) = &mut state.role.upstream {
+        upstream.is_resumable = false;
+        upstream.selected = 0;
+    }
+}
+
+/// The primary lets the link go on where it was; its history may have another name now.
+pub fn resume(state: &mut State, id: Option<&str>) {
+    if let Some(id) = id.filter(|id| *id != state.role.id) {
+        let offset = state.log.offset;
+        state.role.rename_history(id, offset);
+        state.logger.notice(format!(
+            "Successful partial resynchronization with master. Master replication ID changed to \
+             {id}"
+        ));
+        // Theirs has changed its name as well.
+        replicas::disconnect_all(state);
+    }
+    state.log.keep();
+}
+
+/// The stream flows: the client that applies it.
+pub fn begin_stream(state: &mut State, addr: &str, laddr: &str) -> ClientId {
+    let now_ms = state.clock.steady_ms();
+    let id = settle::connect_primary(state, addr, laddr);
+    let offset = state.log.offset;
+    if let Some(upstream) = &mut state.role.upstream {
+        upstream.link = Link::Up;
+        upstream.client = Some(id);
+        upstream.heard_ms = now_ms;
+        upstream.read_offset = offset;
+        upstream.is_resumable = true;
+        let selected = upstream.selected;
+        state.clients.at(id).db = selected.min(state.db.databases() - 1);
+    }
+    settle::listen(state);
+    id
+}

@@ -1,0 +1,73 @@
+//! WAIT and WAITAOF: clients that wait until others have their writes.
+//!
+//! Invariant: a waiting client is answered once, by whichever comes first of enough replicas, its
+//! deadline, CLIENT UNBLOCK and the end of its connection.
+
+use crate::client::{Acks, ClientId};
+use crate::error::Error;
+use crate::resp::out::{Done, Out};
+use crate::settle;
+use crate::state::State;
+
+/// How many have what a client waits for: the disk here (0 or 1), and replicas.
+pub fn count_acks(state: &State, acks: Acks) -> (usize, usize) {
+    let replicas = state.role.replicas.iter().filter_map(|id| state.clients.find(*id));
+    let has_it = |client: &&crate::client::Client| {
+        client.replica.as_ref().is_some_and(|replica| {
+            let offset = if acks.on_disk { replica.acked_on_disk } else { replica.acked };
+            replica.is_online() && offset >= acks.offset
+        })
+    };
+    (0, replicas.filter(has_it).count())
+}
+
+/// Whether that is enough.
+pub fn is_enough(acks: Acks, counted: (usize, usize)) -> bool {
+    counted.0 >= usize::from(acks.local) && counted.1 >= acks.replicas
+}
+
+/// The reply to WAIT, or to WAITAOF.
+pub fn reply(acks: Acks, counted: (usize, usize), out: Out<'_>) -> Done {
+    if !acks.on_disk {
+        return out.int(counted.1 as i64);
+    }
+    let mut items = out.array(2);
+    items.int(counted.0 as i64);
+    items.int(counted.1 as i64);
+    items.end()
+}
+
+/// Answers those who have waited long enough.
+pub fn answer_waiters(state: &mut State) {
+    if state.role.waiting.is_empty() {
+        return;
+    }
+    for id in state.role.waiting.clone() {
+        let acks = state.clients.find(id).and_then(|client| client.blocked.as_ref()?.acks);
+        let Some(acks) = acks else {
+            state.role.waiting.retain(|waiting| *waiting != id);
+            continue;
+        };
+        let counted = count_acks(state, acks);
+        if is_enough(acks, counted) {
+            settle::unblock_with(state, id, |out, _| {
+                let _ = reply(acks, counted, out);
+            });
+        }
+    }
+}
+
+/// This server becomes a replica: nobody here waits any more, neither for keys nor for replicas.
+pub fn release_all(state: &mut State) {
+    let blocked = |client: &crate::client::Client| client.blocked.is_some();
+    let ids: Vec<ClientId> =
+        state.clients.iter().filter(|client| blocked(client)).map(|client| client.id).collect();
+    for id in ids {
+        settle::unblock_with(state, id, |out, _| {
+            let _ = out.error(&Error::RoleChanged);
+        });
+        if let Some(client) = state.clients.find_mut(id) {
+            client.close_soon();
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The link to the primary from one end to the other, again and again.
+//!
+//! Invariant: each attempt leaves either a link that is up, or the data and the history as they
+//! were, or, when a full copy has been begun and lost, no history to go on with.
+
+use super::handshake::{greet, Answer, Introduction};
+use super::payload::{End, Payload};
+use super::stream::Stream;
+use super::wire::{Broken, Wire};
+use super::{load, Access};
+use crate::clock::Stopwatch;
+use crate::following;
+use crate::replicas;
+use crate::role::{Address, Link};
+use crate::server_log::Logger;
+use crate::shared::Shared;
+use crate::state::State;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Between the first attempts, so that a short break costs little.
+const SOON: Duration = Duration::from_millis(25);
+/// Attempts after which they become rarer.
+const SOON_TRIES: u32 = 40;
+const LATER: Duration = Duration::from_secs(1);
+/// Attempts are told of once in this time.
+const TOLD_MS: u64 = 1000;
+
+/// What an attempt needs to know.
+struct Plan {
+    address: Address,
+    me: Introduction,
+    from: Option<String>,
+    timeout_ms: u64,
+    nodelay: bool,
+    logger: Arc<Logger>,
+}
+
+/// Links to the primary that the role names, until the role is another.
+pub(crate) fn follow(shared: Weak<Shared>, generation: u64) -> std::io::Result<()> {
+    let access = Access { shared, generation };
+    let thread = std::thread::Builder::new().name("redouble-replica".into());
+    thread.spawn(move || keep_up(&access)).map(drop)
+}
+
+fn keep_up(access: &Access) {
+    let mut tries = 0;
+    let mut told: Option<Stopwatch> = None;
+    while let Some(plan) = access.with(plan) {
+        let tell = told.as_ref().is_none_or(|told| told.elapsed_ns() / 1_000_000 >= TOLD_MS);
+        if tell {
+            told = Some(Stopwatch::start());
+            plan.logger.notice(format!("Connecting to MASTER {}", plan.address));
+        }
+        let was_up = match attempt(access, &plan, tell) {
+            Ok(was_up) => was_up,
+            Err(broken) => {
+                if tell && !matches!(broken, Broken::Unwanted) {
+                    plan.logger.warning(format!("Error condition on socket for SYNC: {broken}"));
+                }
+                false
+            }
+        };
+        access.with(following::lost);
+        tries = if was_up { 0 } else { tries + 1 };
+        rest(access, if tries < SOON_TRIES { SOON } else { LATER });
+    }
+}
+
+/// Waits, but not for what nobody wants any more.
+fn rest(access: &Access, time: Duration) {
+    let waiting = Stopwatch::start();
+    while waiting.elapsed_ns() < time.as_nanos() as u64 && access.is_wanted() {
+        std::thread::sleep(SOON.min(time));
+    }
+}
+
+fn plan(state: &mut State) -> Plan {
+    let settings = state.config.settings();
+    let mut plan = Plan {
+        address: Address::default(),
+        me: Introduction {
+            user: settings.masteruser.clone(),
+            password: settings.masterauth.clone(),
+            port: match settings.replica_announce_port {
+                0 => state.facts.tcp_port,
+                port => port,
+            },
+            ip: settings.replica_announce_ip.clone(),
+            version: settings.redis_version.clone(),
+            ..Introduction::default()
+        },
+        from: settings.bind_source_addr.clone(),
+        timeout_ms: settings.repl_timeout_s.max(1) * 1000,
+        nodelay: true,
+        logger: state.logger.clone(),
+    };
+    let next = (state.role.id.clone(), state.log.offset + 1);
+    if let Some(upstream) = &mut state.role.upstream {
+        upstream.link = Link::Connecting;
+        plan.address = upstream.address.clone();
+        plan.me.resume = upstream.is_resumable.then_some(next);
+        plan.me.takes_over = upstream.takes_over;
+    }
+    plan
+}
+
+/// One attempt. True when the link was up.
+fn attempt(access: &Access, plan: &Plan, tell: bool) -> Result<bool, Broken> {
+    let socket = connect(plan).map_err(Broken::Io)?;
+    let _ = socket.set_nodelay(plan.nodelay);
+    if tell {
+        plan.logger.notice("MASTER <-> REPLICA sync started");
+    }
+    let mut wire = Wire::new(socket, access.clone(), plan.timeout_ms).map_err(Broken::Io)?;
+    let twin = wire.twin();
+    step(access, |state| {
+        if let Some(upstream) = &mut state.role.upstream {
+            upstream.socket = twin;
+            upstream.link = Link::Handshake;
+        }
+    })?;
+    plan.logger.notice("Non blocking connect for SYNC fired the event.");
+    let answer = greet(&mut wire, &plan.me, &plan.logger);
+    if plan.me.takes_over {
+        settle_failover(access, &answer)?;
+    }
+    match answer? {
+        Answer::Later(_) => return Ok(false),
+        Answer::Continue(id) => step(access, |state| {
+            following::resume(state, id.as_deref());
+            state
+                .logger
+                .notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
+        })?,
+        Answer::Full(id, offset) => copy(access, &mut wire, plan, Some((&id, offset)))?,
+        Answer::Old => copy(access, &mut wire, plan, None)?,
+    }
+    let (addr, laddr) = wire.addresses();
+    let primary = step(access, |state| following::begin_stream(state, &addr, &laddr))?;
+    let broken = Stream::new(&mut wire, access, primary, plan.timeout_ms).run();
+    match &broken {
+        Broken::Silent => plan.logger.warning("MASTER timeout: no data nor PING received..."),
+        Broken::Nonsense(text) => {
+            plan.logger.warning(format!("Protocol error from master: {text}"));
+            // What was applied last may be wrong.
+            access.with(|state| {
+                if let Some(upstream) = &mut state.role.upstream {
+                    upstream.is_resumable = false;
+                }
+            });
+        }
+        _ => {}
+    }
+    Ok(true)
+}
+
+/// Runs a step under the lock, if it is still wanted.
+fn step<R>(access: &Access, work: impl FnOnce(&mut State) -> R) -> Result<R, Broken> {
+    access.with(work).ok_or(Broken::Unwanted)
+}
+
+fn connect(plan: &Plan) -> std::io::Result<TcpStream> {
+    let timeout = Duration::from_millis(plan.timeout_ms);
+    let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
+    for address in (plan.address.host.as_str(), plan.address.port).to_socket_addrs()? {
+        match connect_to(address, plan.from.as_deref(), timeout) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn connect_to(
+    address: SocketAddr,
+    from: Option<&str>,
+    timeout: Duration,
+) -> std::io::Result<TcpStream> {
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    if let Some(ip) = from.and_then(|from| from.parse::<std::net::IpAddr>().ok()) {
+        socket.bind(&SocketAddr::new(ip, 0).into())?;
+    }
+    socket.connect_timeout(&address.into(), timeout)?;
+    Ok(socket.into())
+}
+
+/// The primary has been asked to step down in favour of the one that this server now follows.
+fn settle_failover(access: &Access, answer: &Result<Answer, Broken>) -> Result<(), Broken> {
+    match answer {
+        Ok(Answer::Continue(_) | Answer::Full(..)) => step(access, replicas::end_failover),
+        // It may be reached again.
+        Err(Broken::Io(_) | Broken::Closed | Broken::Silent) => Ok(()),
+        _ => {
+            access.with(|state| {
+                replicas::abort_failover(state, "Failover target rejected psync request");
+            });
+            Err(Broken::Unwanted)
+        }
+    }
+}
+
+/// Receives a full copy in place of the data.
+fn copy(
+    access: &Access,
+    wire: &mut Wire,
+    plan: &Plan,
+    point: Option<(&str, u64)>,
+) -> Result<(), Broken> {
+    step(access, |state| {
+        let heard_ms = state.clock.steady_ms();
+        if let Some(upstream) = &mut state.role.upstream {
+            upstream.link = Link::Sync;
+            upstream.heard_ms = heard_ms;
+            upstream.transfer = Default::default();
+        }
+    })?;
+    let end = End::read(wire)?;
+    let mut payload = Payload::new(wire, access, end);
+    payload.note();
+    let loaded = load::load(access, &mut payload, &plan.logger, point);
+    match (loaded, payload.broken.take()) {
+        (Ok(()), _) => Ok(()),
+        (Err(_), Some(broken)) => Err(broken),
+        (Err(broken), None) => Err(broken),
+    }
+}

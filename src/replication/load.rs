@@ -1,0 +1,297 @@
+//! What becomes of a full copy: it is loaded into databases that nobody sees, on the link's own
+//! thread and without the lock, and then takes the place of the old data in one go.
+//!
+//! With `repl-diskless-load swapdb` the old data is served meanwhile, and stays if the copy is
+//! bad. Otherwise it is dropped before, since there may be no room for both, and clients are told
+//! that the server is loading. A copy goes through a file first where the configuration says so.
+//!
+//! Invariant: clients see the old data, none at all, or all of the new; and this server has a
+//! history to go on with only while it has data of that history.
+
+use super::payload::Payload;
+use super::wire::Broken;
+use super::Access;
+use crate::clock::Stopwatch;
+use crate::commands::load_library;
+use crate::config::{error_text, DisklessLoad};
+use crate::disk::{Disk, Open};
+use crate::following;
+use crate::keyspace::db::Db;
+use crate::persistence::Loading;
+use crate::rdb::read::{Item, Reader, Rules};
+use crate::replicas;
+use crate::server_log::Logger;
+use crate::settle;
+use crate::state::State;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// After so many bytes INFO hears how far the load is.
+const NOTE_BYTES: u64 = 1 << 20;
+
+/// How to load.
+struct How {
+    mode: Mode,
+    rules: Rules,
+    databases: usize,
+    seed: u64,
+    ageing: crate::keyspace::ageing::Ageing,
+    now_ms: i64,
+    key_delay_us: i64,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// By a file.
+    File,
+    /// From the link, with the old data dropped.
+    Direct,
+    /// From the link, beside the old data.
+    Swap,
+}
+
+/// What a copy holds.
+struct Loaded {
+    db: Db,
+    libraries: Vec<Vec<u8>>,
+    keys: u64,
+    selected: Option<usize>,
+}
+
+/// Loads a copy and makes it the data of this server, at `point` of the primary's history.
+pub(super) fn load(
+    access: &Access,
+    payload: &mut Payload<'_>,
+    logger: &Logger,
+    point: Option<(&str, u64)>,
+) -> Result<(), Broken> {
+    let how = access.with(how).ok_or(Broken::Unwanted)?;
+    let to = if how.mode == Mode::File { "to disk" } else { "to parser" };
+    logger.notice(match payload.length() {
+        Some(bytes) => {
+            format!("MASTER <-> REPLICA sync: receiving {bytes} bytes from master {to}")
+        }
+        None => {
+            format!("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF {to}")
+        }
+    });
+    let loaded = match how.mode {
+        Mode::File => {
+            let received = receive(payload, &how);
+            let loaded = received.and_then(|()| {
+                begin(access, &how, logger)?;
+                let file = how.disk.open(&how.path, Open::Read);
+                let file = file.map_err(|error| Broken::Nonsense(error_text(&error)))?;
+                read(access, file, &how)
+            });
+            let _ = how.disk.remove(&how.path);
+            loaded
+        }
+        Mode::Direct | Mode::Swap => begin(access, &how, logger)
+            .and_then(|()| read(access, &mut *payload, &how))
+            .and_then(|loaded| match payload.finish() {
+                true => Ok(loaded),
+                false => Err(Broken::Nonsense("the end of the copy did not come".to_string())),
+            }),
+    };
+    let finished = loaded.and_then(|loaded| {
+        let adopted = access.with(|state| adopt(state, loaded, point, &how));
+        adopted.ok_or(Broken::Unwanted)?
+    });
+    match &finished {
+        Ok(()) => logger.notice("MASTER <-> REPLICA sync: Finished with success"),
+        Err(broken) => give_up(access, &how, logger, broken),
+    }
+    finished
+}
+
+fn how(state: &mut State) -> How {
+    let settings = state.config.settings();
+    let is_empty = (0..state.db.databases()).all(|index| state.db.space(index).is_empty());
+    let mode = match settings.repl_diskless_load {
+        DisklessLoad::SwapDb => Mode::Swap,
+        DisklessLoad::OnEmptyDb if is_empty => Mode::Direct,
+        _ => Mode::File,
+    };
+    let name = format!("temp-{}.{}.rdb", state.clock.now_ms() / 1000, std::process::id());
+    How {
+        mode,
+        rules: Rules { limits: state.db.limits.clone(), checksum: settings.rdbchecksum },
+        databases: state.db.databases(),
+        ageing: state.db.ageing.clone(),
+        now_ms: state.db.now_ms(),
+        key_delay_us: settings.key_load_delay_us,
+        disk: state.disk.clone(),
+        path: settings.dir.join(name),
+        seed: rand::RngCore::next_u64(&mut state.db.rng),
+    }
+}
+
+/// Writes the copy to a file.
+fn receive(payload: &mut Payload<'_>, how: &How) -> Result<(), Broken> {
+    let failed = |error: std::io::Error| {
+        Broken::Nonsense(format!(
+            "Write error or short write writing to the DB dump file needed for MASTER <-> \
+             REPLICA synchronization: {}",
+            error_text(&error)
+        ))
+    };
+    let mut file = how.disk.open(&how.path, Open::Create).map_err(failed)?;
+    let mut block = vec![0; 256 << 10];
+    loop {
+        let bytes = payload.read(&mut block).map_err(|_| Broken::Closed)?;
+        if bytes == 0 {
+            break;
+        }
+        file.write_all(&block[..bytes]).map_err(failed)?;
+    }
+    match payload.finish() {
+        true => Ok(()),
+        false => Err(Broken::Closed),
+    }
+}
+
+/// The old data goes, or is served until the new is there.
+fn begin(access: &Access, how: &How, logger: &Logger) -> Result<(), Broken> {
+    let is_async = how.mode == Mode::Swap;
+    let begun = access.with(|state| {
+        // Who copies this server must begin anew, and nobody can go on from here.
+        replicas::disconnect_all(state);
+        if !is_async {
+            logger.notice("MASTER <-> REPLICA sync: Flushing old data");
+            following::forget_history(state);
+            empty(state);
+        }
+        state.persistence.loading = Some(Loading {
+            began_ms: state.db.now_ms(),
+            watch: Stopwatch::start(),
+            total_bytes: 0,
+            loaded_bytes: 0,
+            saved_used_bytes: 0,
+            keys: 0,
+            is_async,
+        });
+        logger.notice(if is_async {
+            "MASTER <-> REPLICA sync: Loading DB in memory (async)"
+        } else {
+            "MASTER <-> REPLICA sync: Loading DB in memory"
+        });
+    });
+    begun.ok_or(Broken::Unwanted)
+}
+
+fn empty(state: &mut State) {
+    state.db.flush(None, true);
+    state.scripting.flush_libraries();
+    settle::command_over(state);
+    state.db.effects.records.clear();
+}
+
+/// Reads a copy into databases of its own.
+fn read(access: &Access, input: impl Read, how: &How) -> Result<Loaded, Broken> {
+    let failed = |fault: crate::rdb::Fault| {
+        Broken::Nonsense(format!("Internal error in RDB reading offset {}: {fault}", fault.offset))
+    };
+    let mut db = Db::new(how.databases, how.rules.limits.clone(), how.seed);
+    db.set_now_ms(how.now_ms);
+    db.ageing = how.ageing.clone();
+    let mut loaded = Loaded { db, libraries: Vec::new(), keys: 0, selected: None };
+    let mut reader = Reader::open(input, how.rules.clone()).map_err(failed)?;
+    let mut noted = 0;
+    loop {
+        match reader.next_item().map_err(failed)? {
+            Item::Key(key) => {
+                if !loaded.db.load(key.entry, key.age, false) {
+                    let key = String::from_utf8_lossy(reader.last_key()).into_owned();
+                    let text = format!("RDB has duplicated key '{key}'");
+                    return Err(Broken::Nonsense(text));
+                }
+                loaded.keys += 1;
+                delay(how.key_delay_us);
+            }
+            Item::SelectDb(number) => {
+                let index = usize::try_from(number).ok().filter(|index| *index < how.databases);
+                let Some(index) = index else {
+                    let text = format!("The copy has a database {number}, which is not here");
+                    return Err(Broken::Nonsense(text));
+                };
+                loaded.db.select(index);
+            }
+            Item::Function(code) => loaded.libraries.push(code),
+            Item::Aux(name, value) if name == b"repl-stream-db" => {
+                loaded.selected = String::from_utf8_lossy(&value).parse().ok();
+            }
+            Item::End => break,
+            _ => {}
+        }
+        if reader.offset() - noted >= NOTE_BYTES || how.key_delay_us > 0 {
+            noted = reader.offset();
+            note(access, noted, loaded.keys)?;
+        }
+    }
+    Ok(loaded)
+}
+
+fn delay(key_delay_us: i64) {
+    if key_delay_us > 0 {
+        std::thread::sleep(Duration::from_micros(key_delay_us.unsigned_abs()));
+    }
+}
+
+fn note(access: &Access, bytes: u64, keys: u64) -> Result<(), Broken> {
+    let noted = access.with(|state| {
+        if let Some(loading) = &mut state.persistence.loading {
+            loading.loaded_bytes = bytes;
+            loading.keys = keys;
+        }
+    });
+    noted.ok_or(Broken::Unwanted)
+}
+
+/// The copy becomes the data.
+fn adopt(
+    state: &mut State,
+    loaded: Loaded,
+    point: Option<(&str, u64)>,
+    how: &How,
+) -> Result<(), Broken> {
+    let old = std::mem::take(&mut state.scripting.libraries);
+    state.scripting.flush_libraries();
+    for code in &loaded.libraries {
+        if let Err(text) = load_library(state, code, true) {
+            state.scripting.libraries = old;
+            return Err(Broken::Nonsense(format!("Failed creating the library: {text}")));
+        }
+    }
+    state.db.adopt(loaded.db);
+    settle::command_over(state);
+    state.db.effects.records.clear();
+    state.persistence.loading = None;
+    state.persistence.file.loaded_keys = loaded.keys;
+    if how.mode == Mode::Swap {
+        replicas::disconnect_all(state);
+    }
+    match point {
+        Some((id, offset)) => following::adopt(state, id, offset, loaded.selected.unwrap_or(0)),
+        None => following::forget_history(state),
+    }
+    Ok(())
+}
+
+/// The copy is lost. What was there before is there still, or nothing is.
+fn give_up(access: &Access, how: &How, logger: &Logger, broken: &Broken) {
+    if matches!(broken, Broken::Nonsense(_)) {
+        logger.warning(format!("{broken}"));
+    }
+    let from = if how.mode == Mode::File { "disk" } else { "socket, check server logs" };
+    logger.warning(format!("Failed trying to load the MASTER synchronization DB from {from}."));
+    access.with(|state| {
+        if state.persistence.loading.take().is_some_and(|loading| loading.is_async) {
+            logger.notice("MASTER <-> REPLICA sync: the old data stays");
+        }
+    });
+}

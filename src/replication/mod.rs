@@ -1,0 +1,55 @@
+//! The replica's side of replication: the link to the primary, a thread of its own.
+//!
+//! What the link does to the data and to the role is in [`crate::following`]; here are the socket,
+//! the handshake, the full copy on its way in, and the stream. A primary's side is the session of
+//! each of its replicas (`session::feed`) and [`crate::replicas`]; the snapshots for full copies
+//! are ordered in [`copies`].
+//!
+//! * [`wire`]: a socket with deadlines that notices when its work is no longer wanted.
+//! * [`handshake`]: PING, AUTH, REPLCONF, PSYNC.
+//! * [`payload`]: the bytes of a full copy, whose end is a length or a mark.
+//! * [`load`]: what becomes of those bytes.
+//! * [`stream`]: the primary's commands.
+//! * [`link`]: all of this in order, again and again.
+//!
+//! Invariant: a link changes nothing once the role is of another generation.
+
+pub(crate) mod copies;
+mod handshake;
+mod link;
+mod load;
+mod payload;
+mod stream;
+mod wire;
+
+pub(crate) use link::follow;
+
+use crate::shared::Shared;
+use crate::state::State;
+use std::sync::Weak;
+
+/// The way of a link to the state, as long as its work is wanted.
+#[derive(Clone)]
+struct Access {
+    shared: Weak<Shared>,
+    generation: u64,
+}
+
+impl Access {
+    /// Runs `work` under the lock; nothing when the server ends, or has another role by now.
+    fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> Option<R> {
+        let shared = self.shared.upgrade()?;
+        if *shared.stopping.borrow() {
+            return None;
+        }
+        let mut state = shared.lock();
+        let now_ms = shared.clock.now_ms();
+        state.db.set_now_ms(now_ms);
+        (state.role.generation == self.generation).then(|| work(&mut state))
+    }
+
+    /// Whether the work is still wanted.
+    fn is_wanted(&self) -> bool {
+        self.with(|_| ()).is_some()
+    }
+}

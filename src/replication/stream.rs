@@ -1,0 +1,241 @@
+//! The primary's commands, applied as they come.
+//!
+//! They run through dispatch as those of a client that nothing refuses, a batch under the lock at
+//! a time, and their bytes are passed on verbatim to the replicas of this replica. A transaction
+//! counts when its EXEC has run: a link that breaks inside one goes on before its MULTI.
+//!
+//! Invariant: `log.offset` grows by exactly the bytes whose commands have run.
+
+use super::wire::{Broken, Wire};
+use super::Access;
+use crate::client::ClientId;
+use crate::clock::Stopwatch;
+use crate::config::PropagationErrors;
+use crate::dispatch::{Dispatcher, Prepared};
+use crate::replicas;
+use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
+use crate::resp::out::push_request;
+use crate::state::{Shutdown, State};
+
+/// Commands of one stay under the lock.
+const BATCH_COMMANDS_MAX: usize = 512;
+/// Requests whose keys are fetched from memory together.
+const PREFETCH: usize = 16;
+const ACK_MS: u64 = 1000;
+
+/// The stream of one connection.
+pub(super) struct Stream<'a> {
+    wire: &'a mut Wire,
+    access: &'a Access,
+    primary: ClientId,
+    decoder: Decoder,
+    batch: Batch,
+    /// Bytes of a transaction that has not ended.
+    open: Vec<u8>,
+    since_ack: Stopwatch,
+    since_heard: Stopwatch,
+    timeout_ms: u64,
+}
+
+/// What a batch left to do.
+#[derive(Default)]
+struct Applied {
+    wants_ack: bool,
+    offset: u64,
+}
+
+impl<'a> Stream<'a> {
+    pub(super) fn new(
+        wire: &'a mut Wire,
+        access: &'a Access,
+        primary: ClientId,
+        timeout_ms: u64,
+    ) -> Stream<'a> {
+        Stream {
+            wire,
+            access,
+            primary,
+            decoder: Decoder::default(),
+            batch: Batch::default(),
+            open: Vec::new(),
+            since_ack: Stopwatch::start(),
+            since_heard: Stopwatch::start(),
+            timeout_ms,
+        }
+    }
+
+    /// Applies the stream until the link ends.
+    pub(super) fn run(mut self) -> Broken {
+        match self.apply_all() {
+            Ok(never) => match never {},
+            Err(broken) => broken,
+        }
+    }
+
+    fn apply_all(&mut self) -> Result<std::convert::Infallible, Broken> {
+        self.acknowledge()?;
+        loop {
+            while !self.wire.unused().is_empty() && self.apply()? {}
+            if self.since_ack.elapsed_ns() / 1_000_000 >= ACK_MS {
+                self.acknowledge()?;
+            }
+            if self.wire.fill_soon()? {
+                self.since_heard = Stopwatch::start();
+            } else if !self.access.is_wanted() {
+                return Err(Broken::Unwanted);
+            } else if self.since_heard.elapsed_ns() / 1_000_000 > self.timeout_ms {
+                return Err(Broken::Silent);
+            }
+        }
+    }
+
+    /// Tells the primary how far this replica is.
+    fn acknowledge(&mut self) -> Result<(), Broken> {
+        self.since_ack = Stopwatch::start();
+        let asked = self.access.with(|state| (state.log.offset, following_file(state)));
+        let (offset, on_disk) = asked.ok_or(Broken::Unwanted)?;
+        let mut request = Vec::new();
+        let offset = offset.to_string();
+        match on_disk {
+            None => push_request(&mut request, &["REPLCONF", "ACK", &offset]),
+            Some(on_disk) => {
+                let words = ["REPLCONF", "ACK", &offset, "FACK", &on_disk.to_string()];
+                push_request(&mut request, &words);
+            }
+        }
+        self.wire.send(&request)
+    }
+
+    /// Runs what has arrived as a whole, up to a batch of it; false when nothing has.
+    fn apply(&mut self) -> Result<bool, Broken> {
+        let bulk_bytes_max = usize::MAX / 2;
+        let bounds = Bounds { bulk_bytes_max, unauthenticated: false };
+        self.batch.clear();
+        let input = self.wire.unused();
+        if input[0] != b'*' && input[0] != b'\n' && input[0] != b'\r' {
+            return Err(inline());
+        }
+        let decoded = self.decoder.decode(input, bounds, BATCH_COMMANDS_MAX, &mut self.batch);
+        let consumed = decoded.map_err(|error| Broken::Nonsense(error.0))?;
+        if self.batch.requests.iter().any(|request| request.inline) {
+            return Err(inline());
+        }
+        if consumed == 0 {
+            return Ok(false);
+        }
+        let (batch, open, primary) = (&self.batch, &mut self.open, self.primary);
+        let input = &input[..consumed];
+        let applied = self.access.with(|state| run_batch(state, primary, input, batch, open));
+        let applied = applied.ok_or(Broken::Unwanted)?;
+        self.wire.used(consumed);
+        if applied.wants_ack {
+            self.acknowledge()?;
+        }
+        let _ = applied.offset;
+        Ok(true)
+    }
+}
+
+fn inline() -> Broken {
+    Broken::Nonsense(
+        "WARNING: Receiving inline protocol from master, master stream corruption? Closing the \
+         master connection and discarding the cached master."
+            .to_string(),
+    )
+}
+
+/// The offset up to which the append-only file is on the disk, if there is one.
+fn following_file(state: &State) -> Option<u64> {
+    state.log.offset_on_disk()
+}
+
+/// Runs a batch of the primary's commands. Deadlines are the primary's business: a key whose time
+/// has come here is still there for it.
+fn run_batch(
+    state: &mut State,
+    primary: ClientId,
+    input: &[u8],
+    batch: &Batch,
+    open: &mut Vec<u8>,
+) -> Applied {
+    state.db.stop_time();
+    let now_ms = state.db.wall_ms();
+    state.clients.at(primary).active_ms = now_ms;
+    state.clients.at(primary).net_in_bytes += input.len() as u64;
+    state.role.counters.net_in_bytes += input.len() as u64;
+    let (mut argv, mut out) = (Argv::new(), Vec::new());
+    let mut ahead = [Prepared::default(); PREFETCH];
+    let mut applied_to = 0;
+    let mut selected = None;
+    let mut dispatcher = Dispatcher::new(state, primary);
+    for group in batch.requests.chunks(PREFETCH) {
+        for (prepared, request) in ahead.iter_mut().zip(group) {
+            *prepared = dispatcher.prepare(|at| batch.word(request, input, at));
+        }
+        ahead[..group.len()].iter().for_each(|prepared| dispatcher.prefetch(prepared));
+        dispatcher.prefetch_members(&mut ahead[..group.len()]);
+        for (prepared, request) in ahead.iter().zip(group) {
+            batch.argv(request, input, &mut argv);
+            out.clear();
+            dispatcher.request(&argv, prepared, &mut out);
+            if out.first() == Some(&b'-') {
+                tell_error(dispatcher.state(), &argv, &out);
+            }
+            let client = dispatcher.state().clients.at(primary);
+            if client.multi.is_none() {
+                applied_to = request.end;
+                selected = Some(client.db);
+            }
+        }
+    }
+    if batch.requests.is_empty() {
+        // Newlines: the primary is there.
+        applied_to = input.len();
+    }
+    let now_ms = state.db.wall_ms();
+    state.db.resume_time(now_ms);
+    pass_on(state, input, applied_to, open);
+    let steady_ms = state.clock.steady_ms();
+    let offset = state.log.offset;
+    let mut wants_ack = false;
+    if let Some(upstream) = &mut state.role.upstream {
+        upstream.heard_ms = steady_ms;
+        upstream.read_offset = offset + open.len() as u64;
+        upstream.selected = selected.unwrap_or(upstream.selected);
+        wants_ack = std::mem::take(&mut upstream.wants_ack);
+    }
+    Applied { wants_ack, offset }
+}
+
+/// Gives the bytes that have been applied to the replicas of this replica, and keeps the rest.
+fn pass_on(state: &mut State, input: &[u8], applied_to: usize, open: &mut Vec<u8>) {
+    let (applied, rest) = input.split_at(applied_to);
+    if !applied.is_empty() {
+        if !open.is_empty() {
+            state.log.append_for_replicas(&std::mem::take(open));
+        }
+        state.log.append_for_replicas(applied);
+        replicas::written(state);
+    }
+    open.extend_from_slice(rest);
+}
+
+/// A command of the primary failed here, so the two do not hold the same data any more.
+fn tell_error(state: &mut State, argv: &[&[u8]], reply: &[u8]) {
+    let error = String::from_utf8_lossy(&reply[1..]);
+    let command = String::from_utf8_lossy(argv.first().copied().unwrap_or_default());
+    state.logger.warning(format!(
+        "== CRITICAL == This replica is sending an error to its master: '{}' after processing the \
+         command '{}'",
+        error.trim_end(),
+        command.to_lowercase()
+    ));
+    state.stats.unexpected_errors += 1;
+    if state.config.settings().propagation_errors != PropagationErrors::Ignore {
+        state.logger.warning("This replica panicked sending an error to its master.");
+        state.shutdown = Some(Shutdown { nosave: true, now: true, force: true, save: false });
+        if let Some(outside) = &state.outside {
+            outside.stop();
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! A replica's connection, from PSYNC on: its full copy, then the stream, and what it says.
+//!
+//! A feed holds a position in the stream and nothing else: it borrows pieces of the log's ring and
+//! writes them from where they lie, so that a byte is copied once however many replicas there are.
+//! It is woken as any session: by bytes, room to write, or a ring of its client's [`Kick`].
+//!
+//! Invariant: what is in `pieces` precedes the client's position; nothing of the stream leaves
+//! before the copy has left as a whole.
+
+use super::Session;
+use crate::client::Kick;
+use crate::dispatch::Dispatcher;
+use crate::replicas;
+use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
+use crate::role::{Copy, Part, Stage};
+use crate::settle;
+use crate::shared::Shared;
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Read};
+use std::sync::mpsc::TryRecvError;
+use std::sync::Arc;
+use std::task::{ready, Context, Poll};
+use tokio::io::ReadBuf;
+
+/// Bytes of the stream or of a copy that are taken at once.
+const TAKEN_BYTES: usize = 256 << 10;
+/// Pieces in one system call.
+const SLICES_MAX: usize = 64;
+/// A replica says little; one that says more without an end is none.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+const REQUESTS_MAX: usize = 64;
+
+enum Wake {
+    /// Everything has been written, and there may be more.
+    Written,
+    Input,
+    Rung,
+    Gone,
+}
+
+/// One replica.
+pub(super) struct Feed {
+    session: Session,
+    kick: Arc<Kick>,
+    pieces: VecDeque<Bytes>,
+    copy: Option<Copy>,
+    /// The copy has arrived as a whole, and is announced when it has left.
+    copied: Option<bool>,
+    /// The stream or the copy may have more.
+    has_more: bool,
+    decoder: Decoder,
+    input: Vec<u8>,
+}
+
+impl Feed {
+    /// Takes a connection over from its session.
+    pub(super) fn new(mut session: Session, kick: Arc<Kick>) -> Feed {
+        let input = session.kept.bytes().to_vec();
+        session.kept = Default::default();
+        Feed {
+            session,
+            kick,
+            pieces: VecDeque::new(),
+            copy: None,
+            copied: None,
+            has_more: true,
+            decoder: Decoder::default(),
+            input,
+        }
+    }
+
+    /// Serves the replica until one of the two ends the connection; gives the session back.
+    pub(super) async fn run(mut self) -> Session {
+        let delays = {
+            let state = self.shared().lock_when_free().await;
+            state.config.settings().repl_disable_tcp_nodelay
+        };
+        if delays {
+            self.session.socket.delay_sending();
+        }
+        let mut is_open = self.input.is_empty() || self.listen().await;
+        while is_open && self.collect().await {
+            is_open = match poll_fn(|cx| self.poll_wake(cx)).await {
+                Wake::Gone => false,
+                Wake::Input => self.listen().await,
+                Wake::Rung | Wake::Written => true,
+            };
+        }
+        self.session
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.session.shared
+    }
+
+    /// Takes what is to be sent next; false when the connection ends.
+    async fn collect(&mut self) -> bool {
+        let shared = self.shared().clone();
+        let me = self.session.me;
+        let mut guard = shared.lock_when_free().await;
+        let state = &mut *guard;
+        let now_ms = state.clock.steady_ms();
+        if self.pieces.is_empty() {
+            if let Some(starts_on_ack) = self.copied.take() {
+                replicas::copied(state, me, starts_on_ack);
+            }
+        }
+        let client = state.clients.at(me);
+        if client.close_now {
+            return false;
+        }
+        let mut out = Vec::new();
+        client.outbox.drain_into(&mut out);
+        if !out.is_empty() {
+            self.pieces.push_back(Bytes::from(out));
+        }
+        let Some(replica) = client.replica.as_deref_mut() else { return false };
+        if let Some(copy) = replica.copy.take() {
+            replica.progress_ms = now_ms;
+            if let Copy::File(_, len) = &copy {
+                self.pieces.push_back(Bytes::from(format!("${len}\r\n")));
+            }
+            self.copy = Some(copy);
+        }
+        if self.copy.is_some() && self.pieces.is_empty() {
+            match self.next_of_copy() {
+                Ok(moved) if moved => replica.progress_ms = now_ms,
+                Ok(_) => {}
+                Err(why) => {
+                    state.logger.warning(format!("Sending a copy to a replica failed: {why}"));
+                    return false;
+                }
+            }
+        }
+        let streams = replica.stage == Stage::Online && !replica.starts_on_ack;
+        if streams && self.copy.is_none() && self.pieces.is_empty() {
+            let mut taken = Vec::new();
+            let ring = state.log.ring.as_mut();
+            if !ring.is_some_and(|ring| ring.read(replica.position, TAKEN_BYTES, &mut taken)) {
+                return false;
+            }
+            let bytes: usize = taken.iter().map(Bytes::len).sum();
+            replica.position += bytes as u64;
+            state.role.counters.net_out_bytes += bytes as u64;
+            self.pieces.extend(taken);
+        }
+        let unwritten_bytes = self.pieces.iter().map(Bytes::len).sum::<usize>();
+        client.unwritten_bytes = 0;
+        client.stream_bytes = if streams {
+            (state.log.offset.saturating_sub(replica.position)) as usize + unwritten_bytes
+        } else {
+            0
+        };
+        client.net_out_bytes += unwritten_bytes as u64;
+        state.stats.pushed(unwritten_bytes as u64);
+        self.has_more = !self.pieces.is_empty();
+        true
+    }
+
+    /// The next bytes of the copy; false when there are none yet.
+    fn next_of_copy(&mut self) -> Result<bool, String> {
+        match &mut self.copy {
+            None => Ok(false),
+            Some(Copy::Stream(parts)) => match parts.try_recv() {
+                Ok(Part::Bytes(bytes)) => {
+                    self.pieces.push_back(bytes);
+                    Ok(true)
+                }
+                Ok(Part::End) => {
+                    self.copy = None;
+                    self.copied = Some(true);
+                    self.has_more = true;
+                    self.kick.ring();
+                    Ok(true)
+                }
+                Err(TryRecvError::Empty) => Ok(false),
+                Err(TryRecvError::Disconnected) => Err("it could not be made".to_string()),
+            },
+            Some(Copy::File(file, left)) => {
+                let wanted = (*left).min(TAKEN_BYTES as u64) as usize;
+                let mut bytes = vec![0; wanted];
+                file.read_exact(&mut bytes).map_err(|error| error.to_string())?;
+                *left -= wanted as u64;
+                self.pieces.push_back(Bytes::from(bytes));
+                if *left == 0 {
+                    self.copy = None;
+                    self.copied = Some(false);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        if !self.pieces.is_empty() || !self.session.output.is_empty() {
+            match self.poll_pieces(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Wake::Written),
+                Poll::Ready(Err(_)) => return Poll::Ready(Wake::Gone),
+                Poll::Pending => {}
+            }
+        } else if std::mem::take(&mut self.has_more) {
+            return Poll::Ready(Wake::Written);
+        }
+        if self.kick.poll_rung(cx).is_ready() && (self.pieces.is_empty() || self.is_over()) {
+            return Poll::Ready(Wake::Rung);
+        }
+        match ready!(self.poll_input(cx)) {
+            Ok(true) => Poll::Ready(Wake::Input),
+            _ => Poll::Ready(Wake::Gone),
+        }
+    }
+
+    /// While a replica takes nothing, only the end of its connection is news.
+    fn is_over(&self) -> bool {
+        let state = self.shared().lock_unless_busy();
+        state.is_some_and(|state| {
+            state.clients.find(self.session.me).is_none_or(|client| client.close_now)
+        })
+    }
+
+    fn poll_pieces(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Replies to what came before PSYNC.
+        ready!(self.session.output.poll_write(&self.session.socket, cx, usize::MAX))?;
+        while !self.pieces.is_empty() {
+            let slices: smallvec::SmallVec<[IoSlice<'_>; SLICES_MAX]> =
+                self.pieces.iter().take(SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
+            let mut written = ready!(self.session.socket.poll_write_slices(cx, &slices))?;
+            drop(slices);
+            while let Some(piece) = self.pieces.front_mut().filter(|_| written > 0) {
+                let gone = written.min(piece.len());
+                piece.advance(gone);
+                written -= gone;
+                if piece.is_empty() {
+                    self.pieces.pop_front();
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what the replica says behind what it has said; false at the end of the stream.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut room = [0u8; 4096];
+        let mut buf = ReadBuf::new(&mut room);
+        ready!(self.session.socket.poll_read(cx, &mut buf))?;
+        self.input.extend_from_slice(buf.filled());
+        Poll::Ready(Ok(!buf.filled().is_empty()))
+    }
+
+    /// Runs what the replica has said; false when it said something that ends the connection.
+    async fn listen(&mut self) -> bool {
+        let mut batch = Batch::default();
+        let bounds = Bounds { bulk_bytes_max: KEPT_BYTES_MAX, unauthenticated: false };
+        let input = std::mem::take(&mut self.input);
+        let Ok(mut consumed) = self.decoder.decode(&input, bounds, REQUESTS_MAX, &mut batch) else {
+            return false;
+        };
+        let shared = self.shared().clone();
+        let me = self.session.me;
+        let mut state = shared.lock_when_free().await;
+        let now_ms = state.clock.now_ms();
+        state.db.set_now_ms(now_ms);
+        let client = state.clients.at(me);
+        client.active_ms = now_ms;
+        client.net_in_bytes += input.len() as u64;
+        let (mut argv, mut out) = (Argv::new(), Vec::new());
+        for request in &batch.requests {
+            batch.argv(request, &input, &mut argv);
+            if argv.is_empty() {
+                continue;
+            }
+            out.clear();
+            // What others write to the client is no reply.
+            let outbox = std::mem::take(&mut state.clients.at(me).outbox);
+            Dispatcher::new(&mut state, me).request_unprepared(&argv, &mut out);
+            let given = std::mem::replace(&mut state.clients.at(me).outbox, outbox);
+            given.into_bytes().into_iter().for_each(|byte| out.push(byte));
+            if !out.is_empty() {
+                let command = String::from_utf8_lossy(argv[0]).to_lowercase();
+                let reply = String::from_utf8_lossy(&out).trim_end().to_string();
+                state.logger.warning(format!(
+                    "Replica generated a reply to command '{command}', disconnecting it: '{reply}'"
+                ));
+                settle::kill(&mut state, me);
+                return false;
+            }
+        }
+        drop(state);
+        if batch.requests.len() == REQUESTS_MAX {
+            // The rest is looked at when the replica says more, or now.
+            self.kick.ring();
+        } else if input.len() - consumed > KEPT_BYTES_MAX {
+            return false;
+        }
+        consumed = consumed.min(input.len());
+        self.input = input.get(consumed..).unwrap_or_default().to_vec();
+        true
+    }
+}
