@@ -130,14 +130,16 @@ impl Guest {
     }
 }
 
-/// Looks after `sockets` and `listeners` until the slow script ends. Gives the connections that
-/// came meanwhile; one that has gone again is among them if it has to be unregistered.
+/// Looks after `sockets` and `listeners` until the slow script ends, and after connections that
+/// have `arrived` and are nobody's yet. Gives these and the ones that came meanwhile; one that has
+/// gone again is among them if it has to be unregistered.
 pub fn rescue(
     running: &Running,
     mut sockets: Vec<(ClientId, TcpStream)>,
+    arrived: Vec<TcpStream>,
     listeners: &[TcpListener],
 ) -> Vec<Guest> {
-    let mut guests: Vec<Guest> = Vec::new();
+    let mut guests: Vec<Guest> = arrived.into_iter().filter_map(Guest::welcome).collect();
     while running.while_slow(|| {
         sockets.retain(|(client, socket)| serve(socket, &Asker::Client(*client), running));
         guests.iter_mut().for_each(|guest| guest.serve(running));

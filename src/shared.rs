@@ -15,6 +15,7 @@ use crate::session;
 use crate::state::{Access, Assistance, Outside, State};
 use crate::tls::TlsSocket;
 use crate::welcome::Handshakes;
+use crate::worker;
 use parking_lot::{Mutex, MutexGuard};
 use std::net::TcpListener as StdTcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -245,9 +246,16 @@ impl Outside for Surroundings {
             0 => shared.listening(Port::Plain).twins(),
             _ => Vec::new(),
         };
+        let mut arrived = Vec::new();
+        for connection in worker::arriving() {
+            match connection {
+                Incoming::Tcp(stream) => arrived.push(stream),
+                other => shared.hand_over(other),
+            }
+        }
         let rescue = std::thread::Builder::new().name("redouble-rescue".into());
         let _ = rescue.spawn(move || {
-            let guests = busy::rescue(&shared.running, sockets, &listeners);
+            let guests = busy::rescue(&shared.running, sockets, arrived, &listeners);
             shared.stuck.store(usize::MAX, Ordering::Relaxed);
             for guest in guests {
                 shared.hand_over(Incoming::Guest(guest));

@@ -13,10 +13,12 @@ use crate::session::Scratch;
 use crate::shared::{Incoming, Shared};
 use crate::welcome::{accept_tcp, accept_unix, shake_hands, welcome};
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::net::TcpListener as StdTcpListener;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
@@ -27,11 +29,36 @@ pub(crate) struct Listeners {
     pub(crate) unix: Option<std::os::unix::net::UnixListener>,
 }
 
+thread_local! {
+    /// What this thread's worker has been given and has not looked at.
+    static ARRIVING: RefCell<Option<mpsc::UnboundedReceiver<Incoming>>> = RefCell::default();
+}
+
+/// Connections on their way to this thread's worker: a slow script that keeps it has them looked
+/// after elsewhere.
+pub(crate) fn arriving() -> Vec<Incoming> {
+    ARRIVING.with_borrow_mut(|receiver| {
+        let next = || receiver.as_mut()?.try_recv().ok();
+        std::iter::from_fn(next).collect()
+    })
+}
+
+/// The next one; `None` when no more can come.
+async fn arrival() -> Option<Incoming> {
+    poll_fn(|cx| {
+        ARRIVING.with_borrow_mut(|receiver| match receiver {
+            Some(receiver) => receiver.poll_recv(cx),
+            None => Poll::Ready(None),
+        })
+    })
+    .await
+}
+
 /// One I/O worker: a thread with a runtime of its own. The first one also accepts and turns the
 /// wheel of time.
 pub(crate) fn run(
     shared: Arc<Shared>,
-    mut incoming: mpsc::UnboundedReceiver<Incoming>,
+    incoming: mpsc::UnboundedReceiver<Incoming>,
     listeners: Option<Listeners>,
 ) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -42,6 +69,7 @@ pub(crate) fn run(
             return;
         }
     };
+    ARRIVING.set(Some(incoming));
     let scratch = Rc::new(RefCell::new(Scratch::new()));
     runtime.block_on(async move {
         if let Some(Listeners { tcp, unix }) = listeners {
@@ -57,7 +85,7 @@ pub(crate) fn run(
         loop {
             tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => break,
-                connection = incoming.recv() => match connection {
+                connection = arrival() => match connection {
                     Some(Incoming::Listener(port, listener)) => {
                         tokio::task::spawn_local(accept_tcp(shared.clone(), port, listener));
                     }
