@@ -18,6 +18,8 @@ pub enum Call {
     },
     /// `--check-system`: look whether the system suits a server.
     CheckSystem,
+    /// `--check-rdb FILE`: look whether a snapshot is good.
+    CheckRdb(PathBuf),
     /// Run the server.
     Run(Run),
 }
@@ -78,6 +80,9 @@ fn fnv(hash: u64, byte: u8) -> u64 {
 /// Reads the arguments after the program's name.
 pub fn parse(program: &str, args: &[Vec<u8>]) -> Call {
     let first = args.first().map(Vec::as_slice).unwrap_or_default();
+    if let Some(call) = check_rdb(program, args) {
+        return call;
+    }
     match first {
         b"-v" | b"--version" => return Call::Say { text: version_text(), code: 0 },
         b"-h" | b"--help" => return Call::Say { text: help(program), code: 0 },
@@ -102,6 +107,23 @@ pub fn parse(program: &str, args: &[Vec<u8>]) -> Call {
     })
 }
 
+/// A call of `redis-check-rdb`, by that name or by the option.
+fn check_rdb(program: &str, args: &[Vec<u8>]) -> Option<Call> {
+    let name = program.rsplit(['/', '\\']).next().unwrap_or_default();
+    let rest = match args.split_first() {
+        _ if name.contains("check-rdb") => args,
+        Some((first, rest)) if first == b"--check-rdb" => rest,
+        _ => return None,
+    };
+    Some(match rest {
+        [word] if matches!(word.as_slice(), b"-v" | b"--version") => {
+            Call::Say { text: format!("redis-check-rdb {}\n", config::REDIS_VERSION), code: 0 }
+        }
+        [file] => Call::CheckRdb(config::path_from(file)),
+        _ => Call::Say { text: "Usage: redis-check-rdb <rdb-file-name>\n".into(), code: 1 },
+    })
+}
+
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
@@ -118,6 +140,7 @@ Usage: {program} [FILE] [--DIRECTIVE VALUE ...] [-]
     -v, --version      print versions
     -h, --help         print this
     --check-system     look whether this system suits a server
+    --check-rdb FILE   look whether a snapshot is good and what is in it
 
 Examples:
     {program}

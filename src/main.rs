@@ -33,8 +33,25 @@ fn main() {
             exit(code);
         }
         Call::CheckSystem => exit(check_system()),
+        Call::CheckRdb(path) => exit(check_rdb(&path)),
         Call::Run(call) => run(&program, &call),
     }
+}
+
+/// Prints what is in a snapshot; the exit code says whether it is good.
+fn check_rdb(path: &std::path::Path) -> i32 {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("Cannot open {}: {}", path.display(), error_text(&error));
+            return 1;
+        }
+    };
+    let now_ms = Clock::default().now_ms();
+    // A reader that has seen enough may close the pipe.
+    let mut print = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
+    let name = path.display().to_string();
+    i32::from(!redouble::rdb::check::check(&name, file, now_ms, &mut print))
 }
 
 fn run(program: &str, call: &Run) {

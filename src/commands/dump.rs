@@ -1,6 +1,6 @@
 //! DUMP and RESTORE: single values as payloads.
 
-use crate::command::{flag, read, write, Args, Family, Row};
+use crate::command::{client, flag, read, Args, Call, Family, Row};
 use crate::error::{Error, Result};
 use crate::keyspace::ageing::Age;
 use crate::keyspace::db::Db;
@@ -18,13 +18,15 @@ const ROWS: &[Row] = &[
         .since("2.6.0")
         .cost("O(1) to find the key, and O(N) where N is the size of the value")
         .about("Replies with the value at a key as a payload for RESTORE."),
-    write(RESTORE, restore)
+    client(RESTORE, restore)
+        .writes()
         .grows()
         .dangerous()
         .since("2.6.0")
         .cost("O(N) where N is the size of the value; O(N*log(N)) for sorted sets")
         .about("Creates a key from a payload of DUMP."),
-    write(RESTORE_ASKING, restore)
+    client(RESTORE_ASKING, restore)
+        .writes()
         .grows()
         .dangerous()
         .flags(flag::ASKING)
@@ -75,10 +77,11 @@ impl Options {
     }
 }
 
-fn restore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn restore(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let key = args.key();
     let (ttl, packed) = (args.bytes(), args.bytes());
     let options = Options::read(args)?;
+    let db = &mut call.state.db;
     if !options.replace && db.contains(key) {
         return Err(Error::BusyKey);
     }
@@ -92,7 +95,8 @@ fn restore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         (ttl, true) => Some(ttl),
         (ttl, false) => Some(ttl.saturating_add(now_ms)),
     };
-    let entry = unpacked(db, key, packed, deadline_ms)?;
+    let entry = unpacked(call, key, packed, deadline_ms)?;
+    let db = &mut call.state.db;
     if deadline_ms.is_some_and(|at| at <= now_ms) {
         // It is gone as soon as it comes; what it replaces goes as well.
         if !db.remove(key, "del") {
@@ -118,10 +122,19 @@ fn restore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 /// The entry that a payload makes.
-fn unpacked(db: &mut Db, key: &[u8], packed: &[u8], deadline_ms: Option<i64>) -> Result<Entry> {
+fn unpacked(
+    call: &mut Call<'_>,
+    key: &[u8],
+    packed: &[u8],
+    deadline_ms: Option<i64>,
+) -> Result<Entry> {
+    let db = &mut call.state.db;
     let body = payload::verified(packed, !db.payloads.any_sum).ok_or(Error::BadPayload)?;
     let rules = Rules { limits: db.limits.clone(), checksum: false };
-    let unpacked = payload::unpack(body, key, deadline_ms, rules).map_err(|_| Error::BadData)?;
+    let unpacked = payload::unpack(body, key, deadline_ms, rules).map_err(|fault| {
+        call.state.logger.warning(format!("Bad payload of RESTORE: {fault}"));
+        Error::BadData
+    })?;
     if db.payloads.deep {
         db.counters.sanitized += unpacked.checked_blobs;
     }

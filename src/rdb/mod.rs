@@ -10,6 +10,7 @@
 //! * [`read`]: a reader over `std::io::Read`, item by item; keys come as entries that
 //!   [`Db::load`](crate::keyspace::db::Db::load) takes. Versions 1 to 12 and Valkey's 80.
 //! * [`payload`]: a value, or libraries, for DUMP and RESTORE.
+//! * [`check`]: what `--check-rdb` prints.
 //! * [`fault`]: why bytes could not be read, and at which of them.
 //! * [`lzf`], [`crc`]: the compression of strings and the checksum.
 //!
@@ -27,10 +28,13 @@
 //! Invariant: whatever bytes are read, the outcome is what they say or a fault; no length in them
 //! is believed before the bytes have come.
 
+pub mod check;
 mod codes;
 pub mod crc;
 pub mod fault;
 pub mod lzf;
+#[cfg(test)]
+mod of_old;
 pub mod payload;
 pub mod read;
 mod source;

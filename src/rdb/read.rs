@@ -82,6 +82,8 @@ pub struct Reader<R> {
     rules: Rules,
     version: u32,
     key: Vec<u8>,
+    /// The type of the value that is being read.
+    kind: Option<u8>,
     deadline_ms: Option<i64>,
     age: Age,
     /// Blobs that were checked in depth.
@@ -111,7 +113,7 @@ impl<R: Read> Reader<R> {
 
     pub(super) fn of_source(source: Source<R>, rules: Rules, version: u32) -> Reader<R> {
         let (key, age) = (Vec::new(), Age::Untold);
-        Reader { source, rules, version, key, deadline_ms: None, age, checked_blobs: 0 }
+        Reader { source, rules, version, key, kind: None, deadline_ms: None, age, checked_blobs: 0 }
     }
 
     /// Says which key the value that comes is for, where the bytes do not.
@@ -134,9 +136,9 @@ impl<R: Read> Reader<R> {
         self.checked_blobs
     }
 
-    /// The key that was read last, for messages about a fault in its value.
-    pub fn last_key(&self) -> &[u8] {
-        &self.key
+    /// Key and type of the value in which a fault was found, for messages about it.
+    pub fn value_at_hand(&self) -> Option<(&[u8], u8)> {
+        self.kind.map(|kind| (&self.key[..], kind))
     }
 
     /// The input, and what was read of it but not used.
@@ -167,10 +169,13 @@ impl<R: Read> Reader<R> {
         key.clear();
         self.source.text()?.with_bytes(|bytes| key.extend_from_slice(bytes));
         self.key = key;
+        self.kind = Some(kind);
         // Redis: -1 stands for no deadline.
         let deadline_ms = self.deadline_ms.take().filter(|&at| at != -1);
         let age = std::mem::take(&mut self.age);
-        Ok(match self.entry(kind, deadline_ms)? {
+        let entry = self.entry(kind, deadline_ms)?;
+        self.kind = None;
+        Ok(match entry {
             Some(entry) => Item::Key(Loaded { entry, age }),
             None => Item::EmptyKey(self.key.clone()),
         })

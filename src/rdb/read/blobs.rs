@@ -23,16 +23,16 @@ impl<R: Read> Reader<R> {
         for _ in 0..self.source.length()? {
             match self.source.length()? {
                 codes::NODE_PACKED => {
-                    list.append_packed(self.listpack("list listpack integrity check failed")?);
+                    list.append_packed(self.listpack("Listpack integrity check failed")?);
                 }
                 codes::NODE_PLAIN => {
                     let element = self.source.owned()?;
                     if element.is_empty() {
-                        return self.source.damaged("an empty part of a list");
+                        return self.source.damaged("Empty part of a list");
                     }
                     list.append_plain(element.into_boxed_slice());
                 }
-                _ => return self.source.damaged("quicklist integrity check failed"),
+                _ => return self.source.damaged("Quicklist integrity check failed"),
             }
         }
         list.settle(&self.rules.limits);
@@ -43,7 +43,7 @@ impl<R: Read> Reader<R> {
         let bytes = self.source.owned()?;
         self.checked_blobs += 1;
         let Some(integers) = Intset::from_bytes(bytes) else {
-            return self.source.damaged("intset integrity check failed");
+            return self.source.damaged("Intset integrity check failed");
         };
         if integers.is_empty() {
             return Ok(None);
@@ -52,7 +52,7 @@ impl<R: Read> Reader<R> {
     }
 
     pub(super) fn packed_set(&mut self) -> Result<Option<Value>> {
-        const FAULT: &str = "set listpack integrity check failed";
+        const FAULT: &str = "Set listpack integrity check failed";
         let pack = self.listpack(FAULT)?;
         if pack.is_empty() {
             return Ok(None);
@@ -64,8 +64,8 @@ impl<R: Read> Reader<R> {
     }
 
     pub(super) fn packed_sorted_set(&mut self) -> Result<Option<Value>> {
-        let pack = self.listpack("zset listpack integrity check failed")?;
-        self.sorted_set_of(pack, "zset listpack integrity check failed")
+        let pack = self.listpack("Zset listpack integrity check failed")?;
+        self.sorted_set_of(pack, "Zset listpack integrity check failed")
     }
 
     /// A sorted set from a listpack of members and scores.
@@ -86,7 +86,7 @@ impl<R: Read> Reader<R> {
     }
 
     pub(super) fn packed_hash(&mut self, dated: bool) -> Result<Option<Value>> {
-        const FAULT: &str = "hash listpack integrity check failed";
+        const FAULT: &str = "Hash listpack integrity check failed";
         let pack = self.listpack(FAULT)?;
         self.hash_of(&pack, dated, FAULT)
     }

@@ -139,7 +139,7 @@ impl<R: Read> Reader<R> {
             Some(())
         });
         match walked {
-            None => self.source.damaged("list ziplist integrity check failed"),
+            None => self.source.damaged("List ziplist integrity check failed"),
             Some(()) => Ok((!list.is_empty()).then(|| Value::List(Box::new(list)))),
         }
     }
@@ -148,26 +148,26 @@ impl<R: Read> Reader<R> {
     pub(super) fn ziplists(&mut self) -> Result<Option<Value>> {
         let mut list = List::new();
         for _ in 0..self.source.length()? {
-            list.append_packed(self.ziplist("ziplist integrity check failed")?);
+            list.append_packed(self.ziplist("Ziplist integrity check failed")?);
         }
         list.settle(&self.rules.limits);
         Ok((!list.is_empty()).then(|| Value::List(Box::new(list))))
     }
 
     pub(super) fn ziplist_sorted_set(&mut self) -> Result<Option<Value>> {
-        const FAULT: &str = "zset ziplist integrity check failed";
+        const FAULT: &str = "Zset ziplist integrity check failed";
         let pack = self.ziplist(FAULT)?;
         self.sorted_set_of(pack, FAULT)
     }
 
     pub(super) fn ziplist_hash(&mut self) -> Result<Option<Value>> {
-        const FAULT: &str = "hash ziplist integrity check failed";
+        const FAULT: &str = "Hash ziplist integrity check failed";
         let pack = self.ziplist(FAULT)?;
         self.hash_of(&pack, false, FAULT)
     }
 
     pub(super) fn zipmap(&mut self) -> Result<Option<Value>> {
-        const FAULT: &str = "zipmap integrity check failed";
+        const FAULT: &str = "Zipmap integrity check failed";
         let bytes = self.source.owned()?;
         let (mut pack, mut longest) = (Listpack::new(), 0);
         let walked = walk_zipmap(&bytes, |key, value| {

@@ -16,11 +16,11 @@ impl<R: Read> Reader<R> {
         for _ in 0..self.source.length()? {
             let id = self.source.text()?.with_bytes(|bytes| bytes.try_into().ok());
             let Some(id) = id.map(StreamId::from_be_bytes) else {
-                return self.source.damaged("a stream's block whose key is not an id");
+                return self.source.damaged("Stream node key entry is not the size of a stream ID");
             };
-            let pack = self.listpack("stream listpack integrity check failed")?;
+            let pack = self.listpack("Stream listpack integrity check failed")?;
             if !stream.load_block(id, pack) {
-                return self.source.damaged("stream listpack integrity check failed");
+                return self.source.damaged("Stream listpack integrity check failed");
             }
         }
         self.stream_figures(kind, &mut stream)?;
@@ -45,7 +45,7 @@ impl<R: Read> Reader<R> {
             entries_added = self.source.length()?;
         }
         if len > 0 && stream.block_count() == 0 {
-            return self.source.damaged("a stream's length without entries");
+            return self.source.damaged("Stream length inconsistent with rax entries");
         }
         stream.load_figures(last_id, max_deleted_id, entries_added);
         Ok(())
@@ -59,21 +59,23 @@ impl<R: Read> Reader<R> {
             _ => Some(self.source.length()? as i64).filter(|&read| read != -1),
         };
         if !stream.create_group(&name, last_id, entries_read) {
-            return self.source.damaged("duplicated consumer group name");
+            return self.source.damaged("Duplicated consumer group name");
         }
         let mut pending = Deliveries::new();
         for _ in 0..self.source.length()? {
             let id = StreamId::from_be_bytes(self.source.array()?);
             let delivery = (self.source.time()?, self.source.length()?);
             if pending.insert(id, delivery).is_some() {
-                return self.source.damaged("duplicated pending entry of a consumer group");
+                return self
+                    .source
+                    .damaged("Duplicated global PEL entry loading stream consumer group");
             }
         }
         for _ in 0..self.source.length()? {
             self.consumer(kind, stream, &name, &mut pending)?;
         }
         if !pending.is_empty() {
-            return self.source.damaged("a pending entry without consumer");
+            return self.source.damaged("Stream CG PEL entry without consumer");
         }
         Ok(())
     }
@@ -95,12 +97,12 @@ impl<R: Read> Reader<R> {
             Some(id)
         });
         let Some(consumer) = created else {
-            return self.source.damaged("duplicate stream consumer detected");
+            return self.source.damaged("Duplicate stream consumer detected");
         };
         for _ in 0..self.source.length()? {
             let id = StreamId::from_be_bytes(self.source.array()?);
             let Some((delivered_ms, deliveries)) = pending.remove(&id) else {
-                return self.source.damaged("a consumer's entry that its group has not pending");
+                return self.source.damaged("Consumer entry not found in group global PEL");
             };
             if let Some(mut group) = stream.edit_group(group) {
                 group.assign(id, Pending { consumer, delivered_ms, deliveries });

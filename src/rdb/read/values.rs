@@ -116,7 +116,7 @@ impl<R: Read> Reader<R> {
         for _ in 0..count {
             let limits = &self.rules.limits;
             if !self.source.text()?.with_bytes(|member| set.add(member, limits)) {
-                return self.source.damaged("duplicate set members detected");
+                return self.source.damaged("Duplicate set members detected");
             }
         }
         Ok((count > 0).then(|| Value::Set(Box::new(set))))
@@ -135,12 +135,12 @@ impl<R: Read> Reader<R> {
             longest = longest.max(member.len());
             let score = score(self)?;
             if score.is_nan() {
-                return self.source.damaged("a sorted set with a score that is no number");
+                return self.source.damaged("Zset with NAN score detected");
             }
             let before = gather.len();
             gather.put(&member, score, |_, new| new);
             if gather.len() == before {
-                return self.source.damaged("duplicate sorted set members detected");
+                return self.source.damaged("Duplicate zset fields detected");
             }
         }
         let mut set: SortedSet = gather.finish();
@@ -195,7 +195,7 @@ impl<R: Read> Reader<R> {
             let limits = &self.rules.limits;
             let is_new = text.with_bytes(|value| hash.add_new(&field, value, deadline_ms, limits));
             if !is_new {
-                return self.source.damaged("duplicate hash fields detected");
+                return self.source.damaged("Duplicate hash fields detected");
             }
         }
         Ok((count > 0).then(|| Value::Hash(Box::new(hash))))
