@@ -206,9 +206,7 @@ fn read(access: &Access, input: impl Read, how: &How) -> Result<Loaded, Broken> 
         match reader.next_item().map_err(failed)? {
             Item::Key(key) => {
                 if !loaded.db.load(key.entry, key.age, false) {
-                    let key = String::from_utf8_lossy(reader.last_key()).into_owned();
-                    let text = format!("RDB has duplicated key '{key}'");
-                    return Err(Broken::Nonsense(text));
+                    return Err(Broken::Nonsense("RDB has a duplicated key".to_string()));
                 }
                 loaded.keys += 1;
                 delay(how.key_delay_us);

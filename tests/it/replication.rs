@@ -1,0 +1,289 @@
+//! Replication over real sockets: primaries and replicas in one process, genuine ones beside them
+//! where `REDIS_SERVER` names one, links that are cut, and peers that mean no good.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use redouble::resp::reader::Value;
+use redouble::{Builder, Server};
+
+use crate::differential::{is_played, number};
+use crate::generate::Generator;
+use crate::play::{Player, Scene};
+use crate::server::{Genuine, Ours};
+use crate::session::run::Server as _;
+
+/// Generous: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn builder() -> Builder {
+    Server::builder()
+        .config("repl-diskless-sync-delay", "0")
+        .config("enable-debug-command", "yes")
+}
+
+fn start(builder: Builder) -> Server {
+    builder.start().expect("it starts")
+}
+
+fn port(server: &Server) -> String {
+    server.addr().expect("an address").port().to_string()
+}
+
+/// A field of INFO.
+fn info(server: &Server, field: &str) -> String {
+    let Value::Bulk(text) = server.command(&["INFO", "everything"]) else {
+        panic!("INFO is text");
+    };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
+    line.unwrap_or_default().to_string()
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what} did not come");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn in_sync(primary: &Server, replica: &Server) {
+    wait_until("a replica in sync", || {
+        info(replica, "master_link_status") == "up"
+            && info(replica, "master_repl_offset") == info(primary, "master_repl_offset")
+            && info(replica, "master_replid") == info(primary, "master_replid")
+    });
+    let digest = |server: &Server| server.command(&["DEBUG", "DIGEST"]);
+    assert_eq!(digest(replica), digest(primary));
+}
+
+#[test]
+fn a_replica_copies_follows_and_is_promoted() {
+    let primary = start(builder());
+    for number in 0..1000 {
+        primary.command(&["SET", &format!("key:{number}"), "value"]);
+    }
+    primary.command(&["FUNCTION", "LOAD", "#!lua name=a\nredis.register_function('f', \
+        function() return 7 end)"]);
+    let replica = start(builder().replica_of(primary.addr().expect("an address")));
+    in_sync(&primary, &replica);
+    assert_eq!(replica.command(&["FCALL", "f", "0"]), Value::Int(7));
+    primary.command(&["MULTI"]);
+    primary.command(&["LPUSH", "list", "a", "b"]);
+    assert_eq!(primary.command(&["EVAL", "return redis.call('incr', 'n')", "0"]), Value::Int(1));
+    let below = start(builder().replica_of(replica.addr().expect("an address")));
+    in_sync(&primary, &replica);
+    in_sync(&primary, &below);
+    let Value::Error(text) = replica.command(&["SET", "key", "x"]) else { panic!("refused") };
+    assert!(text.starts_with("READONLY"), "{text}");
+    // Promoted, it goes on with its own replica, and its old primary can follow it.
+    replica.command(&["REPLICAOF", "NO", "ONE"]);
+    replica.command(&["SET", "after", "promotion"]);
+    in_sync(&replica, &below);
+    primary.command(&["REPLICAOF", "127.0.0.1", &port(&replica)]);
+    in_sync(&replica, &primary);
+    assert_eq!(info(&replica, "sync_full"), "1", "only the copy for the replica's replica");
+}
+
+#[test]
+fn wait_counts_replicas_that_have_the_write() {
+    let primary = start(builder());
+    let replica = start(builder().replica_of(primary.addr().expect("an address")));
+    in_sync(&primary, &replica);
+    let mut player = Player::new(primary.addr().expect("an address")).expect("connects");
+    player.call(&["SET", "key", "value"]).expect("it answers");
+    assert_eq!(player.call(&["WAIT", "1", "0"]).expect("it answers"), Value::Int(1));
+    assert_eq!(player.call(&["WAIT", "2", "50"]).expect("it answers"), Value::Int(1));
+    assert_eq!(replica.command(&["GET", "key"]), Value::Bulk(b"value".to_vec()));
+}
+
+#[test]
+fn a_planned_failover_loses_nothing() {
+    let first = start(builder());
+    let second = start(builder().replica_of(first.addr().expect("an address")));
+    in_sync(&first, &second);
+    let writer = {
+        let first = first.clone();
+        std::thread::spawn(move || {
+            let mut written = 0;
+            loop {
+                match first.command(&["INCR", "count"]) {
+                    Value::Int(count) => written = count,
+                    _ => return written,
+                }
+            }
+        })
+    };
+    sleep(Duration::from_millis(50));
+    assert_eq!(first.command(&["FAILOVER"]), Value::Simple("OK".into()));
+    let written = writer.join().expect("a writer that ends when it is refused");
+    wait_until("the other role", || info(&second, "role") == "master");
+    in_sync(&second, &first);
+    assert_eq!(second.command(&["GET", "count"]), Value::Bulk(written.to_string().into_bytes()));
+    assert_eq!(info(&first, "master_failover_state"), "no-failover");
+    assert_eq!((info(&first, "sync_full"), info(&second, "sync_full")), ("1".into(), "0".into()));
+}
+
+#[test]
+fn a_deadline_is_the_primary_s_business() {
+    let primary = start(builder());
+    let replica = start(builder().replica_of(primary.addr().expect("an address")));
+    primary.clock().freeze();
+    primary.command(&["SET", "key", "1", "PX", "100000"]);
+    in_sync(&primary, &replica);
+    replica.clock().advance(Duration::from_secs(1000));
+    assert_eq!(replica.command(&["GET", "key"]), Value::Null);
+    assert_eq!(replica.command(&["DBSIZE"]), Value::Int(1));
+    primary.command(&["INCR", "key"]);
+    primary.command(&["PERSIST", "key"]);
+    wait_until("the key", || replica.command(&["GET", "key"]) == Value::Bulk(b"2".to_vec()));
+}
+
+/// Lets connections through, until it is told to cut them.
+struct Proxy {
+    addr: SocketAddr,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Proxy {
+    fn before(target: SocketAddr) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        let sockets = open.clone();
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect(target) else { continue };
+                let twin = |socket: &TcpStream| socket.try_clone().expect("a twin");
+                sockets.lock().unwrap().extend([twin(&near), twin(&far)]);
+                for (mut from, mut to) in [(twin(&near), twin(&far)), (twin(&far), twin(&near))] {
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        Proxy { addr, open }
+    }
+
+    fn cut(&self) {
+        for socket in self.open.lock().unwrap().drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+#[test]
+fn random_commands_arrive_through_links_that_are_cut() {
+    let mut synopses = Ours::synopses();
+    synopses.retain(is_played);
+    let (runs, seed) = (number("REPLICATIONS", 3), number("SEED", 1) as u64);
+    for run in 0..runs as u64 {
+        let primary = start(builder());
+        let proxy = Proxy::before(primary.addr().expect("an address"));
+        let replica = start(builder().replica_of(proxy.addr));
+        let genuine = Genuine::command_line().map(|line| {
+            let port = proxy.addr.port().to_string();
+            let directives = ["replicaof", &format!("127.0.0.1 {port}")].map(str::to_string);
+            let directives: Vec<&str> = directives.iter().map(String::as_str).collect();
+            Genuine::start(&line, &directives).expect("a genuine server")
+        });
+        in_sync(&primary, &replica);
+        let mut generator = Generator::new(&synopses, seed + run);
+        let mut player = Player::new(primary.addr().expect("an address")).expect("connects");
+        for _ in 0..8 {
+            let scene = Scene { listens: false, ..generator.scene() };
+            let commands = generator.sequence(scene, number("LENGTH", 250));
+            player.play(scene, &commands).expect("it answers");
+            proxy.cut();
+        }
+        in_sync(&primary, &replica);
+        assert_eq!(info(&replica, "unexpected_error_replies"), "0", "seed {}", seed + run);
+        drop(genuine);
+    }
+}
+
+/// A primary that answers the handshake and then sends what it is told to.
+fn false_primary(payload: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut input = [0; 4096];
+                while let Ok(len @ 1..) = socket.read(&mut input) {
+                    let text = String::from_utf8_lossy(&input[..len]).into_owned();
+                    for request in text.split('*').skip(1) {
+                        let reply: &[u8] = match () {
+                            _ if request.contains("PING") => b"+PONG\r\n",
+                            _ if request.contains("PSYNC") => payload,
+                            _ => b"+OK\r\n",
+                        };
+                        if socket.write_all(reply).is_err() {
+                            return;
+                        }
+                    }
+                    if text.contains("PSYNC") {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+#[test]
+fn primaries_that_send_nonsense_change_nothing() {
+    const FULL: &str = "+FULLRESYNC 0123456789012345678901234567890123456789 1\r\n";
+    let payloads = [
+        "garbage\r\n".to_string(),
+        format!("{FULL}garbage\r\n"),
+        format!("{FULL}$5\r\nhello"),
+        format!("{FULL}$99999999999999\r\nREDIS0010"),
+        format!("{FULL}$EOF:short\r\n"),
+        format!("{FULL}$EOF:{}\r\nREDIS0011\u{fe}", "x".repeat(40)),
+        format!("{FULL}{}", "\n".repeat(1000)),
+        format!("{FULL}$18\r\nREDIS0011\u{ff}00000000"),
+    ];
+    for payload in payloads {
+        let payload: &'static [u8] = Box::leak(payload.into_bytes().into_boxed_slice());
+        let server = start(builder().config("repl-diskless-load", "swapdb"));
+        server.command(&["SET", "key", "value"]);
+        let addr = false_primary(payload);
+        server.command(&["REPLICAOF", "127.0.0.1", &addr.port().to_string()]);
+        sleep(Duration::from_millis(200));
+        let kept = server.command(&["GET", "key"]);
+        assert_eq!(kept, Value::Bulk(b"value".to_vec()), "{}", payload.escape_ascii());
+        assert_eq!(info(&server, "master_link_status"), "down");
+        server.command(&["REPLICAOF", "NO", "ONE"]);
+        assert_eq!(server.command(&["SET", "key", "x"]), Value::Simple("OK".into()));
+    }
+}
+
+#[test]
+fn a_replica_that_takes_nothing_is_cut_off() {
+    let primary = start(
+        builder()
+            .config("client-output-buffer-limit", "replica 2mb 0 0")
+            .config("repl-backlog-size", "65536"),
+    );
+    let mut silent = TcpStream::connect(primary.addr().expect("an address")).expect("connects");
+    silent.write_all(b"SYNC\r\n").expect("it takes the request");
+    wait_until("the replica", || info(&primary, "connected_slaves") == "1");
+    let value = "x".repeat(100_000);
+    wait_until("the end of the replica", || {
+        primary.command(&["SET", "key", &value]);
+        info(&primary, "connected_slaves") == "0"
+    });
+    wait_until("a small backlog", || {
+        primary.command(&["SET", "key", "small"]);
+        let backlog: u64 = info(&primary, "repl_backlog_histlen").parse().expect("a number");
+        backlog <= (64 + 64 + 100) << 10
+    });
+}
