@@ -261,7 +261,7 @@ impl<'a> Dispatcher<'a> {
             Err(_) if is_http(argv[0]) => {
                 // A browser that was tricked into speaking to us must not get a second line in.
                 out.clear();
-                self.state.clients.at(self.me).close_now = true;
+                settle::suspect(self.state, self.me);
                 return Flow::Close;
             }
             Err(container) => {
@@ -515,6 +515,7 @@ impl<'a> Dispatcher<'a> {
         if self.state.db.effects.hears(listener::FRESH) {
             self.wait_for_what_is_shown(spec, argv);
         }
+        self.state.stats.recent.note(spec.id);
         let result = self.handler(spec, argv, Out::bounded(out, resp3, self.bound));
         let waiting = match result {
             Ok(waiting) => waiting,

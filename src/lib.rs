@@ -24,9 +24,9 @@
 //! waiters ([`blocking`]), subscribers ([`pubsub`]), caches ([`tracking`]) and the [`log`].
 //! [`cron`] is time's work, [`memory`] that of `maxmemory`. [`state`] is everything under the one
 //! lock, [`shared`] what lies around it; [`server`] starts the threads, [`listeners`] opens the
-//! sockets, [`config`] is one table
-//! of directives, [`cli`], [`process`] and [`server_log`] serve the binary. [`types`] are the data
-//! structures, [`acl`] the users and their rights, [`scripting`] the Lua host, [`stats`] the
+//! sockets, [`tls`] is what is spoken behind some of them, [`config`] is one table of directives;
+//! [`cli`], [`process`], [`server_log`], [`supervision`] and [`crash`] serve the binary. [`types`]
+//! are the data structures, [`acl`] the users and their rights, [`scripting`] the Lua host, [`stats`] the
 //! counters, [`clock`] the one clock, and [`error`] holds every text of a refusal; [`disk`] is
 //! where files are, [`rdb`] what is in them.
 //!
@@ -55,6 +55,7 @@ pub mod clock;
 pub mod command;
 pub mod commands;
 pub mod config;
+pub mod crash;
 pub mod cron;
 pub mod disk;
 pub mod dispatch;
@@ -64,6 +65,7 @@ pub mod keyspace;
 pub mod listeners;
 pub mod log;
 pub mod memory;
+mod metrics;
 pub mod peers;
 pub mod persistence;
 pub mod process;
@@ -84,6 +86,7 @@ pub mod snapshot;
 mod startup;
 pub mod state;
 pub mod stats;
+pub mod supervision;
 pub mod tls;
 pub mod tracking;
 pub mod types;

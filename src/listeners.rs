@@ -136,6 +136,7 @@ pub(crate) struct Opened {
     pub(crate) tls: Vec<StdTcpListener>,
     pub(crate) tls_config: Option<Arc<rustls::ServerConfig>>,
     pub(crate) unix: Option<std::os::unix::net::UnixListener>,
+    pub(crate) metrics: Vec<StdTcpListener>,
 }
 
 /// Opens what `settings` name; with `any_port`, a free one instead of `port`. A server that has
@@ -155,6 +156,7 @@ pub(crate) fn open(
         tcp: open_tcp(&settings.bind, settings.port, any_port, backlog)?,
         tls: open_tcp(&settings.bind, tls.port, any_tls_port, backlog)
             .map_err(StartError::of_tls)?,
+        metrics: open_tcp(&settings.bind, settings.metrics_port, false, backlog)?,
         tls_config,
         unix: open_unix(settings)?,
     })

@@ -6,6 +6,7 @@ use redouble::config::{error_text, Config, LoadError, LogLevel};
 use redouble::process::{self, Title};
 use redouble::server::Server;
 use redouble::server_log::{line, Logger, Role};
+use redouble::supervision::Supervisor;
 use redouble::StartError;
 use std::io::{Read, Write};
 use std::process::exit;
@@ -62,14 +63,16 @@ fn run(program: &str, call: &Run) {
     if config.value("disable-thp").as_deref() == Some(b"no") {
         process::forbid_huge_pages(false);
     }
-    if settings.daemonize {
+    let log_clock = clock.clone();
+    let log = Arc::new(Logger::new(&settings, Box::new(move || log_clock.now_ms())));
+    let supervisor = Supervisor::find(settings.supervised, &log);
+    // Redis: who is supervised stays in the foreground.
+    if settings.daemonize && supervisor == Supervisor::Nobody {
         if let Err(error) = process::daemonize() {
             eprintln!("Can't go to the background: {}", error_text(&error));
             exit(1);
         }
     }
-    let log_clock = clock.clone();
-    let log = Arc::new(Logger::new(&settings, Box::new(move || log_clock.now_ms())));
     announce(&log, call, &settings.redis_version);
     let config = fit_open_files(config, &log);
     let file = call.config_file.as_ref().map(|path| path.display().to_string());
@@ -84,10 +87,22 @@ fn run(program: &str, call: &Run) {
         log.warning("Configured to not listen anywhere, exiting.");
         exit(1);
     }
+    if let Some(name) = config.indispensable().first() {
+        log.warning(format!(
+            "The directive '{name}' asks for what this server does not do yet. It does not start, \
+             rather than run without it: remove the directive."
+        ));
+        exit(1);
+    }
     let pidfile = write_pidfile(&config, &log);
     let builder = Server::builder().with_config(config.clone(), &file).clock(clock).standalone();
     let builder = builder.giving_back(allocator::give_back);
-    let server = match builder.logger(log.clone()).titled(program, title).start() {
+    let server = match builder
+        .logger(log.clone())
+        .titled(program, title)
+        .supervised(supervisor.name())
+        .start()
+    {
         Ok(server) => server,
         Err(error) => fail(&error, &settings, &log),
     };
@@ -102,6 +117,7 @@ fn run(program: &str, call: &Run) {
     for name in config.unhonoured() {
         log.warning(format!("The directive '{name}' is accepted and has no effect yet."));
     }
+    arm_crash_log(&config, &server);
     let signals = match signals::Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -118,8 +134,20 @@ fn run(program: &str, call: &Run) {
     if listens_tls {
         log.notice("Ready to accept connections tls");
     }
+    supervisor.ready(&log);
     let code = signals.serve(&server, &log);
+    supervisor.stopping(&log);
     end(server, &log, pidfile.as_deref(), code)
+}
+
+/// Writes a report should the process crash.
+fn arm_crash_log(config: &Config, server: &Server) {
+    let settings = config.settings();
+    let log = settings.logfile.as_ref().map(|path| config.path(path));
+    let recent = server.shared().lock().stats.recent.clone();
+    let names = redouble::commands::table().specs.iter().map(|spec| spec.name.as_str()).collect();
+    redouble::crash::arm(log.as_deref(), &settings.redis_version, recent, names);
+    redouble::crash::enable(settings.crash_log_enabled);
 }
 
 /// The configuration, or the end of the process with Redis's lines.
@@ -137,7 +165,14 @@ fn configure(call: &Run, clock: &Clock) -> Config {
         Err(error) => {
             if let LoadError::Unreadable { .. } = error {
                 let level = LogLevel::Warning;
-                let text = line(std::process::id(), 'C', clock.now_ms(), level, &error.to_string());
+                let text = line(
+                    Default::default(),
+                    std::process::id(),
+                    'C',
+                    clock.now_ms(),
+                    level,
+                    &error.to_string(),
+                );
                 let _ = std::io::stdout().write_all(text.as_bytes());
             } else {
                 eprint!("{}", error.fatal(redouble::config::REDIS_VERSION));

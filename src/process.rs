@@ -21,6 +21,8 @@ pub struct LocalTime {
     pub hour: u8,
     pub minute: u8,
     pub second: u8,
+    /// Seconds east of Greenwich.
+    pub east_s: i64,
 }
 
 /// The local time at `unix_s`, seconds since 1970.
@@ -41,6 +43,7 @@ pub fn local_time(unix_s: i64) -> LocalTime {
         hour: tm.tm_hour as u8,
         minute: tm.tm_min as u8,
         second: tm.tm_sec as u8,
+        east_s: tm.tm_gmtoff,
     }
 }
 
@@ -80,6 +83,19 @@ pub fn daemonize() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Ends this process as a bad access to memory would.
+pub fn fault() -> ! {
+    // SAFETY: takes a number.
+    unsafe { libc::raise(libc::SIGSEGV) };
+    std::process::abort()
+}
+
+/// Stops this process until somebody lets it go on.
+pub fn stop_self() {
+    // SAFETY: takes a number.
+    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 /// Raises the limit of open files towards `wanted`; gives the limit that holds then.

@@ -51,6 +51,7 @@ pub struct Builder {
     failure: Option<String>,
     any_port: bool,
     self_signed: Option<SelfSigned>,
+    supervised: &'static str,
     logger: Arc<Logger>,
     title: Option<(String, Title)>,
     give_back: Option<fn()>,
@@ -88,6 +89,7 @@ impl Server {
             failure: None,
             any_port: true,
             self_signed: None,
+            supervised: "",
             logger: Arc::new(Logger::silent()),
             title: None,
             give_back: None,
@@ -338,6 +340,12 @@ impl Builder {
         self
     }
 
+    /// Says who supervises the process, for INFO.
+    pub fn supervised(mut self, supervisor: &'static str) -> Self {
+        self.supervised = supervisor;
+        self
+    }
+
     /// Shows the server in the process list.
     pub fn titled(mut self, program: &str, title: Option<Title>) -> Self {
         self.title = title.map(|title| (program.to_string(), title));
@@ -361,7 +369,8 @@ impl Builder {
         let (acl, notices) = users_of(&self.config)?;
         notices.iter().for_each(|notice| self.logger.notice(notice));
         let own = self.self_signed.as_ref();
-        let Opened { tcp, tls, tls_config, unix } = listeners::open(&settings, self.any_port, own)?;
+        let Opened { tcp, tls, tls_config, unix, metrics } =
+            listeners::open(&settings, self.any_port, own)?;
         let tls_addr = tls.first().and_then(|listener| listener.local_addr().ok());
         let addresses: Vec<SocketAddr> =
             tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -385,6 +394,7 @@ impl Builder {
             workers,
             reply_bytes_max: crate::process::total_memory_bytes() / 2,
             give_back: self.give_back,
+            supervised: self.supervised,
             embedded: self.embedded,
         };
         let started_config = self.config.clone();
@@ -414,6 +424,7 @@ impl Builder {
             control: Notify::new(),
             stopping: watch::Sender::new(false),
             listening: [Listening::new(&tcp), Listening::new(&tls)],
+            standalone: !self.embedded,
             handshakes: Handshakes::new(tls_config, self.self_signed),
             assistants: Mutex::default(),
             title,
@@ -427,7 +438,7 @@ impl Builder {
         startup::load(&shared)?;
         let plain = tcp.into_iter().map(|listener| (Port::Plain, listener));
         let tcp = plain.chain(tls.into_iter().map(|listener| (Port::Tls, listener))).collect();
-        let threads = spawn_workers(&shared, receivers, Listeners { tcp, unix })?;
+        let threads = spawn_workers(&shared, receivers, Listeners { tcp, unix, metrics })?;
         follow(&shared, settings.replicaof);
         let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());
         let threads = Mutex::new(threads);

@@ -5,13 +5,16 @@
 //! connections" sees it. A log file is opened for each line: it may be moved away meanwhile.
 //! There is no global logger; each server hands its own around.
 
-use crate::config::{LogLevel, Settings};
+use crate::config::{LogForm, LogLevel, Settings};
 use crate::process;
-use std::fmt::Write as _;
+use parking_lot::RwLock;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+mod form;
+pub use form::line;
 
 /// Who writes a line: the letter after the process id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,7 @@ pub struct Logger {
     syslog: Option<process::Syslog>,
     level: AtomicU8,
     role: AtomicU8,
+    form: RwLock<LogForm>,
     now_ms: UnixClock,
 }
 
@@ -66,6 +70,7 @@ impl Logger {
             syslog: ident.map(|ident| process::Syslog::open(ident, settings.syslog_facility)),
             level: AtomicU8::new(settings.loglevel as u8),
             role: AtomicU8::new(b'C'),
+            form: RwLock::new(settings.log_form),
             now_ms,
         }
     }
@@ -77,6 +82,7 @@ impl Logger {
             syslog: None,
             level: AtomicU8::new(LogLevel::Nothing as u8),
             role: AtomicU8::new(b'M'),
+            form: RwLock::default(),
             now_ms: Box::new(|| 0),
         }
     }
@@ -84,6 +90,11 @@ impl Logger {
     /// The least level that is written from now on.
     pub fn set_level(&self, level: LogLevel) {
         self.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// The form of lines from now on.
+    pub fn set_form(&self, form: LogForm) {
+        *self.form.write() = form;
     }
 
     /// Who writes from now on.
@@ -107,7 +118,8 @@ impl Logger {
             return;
         }
         let role = char::from(self.role.load(Ordering::Relaxed));
-        let line = line(std::process::id(), role, (self.now_ms)(), level, text);
+        let form = *self.form.read();
+        let line = form::line(form, std::process::id(), role, (self.now_ms)(), level, text);
         self.write(line.as_bytes());
         if let Some(syslog) = &self.syslog {
             syslog.write(level, text);
@@ -157,33 +169,6 @@ impl Logger {
     }
 }
 
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
-/// One line of the log; `now_ms` is shown in local time.
-pub fn line(pid: u32, role: char, now_ms: i64, level: LogLevel, text: &str) -> String {
-    let mark = match level {
-        LogLevel::Debug => '.',
-        LogLevel::Verbose => '-',
-        LogLevel::Notice => '*',
-        LogLevel::Warning | LogLevel::Nothing => '#',
-    };
-    let at = process::local_time(now_ms.div_euclid(1000));
-    let month = MONTHS.get(usize::from(at.month0)).copied().unwrap_or("Jan");
-    let mut line = String::with_capacity(text.len() + 48);
-    let _ = writeln!(
-        line,
-        "{pid}:{role} {:02} {month} {} {:02}:{:02}:{:02}.{:03} {mark} {text}",
-        at.day,
-        at.year,
-        at.hour,
-        at.minute,
-        at.second,
-        now_ms.rem_euclid(1000),
-    );
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,21 +176,6 @@ mod tests {
 
     /// 17 September 2001 in the middle of the day of every zone.
     const THEN_MS: i64 = 1_000_728_000_123;
-
-    #[test]
-    fn lines_have_redis_form() {
-        let text = line(7, 'M', THEN_MS, LogLevel::Notice, "Ready to accept connections tcp");
-        let (head, rest) = text.split_at("7:M 17 Sep 2001 ".len());
-        assert_eq!(head, "7:M 17 Sep 2001 ");
-        let (time, rest) = rest.split_at("12:00:00.123".len());
-        let digits = |at: usize| time.as_bytes()[at].is_ascii_digit();
-        assert!([0, 1, 3, 4, 6, 7, 9, 10, 11].into_iter().all(digits), "{time}");
-        assert!(time.ends_with(".123"));
-        assert_eq!(rest, " * Ready to accept connections tcp\n");
-        let marks = [LogLevel::Debug, LogLevel::Verbose, LogLevel::Warning]
-            .map(|level| line(1, 'C', THEN_MS, level, "x").trim_end().chars().nth_back(2));
-        assert_eq!(marks, [Some('.'), Some('-'), Some('#')]);
-    }
 
     #[test]
     fn files_are_appended_to_above_the_level() {

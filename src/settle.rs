@@ -6,7 +6,9 @@
 mod arrival;
 pub mod users;
 
-pub use arrival::{connect, connect_caller, connect_internal, connect_primary, misunderstood};
+pub use arrival::{
+    connect, connect_caller, connect_internal, connect_primary, misunderstood, suspect,
+};
 
 use crate::client::{Blocked, ClientId, Clients, ReplyMode, Transport};
 use crate::command::row::flag;

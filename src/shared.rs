@@ -5,6 +5,7 @@
 use crate::busy;
 use crate::clock::Clock;
 use crate::config::{title, Settings};
+use crate::crash;
 use crate::listeners::{Listening, Port};
 use crate::log::aof::tail::{Owner, Tail};
 use crate::process::Title;
@@ -44,6 +45,8 @@ pub struct Shared {
     /// Somebody asked for the end: see [`State::shutdown`].
     pub control: Notify,
     pub(crate) stopping: watch::Sender<bool>,
+    /// A process of its own.
+    pub(crate) standalone: bool,
     /// TCP listeners, by what is spoken behind them.
     pub(crate) listening: [Listening; 2],
     /// TLS connections that are not clients yet.
@@ -173,6 +176,10 @@ impl Outside for Surroundings {
         shared.bulk_bytes_max.store(settings.proto_max_bulk_len, Ordering::Relaxed);
         shared.handshakes.limit(settings);
         shared.logger.set_level(settings.loglevel);
+        shared.logger.set_form(settings.log_form);
+        if shared.standalone {
+            crash::enable(settings.crash_log_enabled);
+        }
         shared.cron.notify_one();
         if let (Some((facts, title)), true) = (&shared.title, settings.set_proc_title) {
             let facts = facts.with(settings);

@@ -15,6 +15,7 @@ pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    alarm: Signal,
 }
 
 impl Signals {
@@ -25,13 +26,14 @@ impl Signals {
         let interrupt = signal(SignalKind::interrupt())?;
         let terminate = signal(SignalKind::terminate())?;
         let hangup = signal(SignalKind::hangup())?;
+        let alarm = signal(SignalKind::alarm())?;
         drop(within);
-        Ok(Signals { runtime, interrupt, terminate, hangup })
+        Ok(Signals { runtime, interrupt, terminate, hangup, alarm })
     }
 
     /// Serves until a signal or a client ends it; gives the exit code.
     pub fn serve(self, server: &Server, log: &Logger) -> i32 {
-        let Signals { runtime, mut interrupt, mut terminate, mut hangup } = self;
+        let Signals { runtime, mut interrupt, mut terminate, mut hangup, mut alarm } = self;
         // What a signal asks for needs the lock, which a slow script may hold; this thread goes
         // on listening meanwhile.
         std::thread::scope(|scope| {
@@ -64,6 +66,8 @@ impl Signals {
                         }
                         // Redis ignores it, so that closing a terminal does not end a server.
                         _ = received(&mut hangup) => {}
+                        // Redis: a line, and nothing else.
+                        _ = received(&mut alarm) => log.warning("Received SIGALRM"),
                         _ = &mut ended => {
                             log.warning("User requested shutdown...");
                             return 0;

@@ -68,6 +68,8 @@ pub struct Facts {
     pub reply_bytes_max: u64,
     /// Gives freed memory back to the system, if the allocator can be told to.
     pub give_back: Option<fn()>,
+    /// `process_supervised`; empty is "no".
+    pub supervised: &'static str,
     /// Inside another program: SHUTDOWN stops the server, not the process.
     pub embedded: bool,
 }
@@ -187,4 +189,11 @@ pub struct State {
     pub peers: Peers,
     /// A transaction or script is running: waiters and the log wait for its end.
     pub inside_unit: bool,
+}
+
+impl State {
+    /// Protected mode refuses other machines: nobody has set a password.
+    pub fn is_exposed(&self) -> bool {
+        self.config.settings().protected_mode && self.acl.default_user().nopass
+    }
 }

@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 pub(crate) struct Listeners {
     pub(crate) tcp: Vec<(Port, StdTcpListener)>,
     pub(crate) unix: Option<std::os::unix::net::UnixListener>,
+    pub(crate) metrics: Vec<StdTcpListener>,
 }
 
 thread_local! {
@@ -72,10 +73,13 @@ pub(crate) fn run(
     ARRIVING.set(Some(incoming));
     let scratch = Rc::new(RefCell::new(Scratch::new()));
     runtime.block_on(async move {
-        if let Some(Listeners { tcp, unix }) = listeners {
+        if let Some(Listeners { tcp, unix, metrics }) = listeners {
             tokio::task::spawn_local(time(shared.clone()));
             for (port, listener) in tcp {
                 tokio::task::spawn_local(accept_tcp(shared.clone(), port, listener));
+            }
+            for listener in metrics {
+                tokio::task::spawn_local(crate::metrics::serve(shared.clone(), listener));
             }
             if let Some(listener) = unix {
                 tokio::task::spawn_local(accept_unix(shared.clone(), listener));

@@ -41,6 +41,11 @@ mod transactions;
 pub use client_info::line as client_line;
 pub use scripting::load_library;
 
+/// The figures of INFO for Prometheus. Called under the lock.
+pub fn metrics_text(state: &mut crate::state::State) -> String {
+    admin::metrics_text(state)
+}
+
 /// All families, in the order of the README's list.
 pub const FAMILIES: &[&Family] = &[
     &strings::FAMILY,

@@ -20,8 +20,9 @@ pub mod words;
 
 pub use load::{join_args, LoadError};
 pub use settings::{
-    Allowed, AppendOnly, AuthClients, CertificateFiles, ClientsLimit, DisklessLoad, LogLevel,
-    OomScore, Policy, PropagationErrors, Secret, Settings, ShutdownFlags, TlsSettings,
+    Allowed, AppendOnly, AuthClients, CertificateFiles, ClientsLimit, DisklessLoad, LogForm,
+    LogFormat, LogLevel, LogTimestamp, OomScore, Policy, PropagationErrors, Secret, Settings,
+    ShutdownFlags, Supervision, TlsSettings,
 };
 pub use value::{read_bytes, OutputLimit, SavePoint};
 
@@ -37,6 +38,10 @@ pub const REDIS_VERSION: &str = "7.4.2";
 
 /// A shorter backlog would be of no use.
 const BACKLOG_BYTES_MIN: i128 = 16 << 10;
+
+/// Directives that, not honoured, lose data, split it, or send it in the clear.
+const INDISPENSABLE: [&str; 5] =
+    ["appendonly", "replicaof", "cluster-enabled", "tls-replication", "tls-cluster"];
 
 /// The values of all directives of one server.
 #[derive(Clone, Debug)]
@@ -257,6 +262,14 @@ impl Config {
         rows.filter(|(row, (value, default))| !row.honoured && !row.hidden && value != default)
             .map(|(row, _)| row.name)
             .collect()
+    }
+
+    /// Those of them without which a user would not have what was asked for, unnoticed until it is
+    /// too late: a server must not start then.
+    pub fn indispensable(&self) -> Vec<&'static str> {
+        let mut names = self.unhonoured();
+        names.retain(|name| INDISPENSABLE.contains(name));
+        names
     }
 
     /// `path` below `dir`, or itself if it is absolute.

@@ -9,7 +9,9 @@ use super::{path_from, table, Config, OutputLimit, SavePoint};
 use crate::types::limits::Limits;
 use std::path::PathBuf;
 
+mod log;
 mod tls;
+pub use log::{LogForm, LogFormat, LogTimestamp, Supervision};
 pub use tls::{AuthClients, CertificateFiles, Secret, TlsSettings};
 
 /// What `maxmemory-policy` says makes room; variants are named after its words.
@@ -202,6 +204,10 @@ pub struct Settings {
     pub shutdown_timeout_s: u64,
     // Log
     pub loglevel: LogLevel,
+    pub log_form: LogForm,
+    pub crash_log_enabled: bool,
+    pub supervised: Supervision,
+    pub metrics_port: u16,
     /// `None` is standard output.
     pub logfile: Option<PathBuf>,
     pub syslog_enabled: bool,
@@ -366,6 +372,10 @@ impl Settings {
             3 => LogLevel::Warning,
             _ => LogLevel::Nothing,
         };
+        self.log_form = LogForm::read(config);
+        self.crash_log_enabled = on(config, "crash-log-enabled");
+        self.supervised = Supervision::read(config);
+        self.metrics_port = number(config, "metrics-port");
         let logfile = text(config, "logfile").filter(|path| !path.is_empty());
         self.logfile = logfile.map(|path| path_from(&path));
         self.syslog_enabled = on(config, "syslog-enabled");

@@ -25,8 +25,7 @@ pub fn connect(state: &mut State, visitor: &Visitor) -> Result<ClientId, &'stati
         return Ok(*id);
     }
     let settings = state.config.settings();
-    let exposed = settings.protected_mode && state.acl.default_user().nopass;
-    if exposed && visitor.transport == (Transport::Tcp { local: false }) {
+    if state.is_exposed() && visitor.transport == (Transport::Tcp { local: false }) {
         return Err(PROTECTED);
     }
     if state.clients.len() >= settings.maxclients {
@@ -60,6 +59,18 @@ pub fn misunderstood(state: &mut State, me: ClientId, error: &ProtocolError) {
         let addr = state.clients.at(me).addr.clone();
         state.logger.log(level, &format!("Protocol error ({what}) from client: addr={addr}"));
     }
+}
+
+/// Ends the connection of somebody who speaks HTTP.
+pub fn suspect(state: &mut State, me: ClientId) {
+    let client = state.clients.at(me);
+    client.close_now = true;
+    let addr = client.addr.clone();
+    state.logger.warning(format!(
+        "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
+         commands to Redis. This is likely due to an attacker attempting to use Cross Protocol \
+         Scripting to compromise your Redis instance. Connection from {addr} aborted."
+    ));
 }
 
 /// Makes a client for one call from inside the process.

@@ -3,6 +3,7 @@
 pub mod histogram;
 pub mod latency;
 pub mod rate;
+pub mod recent;
 pub mod slowlog;
 
 use histogram::Histogram;
@@ -10,6 +11,7 @@ use latency::Latency;
 use rate::Rate;
 use slowlog::Slowlog;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What is counted of one command.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +140,8 @@ pub struct Stats {
     pub work: Work,
     /// How fast counters grow.
     pub rates: Rates,
+    /// The last commands, for a crash report.
+    pub recent: Arc<recent::Recent>,
     /// Commands that took long.
     pub slowlog: Slowlog,
     /// Slow moments.

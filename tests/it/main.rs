@@ -24,6 +24,7 @@ mod generate;
 mod grammar;
 mod kills;
 mod memory;
+mod operation;
 mod play;
 mod printed;
 mod process;

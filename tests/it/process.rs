@@ -51,17 +51,27 @@ pub struct Process {
 
 impl Process {
     pub fn start(args: &[&str]) -> Process {
-        let mut process = Process::spawn(args);
+        Process::start_with(args, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Process {
+        let mut process = Process::spawn_with(args, environment);
         process.read_until("* Ready to accept connections tcp");
         process
     }
 
     /// One that may not be ready yet.
     pub fn spawn(args: &[&str]) -> Process {
+        Process::spawn_with(args, &[])
+    }
+
+    fn spawn_with(args: &[&str], environment: &[(&str, &str)]) -> Process {
         let port = free_port();
         let mut child = Command::new(BINARY)
             .args(args)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("it starts");

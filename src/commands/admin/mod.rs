@@ -15,6 +15,7 @@ mod slowlog;
 use crate::command::Family;
 
 pub(super) use config::replace_file;
+pub(super) use info::metrics_text;
 
 /// The families, all of one group; a file each.
 pub const FAMILIES: [Family; 9] = [

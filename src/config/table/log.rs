@@ -19,7 +19,7 @@ const FACILITIES: Choices = &[
 ];
 const LEVELS: Choices =
     &[("debug", 0), ("verbose", 1), ("notice", 2), ("warning", 3), ("nothing", 4)];
-const LOG_FORMATS: Choices = &[("legacy", 0), ("logfmt", 1)];
+const LOG_FORMATS: Choices = &[("legacy", 0), ("logfmt", 1), ("json", 2)];
 const TIMESTAMPS: Choices = &[("legacy", 0), ("iso8601", 1), ("milliseconds", 2)];
 const OOM: Choices = &[("no", 0), ("yes", 1), ("relative", 1), ("absolute", 2)];
 const SHUTDOWN: Choices = &[("default", 0), ("save", 2), ("nosave", 1), ("now", 4), ("force", 8)];
@@ -30,6 +30,7 @@ pub(super) const PROCESS: &[Directive] = &[
     off("daemonize").fixed().honoured().about("Run in the background."),
     choice("supervised", "no", SUPERVISED)
         .fixed()
+        .honoured()
         .about("Tell upstart or systemd when the server is ready."),
     unset("pidfile").fixed().honoured().about("File that holds the process id while it runs."),
     number("hz", "10", 0, I32_MAX)
@@ -73,8 +74,12 @@ pub(super) const LOG: &[Directive] = &[
         .honoured()
         .about("debug, verbose, notice, warning or nothing."),
     text("logfile", "").fixed().honoured().about("File to log to; empty for standard output."),
-    choice("log-format", "legacy", LOG_FORMATS).about("Form of log lines (Valkey)."),
-    choice("log-timestamp-format", "legacy", TIMESTAMPS).about("Form of their times (Valkey)."),
+    choice("log-format", "legacy", LOG_FORMATS)
+        .honoured()
+        .about("Form of log lines: legacy, logfmt (Valkey) or json."),
+    choice("log-timestamp-format", "legacy", TIMESTAMPS)
+        .honoured()
+        .about("Form of their times (Valkey)."),
     off("syslog-enabled").fixed().honoured().about("Log to the system's log as well."),
     text("syslog-ident", "redis").fixed().honoured().about("Name in the system's log."),
     choice("syslog-facility", "local0", FACILITIES)
@@ -83,7 +88,7 @@ pub(super) const LOG: &[Directive] = &[
         .about("Facility of the system's log."),
     off("always-show-logo").fixed().honoured().about("Start the log with the logo."),
     off("hide-user-data-from-log").about("Keep keys and values out of the log."),
-    on("crash-log-enabled").about("Write a report when the server crashes."),
+    on("crash-log-enabled").honoured().about("Write a report when the server crashes."),
     on("crash-memcheck-enabled").about("Test the memory when the server crashes."),
 ];
 
@@ -134,4 +139,8 @@ pub(super) const OWN: &[Directive] = &[
     number("tls-handshake-timeout", "10", 1, 3600)
         .honoured()
         .about("Seconds that a TLS client has to shake hands."),
+    number("metrics-port", "0", 0, 65535)
+        .fixed()
+        .honoured()
+        .about("TCP port for Prometheus (GET /metrics); 0 for none."),
 ];

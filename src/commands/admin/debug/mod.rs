@@ -96,10 +96,11 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         ("LISTPACK", 1) | ("ZIPLIST", 1) => return object::listpack(&state.db, args.bytes(), out),
         ("PROTOCOL", 1) => return protocol::protocol(args.bytes(), out),
         ("HTSTATS", 1) => return htstats(call, args, out),
-        ("PANIC" | "SEGFAULT" | "ASSERT", 0) if !state.facts.embedded => {
+        ("PANIC" | "ASSERT", 0) if !state.facts.embedded => {
             state.logger.warning("Ended by DEBUG.");
             std::process::abort();
         }
+        ("SEGFAULT", 0) if !state.facts.embedded => crate::process::fault(),
         _ => {
             return Err(Error::of(format!(
                 "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",

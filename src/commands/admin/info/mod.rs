@@ -7,6 +7,7 @@ mod append_only;
 mod commands;
 mod data;
 mod host;
+mod metrics;
 mod replication;
 mod report;
 mod traffic;
@@ -15,6 +16,7 @@ use crate::command::{Args, Call};
 use crate::error::Result;
 use crate::resp::out::{Done, Out};
 use crate::state::State;
+pub use metrics::metrics_text;
 pub use report::{human_bytes, Report};
 
 /// When a section is shown without being named.
