@@ -26,9 +26,9 @@
 //! lock, [`shared`] what lies around it; [`server`] starts the threads, [`listeners`] opens the
 //! sockets, [`tls`] is what is spoken behind some of them, [`config`] is one table of directives;
 //! [`cli`], [`process`], [`server_log`], [`supervision`] and [`crash`] serve the binary. [`types`]
-//! are the data structures, [`acl`] the users and their rights, [`scripting`] the Lua host, [`stats`] the
-//! counters, [`clock`] the one clock, and [`error`] holds every text of a refusal; [`disk`] is
-//! where files are, [`rdb`] what is in them.
+//! are the data structures, [`acl`] the users and their rights, [`scripting`] the Lua host,
+//! [`stats`] the counters, [`clock`] the one clock, and [`error`] holds every text of a refusal;
+//! [`disk`] is where files are, [`rdb`] what is in them.
 //!
 //! # Glossary
 //!
