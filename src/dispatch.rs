@@ -15,6 +15,7 @@ use crate::client::{ClientId, Cut, ReplyMode};
 use crate::clock::Stopwatch;
 use crate::command::row::{flag, Call, Run, Wait, Waiting};
 use crate::command::{Args, Spec, Table};
+use crate::commands::find_renamed;
 use crate::commands::scripting::{declares_growth, declares_no_writes};
 use crate::error::{Error, Result};
 use crate::keyspace::effects::listener;
@@ -310,17 +311,7 @@ impl<'a> Dispatcher<'a> {
         if self.state.renames.is_empty() {
             return self.table.find(argv);
         }
-        let name = argv.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
-        match self.state.renames.get(&name) {
-            None => self.table.find(argv),
-            Some(None) => Err(None),
-            Some(Some(id)) => {
-                let own = self.table.specs.get(*id).map_or(&[][..], |spec| spec.name.as_bytes());
-                let mut argv = argv.to_vec();
-                argv[0] = own;
-                self.table.find(&argv)
-            }
-        }
+        find_renamed(&self.state.renames, argv)
     }
 
     /// Everything that may refuse a command before it runs, in Redis's order.

@@ -2,7 +2,7 @@
 
 use super::access::{self, Access};
 use super::row::flag;
-use super::spec::Spec;
+use super::spec::{Begin, Find, Spec};
 use crate::acl::{Demand, Denial, KeyUse, KeyUses, User};
 use smallvec::SmallVec;
 
@@ -32,6 +32,9 @@ pub fn keys(spec: &Spec, argv: &[&[u8]]) -> Option<Keys> {
 }
 
 /// The last STORE counts, unless it is the argument of another option: no rule could tell.
+///
+/// Redis takes a destination for the next option (`STORE by STORE x`), and so lets a user store
+/// where it may not; here the words are read as SORT itself reads them.
 fn keys_of_sort(spec: &Spec, argv: &[&[u8]]) -> Keys {
     let access = |rule: usize| spec.access.get(rule).copied().unwrap_or_default();
     let mut found = SmallVec::from_slice(&[(1, access(0))]);
@@ -43,7 +46,7 @@ fn keys_of_sort(spec: &Spec, argv: &[&[u8]]) -> Keys {
             b"store" if at + 1 < argv.len() => {
                 found.truncate(1);
                 found.push((at + 1, access(2)));
-                1
+                2
             }
             _ => 1,
         };
@@ -69,10 +72,32 @@ fn keys_of_migrate(spec: &Spec, argv: &[&[u8]]) -> Keys {
     SmallVec::from_slice(&[(3, access)])
 }
 
+/// Where a word such as STORE stands twice a rule finds the key behind the first one, and the
+/// command writes to the one behind the last: a user needs the right to both. Redis asks for the
+/// first only.
+fn add_later_destinations(spec: &Spec, argv: &[&[u8]], found: &mut Keys) {
+    for (rule, access) in spec.keys.iter().zip(&spec.access) {
+        let (Begin::Keyword(word, from), Find::Range { last: 0, .. }) = (rule.begin, rule.find)
+        else {
+            continue;
+        };
+        let from = usize::try_from(from).unwrap_or(1);
+        let behind = argv.iter().zip(1..argv.len()).skip(from);
+        for (_, at) in behind.filter(|(one, _)| one.eq_ignore_ascii_case(word.as_bytes())) {
+            if !found.iter().any(|(known, _)| *known == at) {
+                found.push((at, *access));
+            }
+        }
+    }
+}
+
 /// Calls `ask` with what a request asks for.
 fn with_demand<R>(spec: &Spec, argv: &[&[u8]], ask: impl FnOnce(&Demand<'_>) -> R) -> R {
     let find_keys = || -> KeyUses {
-        let found = keys(spec, argv).unwrap_or_default();
+        let mut found = keys(spec, argv).unwrap_or_default();
+        if spec.name != "sort" {
+            add_later_destinations(spec, argv, &mut found);
+        }
         found.iter().map(|(at, access)| KeyUse { at: *at, needs: access::needs(access) }).collect()
     };
     ask(&Demand::new(spec.id, spec.has(flag::NO_AUTH), argv, spec.channels, &find_keys))

@@ -7,7 +7,7 @@ use crate::clock::secret_bytes;
 use crate::command::categories::categories;
 use crate::command::{client, container, flag, permission, Args, Call, Family, Row};
 use crate::commands::admin::replace_file;
-use crate::commands::table;
+use crate::commands::{find_renamed, table};
 use crate::config::error_text;
 use crate::error::{shown, Error, Result};
 use crate::resp::out::{Done, Items, Out};
@@ -169,7 +169,7 @@ fn dryrun(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done
         return Err(Error::of(format!("ERR User '{}' not found", shown(name))));
     };
     let words = args.rest();
-    let Ok(spec) = table().find(words) else {
+    let Ok(spec) = find_renamed(&call.state.renames, words) else {
         return Err(Error::of(format!("ERR Command '{}' not found", shown(words[0]))));
     };
     if !spec.accepts(words.len()) {

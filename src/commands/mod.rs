@@ -2,7 +2,7 @@
 
 use crate::acl::Vocabulary;
 use crate::command::categories::categories;
-use crate::command::{Family, Table};
+use crate::command::{Family, Spec, Table};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 use crate::types::number::{parse_i64, parse_u64};
@@ -110,6 +110,24 @@ pub fn renames(lines: &[(Vec<u8>, Vec<u8>)]) -> HashMap<Vec<u8>, Option<usize>> 
         }
     }
     names
+}
+
+/// The command of a request under the names that `rename-command` left, as [`Table::find`].
+pub fn find_renamed(
+    renames: &HashMap<Vec<u8>, Option<usize>>,
+    argv: &[&[u8]],
+) -> std::result::Result<&'static Spec, Option<&'static Spec>> {
+    let name = argv.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
+    match renames.get(&name) {
+        None => table().find(argv),
+        Some(None) => Err(None),
+        Some(Some(id)) => {
+            let own = table().specs.get(*id).map_or(&[][..], |spec| spec.name.as_bytes());
+            let mut argv = argv.to_vec();
+            argv[0] = own;
+            table().find(&argv)
+        }
+    }
 }
 
 /// Whether a command has this name.

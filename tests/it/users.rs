@@ -313,3 +313,28 @@ fn any_text_is_read_or_refused() {
     }
     assert!(good > 100, "{good} files were read");
 }
+
+#[test]
+fn the_program_itself_may_do_everything_and_a_reset_brings_the_first_users_back() {
+    let server = started(&[("user", "alice on >pw ~a +get"), ("requirepass", "secret")]);
+    let first = list(&server);
+    assert_eq!(first.len(), 2, "{first:?}");
+    for words in [
+        &["ACL", "SETUSER", "bob", "on"][..],
+        &["ACL", "SETUSER", "default", "reset"],
+        &["ACL", "SETUSER", "alice", "off"],
+    ] {
+        assert_eq!(server.command(words), Value::Simple("OK".into()), "{words:?}");
+    }
+    assert_eq!(server.command(&["ACL", "WHOAMI"]), Value::Null);
+    assert_eq!(server.command(&["SET", "k", "v"]), Value::Simple("OK".into()));
+    let address = server.addr().expect("an address");
+    let mut wire = Wire::connect(address).expect("connected");
+    assert!(matches!(wire.call(&["PING"]).expect("told"), Reply::Error(_)));
+    server.reset();
+    assert_eq!(list(&server), first);
+    let mut wire = Wire::connect(address).expect("connected");
+    assert!(matches!(wire.call(&["PING"]).expect("told"), Reply::Error(_)));
+    assert_eq!(wire.call(&["AUTH", "secret"]).expect("told"), Reply::Status(b"OK".to_vec()));
+    assert_eq!(wire.call(&["PING"]).expect("told"), Reply::Status(b"PONG".to_vec()));
+}
