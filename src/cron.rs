@@ -2,7 +2,12 @@
 //!
 //! Invariant: no slice under the lock takes longer than about a millisecond; when work is left,
 //! the caller comes back at once, and sessions go in between.
+//!
+//! Ticks come ten times a second or so, and sooner when something is due. A server inside another
+//! program, of which there may be thousands, [`rests`] when nothing has happened for a while and
+//! nothing is due at a time that nobody states; the next request [`wake`]s it.
 
+use crate::client::Client;
 use crate::clock::Stopwatch;
 use crate::dispatch::Dispatcher;
 use crate::memory;
@@ -78,16 +83,48 @@ fn sample(state: &mut State) {
     state.stats.peak_bytes = state.stats.peak_bytes.max(memory::used_bytes(state));
 }
 
-/// Milliseconds until the next slice is due, at most `most_ms`.
-pub fn next_tick_ms(state: &State, most_ms: i64) -> i64 {
-    let now_ms = state.clock.now_ms();
+/// Milliseconds until the next slice is due; `None` while nothing is.
+pub fn next_tick_ms(state: &mut State) -> Option<i64> {
+    let settings = state.config.settings();
+    let most_ms = (1000 / settings.hz.max(1) as i64).min(100);
+    let frozen = state.clock.is_frozen();
+    state.debug.resting = rests(state);
     let deadlines = [
         state.blocking.next_deadline_ms(),
         state.db.next_due_ms(),
         state.pause.map(|pause| pause.until_ms),
     ];
-    let next = deadlines.into_iter().flatten().min().map_or(most_ms, |at| at - now_ms);
-    next.clamp(1, most_ms)
+    // A clock that stands still tells when it is moved.
+    let next_ms = deadlines.into_iter().flatten().min().filter(|_| !frozen);
+    let wait_ms = next_ms.map(|at_ms| at_ms - state.clock.now_ms());
+    match state.debug.resting {
+        true => wait_ms.map(|ms| ms.max(1)),
+        false => Some(wait_ms.unwrap_or(most_ms).clamp(1, most_ms)),
+    }
+}
+
+/// Whether ticks would find nothing to do until the next deadline or request. What is due at
+/// times that are no deadline of [`next_tick_ms`] keeps the ticks coming here.
+fn rests(state: &State) -> bool {
+    let settings = state.config.settings();
+    let wanted = |client: &Client| settings.timeout_s > 0 || client.output_bytes() > 0;
+    state.facts.embedded
+        && !state.log.is_read()
+        && !memory::is_short(state)
+        && (state.clock.is_frozen() || state.stats.is_still())
+        && !state.clients.iter().any(wanted)
+}
+
+/// Ends a rest, because something happens. True when the caller has to notify cron.
+#[inline]
+pub fn wake(state: &mut State) -> bool {
+    let rested = std::mem::take(&mut state.debug.resting);
+    if rested {
+        let now_ms = state.clock.now_ms();
+        state.debug.sampled_ms = now_ms;
+        state.stats.resume(now_ms);
+    }
+    rested
 }
 
 fn is_expiry_paused(state: &State) -> bool {

@@ -158,6 +158,7 @@ impl Server {
                     return reader::read(&out).map_or(Value::Null, |(value, _)| value);
                 }
             };
+            self.0.shared.end_rest(&mut state);
             let now_ms = self.0.shared.clock.now_ms();
             state.db.set_now_ms(now_ms);
             let id = settle::connect_caller(&mut state);
@@ -194,6 +195,7 @@ impl Server {
     /// or scripts, the configuration and the clock of the start.
     pub fn reset(&self) {
         let mut state = self.0.shared.lock();
+        self.0.shared.end_rest(&mut state);
         self.0.shared.clock.reset();
         for client in state.clients.iter_mut() {
             client.close_soon();

@@ -42,21 +42,13 @@ use turn::Pace;
 /// What one read takes at most, but for large arguments.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
 
-/// The buffers of one worker. The default is an empty one that stands in while a session has taken
-/// the worker's own, so it allocates nothing.
+/// The buffers of one worker.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// What is kept of a request, and what is read behind it.
+    /// What is kept of a request, and what is read behind it; made by the first read.
     input: Vec<u8>,
     out: Vec<u8>,
     batch: Batch,
-}
-
-impl Scratch {
-    /// Buffers to work with.
-    pub fn new() -> Self {
-        Scratch { input: vec![0; 2 * READ_BYTES], ..Scratch::default() }
-    }
 }
 
 /// One connection.

@@ -6,6 +6,7 @@ use crate::busy;
 use crate::clock::Clock;
 use crate::config::{title, Settings};
 use crate::crash;
+use crate::cron;
 use crate::listeners::{Listening, Port};
 use crate::log::aof::tail::{Owner, Tail};
 use crate::process::Title;
@@ -112,6 +113,14 @@ impl Shared {
         }
     }
 
+    /// Something happens: cron has to look what is due from now on.
+    #[inline]
+    pub(crate) fn end_rest(&self, state: &mut State) {
+        if cron::wake(state) {
+            self.cron.notify_one();
+        }
+    }
+
     /// Gives a connection to the next worker in turn.
     pub(crate) fn hand_over(&self, connection: Incoming) {
         let mut number = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
@@ -149,7 +158,9 @@ impl Access for Assistant {
         if *shared.stopping.borrow() {
             return false;
         }
-        work(&mut shared.lock());
+        let mut state = shared.lock();
+        shared.end_rest(&mut state);
+        work(&mut state);
         true
     }
 }

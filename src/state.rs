@@ -89,6 +89,8 @@ pub struct Switches {
     pub sampled_ms: i64,
     /// The second in which clients were last looked at.
     pub checked_s: i64,
+    /// No tick comes before something is due or happens.
+    pub resting: bool,
 }
 
 /// What lies outside of the lock and follows from what commands change inside.

@@ -119,6 +119,7 @@ pub(crate) fn welcome(
     visitor: &Visitor,
     mut state: MutexGuard<'_, State>,
 ) {
+    shared.end_rest(&mut state);
     let registered = settle::connect(&mut state, visitor);
     let Ok(Some(stream)) = connection.stream() else {
         if let Ok(id) = registered {

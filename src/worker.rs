@@ -63,6 +63,10 @@ pub(crate) fn run(
     listeners: Option<Listeners>,
 ) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
+    if shared.workers.len() == 1 {
+        // There may be thousands like this one: its share of memory counts more than its rounds.
+        builder.max_io_events_per_tick(128);
+    }
     let runtime = match builder.enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -71,7 +75,7 @@ pub(crate) fn run(
         }
     };
     ARRIVING.set(Some(incoming));
-    let scratch = Rc::new(RefCell::new(Scratch::new()));
+    let scratch = Rc::new(RefCell::new(Scratch::default()));
     runtime.block_on(async move {
         if let Some(Listeners { tcp, unix, metrics }) = listeners {
             tokio::task::spawn_local(time(shared.clone()));
@@ -159,20 +163,23 @@ struct Surplus {
 }
 
 impl Surplus {
-    fn look(&mut self, shared: &Shared, used_bytes: usize, give_back: Option<fn()>) {
+    /// Gives back what is worth it; true when there is more to come.
+    fn look(&mut self, shared: &Shared, used_bytes: usize, give_back: Option<fn()>) -> bool {
         self.high_bytes = self.high_bytes.max(used_bytes);
         let freed_bytes =
             self.high_bytes - used_bytes + shared.let_go_bytes.load(Ordering::Relaxed);
         let worth_bytes = SURPLUS_BYTES_MIN.max(used_bytes / 4);
-        if freed_bytes < worth_bytes || self.since.elapsed_ns() < SURPLUS_LOOK_NS {
-            return;
+        let Some(give_back) = give_back.filter(|_| freed_bytes >= worth_bytes) else {
+            return false;
+        };
+        if self.since.elapsed_ns() < SURPLUS_LOOK_NS {
+            return true;
         }
         shared.let_go_bytes.store(0, Ordering::Relaxed);
         *self = Surplus { high_bytes: used_bytes, since: Stopwatch::start() };
-        if let Some(give_back) = give_back {
-            // Returning gigabytes takes the kernel a while.
-            let _ = std::thread::Builder::new().name("redouble-purge".into()).spawn(give_back);
-        }
+        // Returning gigabytes takes the kernel a while.
+        let _ = std::thread::Builder::new().name("redouble-purge".into()).spawn(give_back);
+        false
     }
 }
 
@@ -181,21 +188,27 @@ async fn time(shared: Arc<Shared>) {
     let mut moves = shared.clock.moves();
     let mut surplus = Surplus { high_bytes: 0, since: Stopwatch::start() };
     loop {
-        let (more, wait_ms, used_bytes, give_back) = {
+        let (more, mut wait_ms, used_bytes, give_back) = {
             let mut state = shared.lock_when_free().await;
             let more = cron::tick(&mut state);
-            let hz = state.config.settings().hz.max(1) as i64;
-            let wait_ms = cron::next_tick_ms(&state, (1000 / hz).min(100));
+            let wait_ms = cron::next_tick_ms(&mut state);
             (more, wait_ms, memory::used_bytes(&state) as usize, state.facts.give_back)
         };
         if more {
             tokio::task::yield_now().await;
             continue;
         }
-        surplus.look(&shared, used_bytes, give_back);
-        let wait = if shared.clock.is_frozen() { 100 } else { wait_ms } as u64;
+        if surplus.look(&shared, used_bytes, give_back) {
+            wait_ms = Some(wait_ms.map_or(100, |ms| ms.min(100)));
+        }
+        let wait = async {
+            match wait_ms {
+                Some(ms) => tokio::time::sleep(Duration::from_millis(ms as u64)).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = tokio::time::sleep(Duration::from_millis(wait)) => {}
+            _ = wait => {}
             _ = shared.cron.notified() => {}
             _ = moves.changed() => {}
         }

@@ -207,20 +207,23 @@ impl Wheel {
         Vec::new()
     }
 
-    /// Milliseconds (Unix) at which the next bucket of the fastest level comes due, if it holds
-    /// anything; `None` when the next half second needs no turn.
+    /// When the next bucket that holds anything is reached (Unix ms); `None` of an empty wheel.
     pub fn next_due_ms(&self) -> Option<i64> {
         if self.has_due() {
             return Some(self.tick * TICK_MS);
         }
-        let buckets = self.levels[0].as_ref()?;
-        (1..=32)
-            .map(|ahead| self.tick + ahead)
-            .find(|tick| {
-                let bucket = &buckets[*tick as usize & (SLOTS - 1)];
+        let reached = |level: usize, buckets: &[Bucket; SLOTS]| {
+            let now = self.tick >> (8 * level);
+            let mut ahead = (1..=SLOTS as i64).map(|ahead| now + ahead);
+            let held = |turn: &i64| {
+                let bucket = &buckets[*turn as usize & (SLOTS - 1)];
                 !bucket.open.is_empty() || !bucket.full.is_empty()
-            })
-            .map(|tick| tick * TICK_MS)
+            };
+            ahead.find(held).map(|turn| turn << (8 * level))
+        };
+        let levels = self.levels.iter().enumerate();
+        let ticks = levels.filter_map(|(level, buckets)| reached(level, buckets.as_ref()?));
+        ticks.min().map(|tick| tick.saturating_mul(TICK_MS))
     }
 }
 
@@ -229,6 +232,47 @@ mod tests {
     use super::*;
     use rand::{rngs::SmallRng, Rng, SeedableRng};
     use std::collections::HashMap;
+
+    /// Who sleeps until the wheel says so misses nothing, however far ahead it is.
+    #[test]
+    fn the_next_turn_is_known() {
+        let mut rng = SmallRng::seed_from_u64(5);
+        let mut now_ms = 1_700_000_000_123;
+        for round in 0..200u64 {
+            let mut wheel = Wheel::default();
+            assert_eq!(wheel.next_due_ms(), None);
+            let mut ahead_ms = || {
+                let most_ms = 1i64 << rng.random_range(5..34);
+                rng.random_range(0..most_ms)
+            };
+            let mut deadlines: Vec<i64> = (0..4).map(|_| now_ms + ahead_ms()).collect();
+            for (hash, deadline_ms) in deadlines.iter().enumerate() {
+                wheel.insert(hash as u64, *deadline_ms, now_ms);
+            }
+            let mut wakes = 0;
+            while let Some(next_ms) = wheel.next_due_ms() {
+                let first_ms = *deadlines.iter().min().unwrap();
+                assert!(next_ms <= first_ms + 2 * TICK_MS, "{round}: {next_ms} after {first_ms}");
+                now_ms = now_ms.max(next_ms);
+                wheel.turn(now_ms);
+                let mut later = Vec::new();
+                while let Some(hash) = wheel.pop_due() {
+                    let deadline_ms = deadlines[hash as usize];
+                    if deadline_ms <= now_ms {
+                        deadlines[hash as usize] = i64::MAX / 2;
+                    } else {
+                        later.push((hash, deadline_ms));
+                    }
+                }
+                for (hash, deadline_ms) in later {
+                    wheel.insert(hash, deadline_ms, now_ms);
+                }
+                wakes += 1;
+                assert!(wakes < 60, "{round}: wakes for nothing");
+            }
+            assert!(wheel.is_empty());
+        }
+    }
 
     /// Deadlines come up no earlier than they are due and at most one tick late, whatever moves.
     #[test]

@@ -43,6 +43,9 @@ impl Session {
         let missing = self.decoder.missing_bytes(kept_bytes).unwrap_or(0);
         if kept_bytes <= READ_BYTES && missing <= READ_BYTES {
             let mut scratch = self.scratch.borrow_mut();
+            if scratch.input.is_empty() {
+                scratch.input = vec![0; 2 * READ_BYTES];
+            }
             let mut buf = ReadBuf::new(&mut scratch.input[kept_bytes..kept_bytes + READ_BYTES]);
             ready!(self.socket.poll_read(cx, &mut buf))?;
             return Poll::Ready(Ok(match buf.filled().len() {

@@ -123,6 +123,7 @@ impl Session {
                 (done, None) => (done, self.shared.lock()),
             },
         };
+        self.shared.end_rest(&mut state);
         let now_ms = self.shared.clock.now_ms();
         state.db.set_now_ms(now_ms);
         let client = state.clients.at(self.me);

@@ -218,6 +218,22 @@ impl Stats {
         self.rates.busy_us.sample(now_ms, self.work.busy_ns() / 1000);
     }
 
+    /// Goes on sampling after a rest.
+    pub fn resume(&mut self, now_ms: i64) {
+        self.rates.commands.resume(now_ms, self.commands_processed);
+        self.rates.net_in.resume(now_ms, self.net_in_bytes);
+        self.rates.net_out.resume(now_ms, self.net_out_bytes);
+        self.rates.batches.resume(now_ms, self.work.batches);
+        self.rates.busy_us.resume(now_ms, self.work.busy_ns() / 1000);
+    }
+
+    /// Whether clients have asked for nothing and were told nothing of late.
+    pub fn is_still(&self) -> bool {
+        self.rates.commands.is_still(self.commands_processed)
+            && self.rates.net_in.is_still(self.net_in_bytes)
+            && self.rates.net_out.is_still(self.net_out_bytes)
+    }
+
     /// Microseconds that a stay under the lock takes of late.
     pub fn batch_us(&self) -> u64 {
         let batches = self.rates.batches.per_second();

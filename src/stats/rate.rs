@@ -23,6 +23,16 @@ impl Rate {
         self.last = Some((now_ms, value));
     }
 
+    /// Goes on after a time without samples, in which nothing grew.
+    pub fn resume(&mut self, now_ms: i64, value: u64) {
+        self.last = Some((now_ms, value));
+    }
+
+    /// Whether the counter has stood still for as long as the average goes back.
+    pub fn is_still(&self, value: u64) -> bool {
+        self.last.is_some_and(|(_, last)| last == value) && self.per_second == [0; SAMPLES]
+    }
+
     /// The average growth a second.
     pub fn per_second(&self) -> u64 {
         self.per_second.iter().sum::<u64>() / SAMPLES as u64

@@ -29,6 +29,7 @@ mod play;
 mod printed;
 mod process;
 mod replay;
+mod rests;
 mod rights;
 mod scripts;
 mod server;
