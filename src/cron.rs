@@ -91,7 +91,7 @@ pub fn next_tick_ms(state: &mut State) -> Option<i64> {
     state.debug.resting = rests(state);
     let deadlines = [
         state.blocking.next_deadline_ms(),
-        state.db.next_due_ms(),
+        state.db.next_due_ms().filter(|_| !state.db.keeps_expired && !is_expiry_paused(state)),
         state.pause.map(|pause| pause.until_ms),
     ];
     // A clock that stands still tells when it is moved.
@@ -110,6 +110,7 @@ fn rests(state: &State) -> bool {
     let wanted = |client: &Client| settings.timeout_s > 0 || client.output_bytes() > 0;
     state.facts.embedded
         && !state.log.is_read()
+        && state.peers.is_empty()
         && !memory::is_short(state)
         && (state.clock.is_frozen() || state.stats.is_still())
         && !state.clients.iter().any(wanted)
