@@ -61,5 +61,5 @@ fn a_frozen_server_rests_too() {
     until("it rests", || rests(&server));
     assert_ne!(server.command(&["GET", "key"]), Value::Null);
     server.clock().advance(Duration::from_millis(100));
-    until("its time has come", || server.shared().lock().db.space(0).len() == 0);
+    until("its time has come", || server.shared().lock().db.space(0).is_empty());
 }
