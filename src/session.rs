@@ -146,8 +146,7 @@ impl Session {
                 self.socket.idle.set(false);
                 return Poll::Pending;
             }
-            let idle = self.kept.is_empty() && self.output.is_empty() && !self.waiting;
-            self.socket.idle.set(idle);
+            self.socket.idle.set(self.is_idle());
             let arrived = match self.has_work() {
                 true => Arrived::Kept,
                 false => match ready!(self.poll_input(cx)) {
@@ -166,10 +165,16 @@ impl Session {
                 has_run = true;
             }
             if arrived.is_full() || self.has_work() || self.owes() {
+                self.socket.idle.set(self.is_idle());
                 after_the_others(cx);
                 return Poll::Pending;
             }
         }
+    }
+
+    /// No part of a request or a reply is under way.
+    fn is_idle(&self) -> bool {
+        self.kept.is_empty() && self.output.is_empty() && !self.waiting
     }
 
     /// A whole request may wait for this session's turn.
