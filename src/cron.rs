@@ -110,6 +110,9 @@ fn rests(state: &State) -> bool {
     let wanted = |client: &Client| settings.timeout_s > 0 || client.output_bytes() > 0;
     state.facts.embedded
         && !state.log.is_read()
+        && !state.role.is_replica()
+        && state.role.replicas.is_empty()
+        && state.role.failover.is_none()
         && state.peers.is_empty()
         && !memory::is_short(state)
         && (state.clock.is_frozen() || state.stats.is_still())
