@@ -20,6 +20,13 @@ impl HashKey {
     }
 }
 
+/// Whether no two of these hashes are the same. Texts whose hashes all differ all differ; when two
+/// are the same, the texts must be compared.
+pub fn all_differ(mut hashes: Vec<u64>) -> bool {
+    hashes.sort_unstable();
+    hashes.windows(2).all(|pair| pair[0] != pair[1])
+}
+
 /// Encoding thresholds, named after their directives.
 #[derive(Clone, Debug)]
 pub struct Limits {

@@ -78,7 +78,7 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         let count = pack.len() / 2;
-        let Some(mut set) = SortedSet::from_listpack(pack) else {
+        let Some(mut set) = SortedSet::from_listpack(pack, &self.rules.limits) else {
             return self.source.damaged(fault);
         };
         set.expect(count, 0, &self.rules.limits);
@@ -109,9 +109,17 @@ impl<R: Read> Reader<R> {
 }
 
 fn hash_from(pack: &Listpack, dated: bool, limits: &crate::types::limits::Limits) -> Option<Hash> {
+    if !dated && pack.len() / 2 <= limits.hash_max_listpack_entries {
+        if let Some(hash) = Hash::of_distinct(pack, limits) {
+            return Some(hash);
+        }
+    }
     let mut hash = Hash::new();
     // Redis: only the number of fields counts here, not their length.
     hash.prepare(pack.len() / if dated { 3 } else { 2 }, 0, limits);
+    if dated {
+        hash.keep_deadlines();
+    }
     let mut items = pack.iter();
     while let Some(field) = items.next() {
         let value = items.next()?;

@@ -17,7 +17,8 @@ mod view;
 
 pub use view::HashView;
 
-use super::limits::Limits;
+use super::compact::Listpack;
+use super::limits::{all_differ, Limits};
 use super::thin::{Either, EitherMut, ThinOr, ThinPair};
 use large::Large;
 use packed::{Cells, Packed};
@@ -153,6 +154,26 @@ impl Hash {
             self.enlarge(limits);
         }
         fresh
+    }
+
+    /// A small hash of a listpack of fields and values; `None` when a value is missing or it is
+    /// not plain at once that all fields differ.
+    pub fn of_distinct(pack: &Listpack, limits: &Limits) -> Option<Hash> {
+        let mut bytes = Vec::with_capacity(pack.byte_len());
+        bytes.extend_from_slice(&packed::EMPTY);
+        let mut hashes = Vec::with_capacity(pack.len() / 2);
+        let mut items = pack.iter();
+        while let Some(field) = items.next() {
+            let value = items.next()?;
+            let mut cells = Cells::new();
+            field.with_bytes(|field| packed::write_text(field, &mut cells));
+            hashes.push(limits.hash_key.hash(&cells));
+            value.with_bytes(|value| packed::write_text(value, &mut cells));
+            bytes.extend_from_slice(&cells);
+        }
+        let header = Packed(&packed::EMPTY).header_after(hashes.len() as isize, false);
+        bytes[..header.len()].copy_from_slice(&header);
+        all_differ(hashes).then(|| Hash(ThinOr::bytes(&bytes)))
     }
 
     /// Adds a field that a file gives, in the encoding that suits it; false, and nothing changes,

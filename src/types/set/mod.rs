@@ -14,7 +14,7 @@ mod tests;
 use super::alloc::class;
 use super::compact::{Intset, Item, Listpack};
 use super::equal::same;
-use super::limits::{HashKey, Limits};
+use super::limits::{all_differ, HashKey, Limits};
 use super::number::parse_i64;
 use super::table::{self, Table};
 use super::thin::Thin;
@@ -121,6 +121,12 @@ impl Set {
 
     /// A set from a listpack that was read from a file; `None` if a member is there twice.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Option<Set> {
+        if pack.len() <= limits.set_max_listpack_entries {
+            let hash = |item: Item<'_>| item.with_bytes(|member| limits.hash_key.hash(member));
+            if all_differ(pack.iter().map(hash).collect()) {
+                return Some(Set(Repr::Packed(pack)));
+            }
+        }
         let mut seen = Members::new(limits.hash_key);
         let unique = pack.iter().all(|item| item.with_bytes(|member| seen.add(member)));
         if !unique {

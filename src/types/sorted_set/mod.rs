@@ -128,9 +128,10 @@ impl SortedSet {
         set
     }
 
-    /// Takes a foreign listpack over; `None` unless it is a valid packed sorted set.
-    pub fn from_listpack(pack: Listpack) -> Option<Self> {
-        Packed::adopt(pack).map(|packed| SortedSet(Small(packed)))
+    /// Takes a foreign listpack of members and scores over, which need not be in order; `None` if
+    /// a score is no number or a member is there twice.
+    pub fn from_listpack(pack: Listpack, limits: &Limits) -> Option<Self> {
+        Packed::adopt(pack, limits.hash_key).map(|packed| SortedSet(Small(packed)))
     }
 
     /// The listpack of the small encoding.

@@ -6,6 +6,7 @@
 
 use super::bounds::LexBound;
 use crate::types::compact::{Item, Listpack};
+use crate::types::limits::{all_differ, HashKey};
 use crate::types::number;
 use std::cmp::Ordering;
 
@@ -36,26 +37,43 @@ fn with_text<R>(score: f64, write: impl FnOnce(&[u8]) -> R) -> R {
 }
 
 impl Packed {
-    /// Takes a foreign listpack over, if it is a sorted set in order.
-    pub fn adopt(pack: Listpack) -> Option<Packed> {
-        let mut names = Vec::new();
+    /// Takes a foreign listpack over, put in order where it is not.
+    pub fn adopt(pack: Listpack, hash_key: HashKey) -> Option<Packed> {
+        let (mut hashes, mut is_ordered) = (Vec::with_capacity(pack.len() / 2), true);
         let mut elements = pack.iter();
-        let mut last: Option<(f64, Vec<u8>)> = None;
+        let mut last: Option<(f64, Item<'_>)> = None;
         while let Some(member) = elements.next() {
             let score = match elements.next()? {
                 Item::Int(score) => score as f64,
-                Item::Bytes(text) => number::parse_f64(text)?,
+                Item::Bytes(text) => number::parse_f64(text).filter(|score| !score.is_nan())?,
             };
-            let entry = (score, member.to_vec());
-            if last.is_some_and(|last| last >= entry) {
+            hashes.push(member.with_bytes(|name| hash_key.hash(name)));
+            is_ordered &= last.is_none_or(|(before, name)| {
+                before < score
+                    || before == score
+                        && name.with_bytes(|name| member.with_bytes(|member| name < member))
+            });
+            last = Some((score, member));
+        }
+        if is_ordered && all_differ(hashes) {
+            return Some(Packed(pack));
+        }
+        let mut packed = Packed::default();
+        let mut elements = pack.iter();
+        while let (Some(member), Some(score)) = (elements.next(), elements.next()) {
+            let score = score_of(score);
+            let added = member.with_bytes(|name| {
+                let is_new = packed.find(name).is_none();
+                if is_new {
+                    packed.insert(name, score);
+                }
+                is_new
+            });
+            if !added {
                 return None;
             }
-            names.push(entry.1.clone());
-            last = Some(entry);
         }
-        names.sort_unstable();
-        let unique = names.windows(2).all(|pair| pair[0] != pair[1]);
-        unique.then_some(Packed(pack))
+        Some(packed)
     }
 
     pub fn pack(&self) -> &Listpack {
@@ -166,7 +184,8 @@ impl Packed {
 
     pub fn check(&self) {
         self.0.check();
-        assert!(Packed::adopt(self.0.clone()).is_some(), "a packed sorted set in order");
+        let adopted = Packed::adopt(self.0.clone(), HashKey(1, 2));
+        assert!(adopted.is_some_and(|same| same.0 == self.0), "a packed sorted set in order");
     }
 }
 
