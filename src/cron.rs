@@ -13,6 +13,7 @@ use crate::dispatch::Dispatcher;
 use crate::memory;
 use crate::replicas;
 use crate::settle;
+use crate::snapshot::save;
 use crate::state::State;
 
 /// A slice's bound under the lock.
@@ -30,6 +31,7 @@ pub fn tick(state: &mut State) -> bool {
         return false;
     }
     sample(state);
+    save::tick(state);
     check_clients(state);
     replicas::tick(state);
     let more = expire(state, &slice);
@@ -134,6 +136,7 @@ pub fn wake(state: &mut State) -> bool {
 fn is_expiry_paused(state: &State) -> bool {
     state.debug.expiry_off
         || state.role.failover.is_some()
+        || state.persistence.loading.is_some()
         || state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms())
 }
 
