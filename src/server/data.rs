@@ -18,9 +18,7 @@ impl Server {
     /// loads those itself, with [`Server::load`].
     pub(super) fn begin(&self, rdb: Option<&[u8]>, embedded: bool) -> Result<(), StartError> {
         match rdb {
-            Some(rdb) => {
-                self.restore(rdb).map_err(|error| StartError::Data(error.to_string()))
-            }
+            Some(rdb) => self.restore(rdb).map_err(|error| StartError::Data(error.to_string())),
             None if embedded => self.load(),
             None => Ok(()),
         }
