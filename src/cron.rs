@@ -112,6 +112,7 @@ fn rests(state: &State) -> bool {
     let wanted = |client: &Client| settings.timeout_s > 0 || client.output_bytes() > 0;
     state.facts.embedded
         && !state.log.is_read()
+        && !save::awaits_time(state)
         && !state.role.is_replica()
         && state.role.replicas.is_empty()
         && state.role.failover.is_none()

@@ -185,6 +185,14 @@ pub fn tick(state: &mut State) {
     }
 }
 
+/// Whether a save may become due as time passes.
+pub fn awaits_time(state: &State) -> bool {
+    let room = &state.persistence;
+    let points = !state.config.settings().save.is_empty();
+    room.file.is_scheduled
+        || room.keeps_files && points && state.db.effects.dirty > room.file.saved_dirty
+}
+
 /// FLUSHALL: a BGSAVE of the old data is worth nothing any more, and with save points the empty
 /// data is saved at once, as Redis does.
 pub fn after_flush(state: &mut State) {
