@@ -10,10 +10,10 @@
 use crate::client::Client;
 use crate::clock::Stopwatch;
 use crate::dispatch::Dispatcher;
-use crate::following;
 use crate::memory;
 use crate::replicas;
 use crate::settle;
+use crate::snapshot::save;
 use crate::state::State;
 
 /// A slice's bound under the lock.
@@ -31,9 +31,9 @@ pub fn tick(state: &mut State) -> bool {
         return false;
     }
     sample(state);
+    save::tick(state);
     check_clients(state);
     replicas::tick(state);
-    following::expire_own(state);
     let more = expire(state, &slice);
     settle::command_over(state);
     settle::unit_over(state);
@@ -112,6 +112,7 @@ fn rests(state: &State) -> bool {
     let wanted = |client: &Client| settings.timeout_s > 0 || client.output_bytes() > 0;
     state.facts.embedded
         && !state.log.is_read()
+        && !save::awaits_time(state)
         && !state.role.is_replica()
         && state.role.replicas.is_empty()
         && state.role.failover.is_none()
@@ -136,6 +137,7 @@ pub fn wake(state: &mut State) -> bool {
 fn is_expiry_paused(state: &State) -> bool {
     state.debug.expiry_off
         || state.role.failover.is_some()
+        || state.persistence.loading.is_some()
         || state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms())
 }
 

@@ -23,6 +23,7 @@ use crate::log::aof::Mode;
 use crate::memory;
 use crate::resp::out::{push_error, Bound, Out};
 use crate::settle;
+use crate::snapshot;
 use crate::state::State;
 
 /// After a command that took longer the rest of its batch looks at the clock again.
@@ -340,7 +341,7 @@ impl<'a> Dispatcher<'a> {
             }
         };
         settle::unit_over(self.state);
-        if self.state.db.effects.hears(listener::LOG) {
+        if self.state.log.ring.is_some() {
             self.state.clients.at(self.me).wrote_offset = self.state.log.offset;
         }
         if self.state.blocking.has_ready() && !self.state.inside_unit {
@@ -352,6 +353,9 @@ impl<'a> Dispatcher<'a> {
     fn gate(&mut self, spec: &'static Spec, argv: &[&[u8]]) -> Result<Gate> {
         if !spec.accepts(argv.len()) {
             return Err(Error::wrong_arity(&spec.name));
+        }
+        if self.state.is_over {
+            return Ok(Gate::HoldBack);
         }
         let client = self.state.clients.at(self.me);
         client.last_command = Some(spec.id);
@@ -381,6 +385,7 @@ impl<'a> Dispatcher<'a> {
         if self.state.aof.mode != Mode::Off {
             self.refuse_unlogged(spec)?;
         }
+        self.gate_by_state(spec)?;
         if self.state.role.is_replica() || self.state.config.settings().needs_replicas() {
             self.may_write(spec, argv)?;
         }
@@ -411,6 +416,43 @@ impl<'a> Dispatcher<'a> {
             return Ok(Gate::Queue);
         }
         Ok(Gate::Run)
+    }
+
+    /// Loading, and disks that have failed.
+    #[inline]
+    fn gate_by_state(&self, spec: &Spec) -> Result<()> {
+        let room = &self.state.persistence;
+        if room.file.last_was_ok && room.loading.is_none() {
+            return Ok(());
+        }
+        self.refuse_by_state(spec)
+    }
+
+    #[cold]
+    fn refuse_by_state(&self, spec: &Spec) -> Result<()> {
+        let is = |wanted: u32, spec: &Spec| spec.has(wanted);
+        let multi = self.state.clients.find(self.me).and_then(|client| client.multi.as_ref());
+        let queue = multi.filter(|_| spec.name == "exec").map_or(&[][..], |multi| &multi.queue);
+        let queued = |test: &dyn Fn(&Spec) -> bool| {
+            queue.iter().any(|argv| {
+                let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+                self.table.find(&argv).is_ok_and(test)
+            })
+        };
+        let writes = is(flag::WRITE, spec) || queued(&|spec| is(flag::WRITE, spec));
+        // Redis: PING tells that something is wrong, too.
+        if writes || spec.name == "ping" {
+            snapshot::save::check_writes(self.state)?;
+        }
+        let Some(loading) = &self.state.persistence.loading else { return Ok(()) };
+        let refused = match loading.is_async {
+            false => !is(flag::LOADING, spec) || queued(&|spec| !is(flag::LOADING, spec)),
+            true => is(flag::NO_ASYNC_LOADING, spec),
+        };
+        match refused {
+            true => Err(Error::Loading),
+            false => Ok(()),
+        }
     }
 
     /// Refuses writes that the log cannot take to disk.
@@ -532,9 +574,6 @@ impl<'a> Dispatcher<'a> {
         // What EXEC and scripts ran has entered the log by itself.
         if !matches!(spec.row.run, Run::Nested(_)) {
             self.log_own_form(db, argv, dirty_before);
-        }
-        if self.state.role.is_replica() {
-            self.note_own_keys(spec, argv, db);
         }
         settle::command_over(self.state);
         let elapsed_ns = self.watch.lap_ns();

@@ -143,6 +143,14 @@ errors! {
     XclaimMinIdle = "ERR Invalid min-idle-time argument for XCLAIM",
     XautoclaimMinIdle = "ERR Invalid min-idle-time argument for XAUTOCLAIM",
     CountNotPositive = "ERR COUNT must be > 0",
+    // Files.
+    SaveInProgress = "ERR Background save already in progress",
+    Loading = "LOADING Redis is loading the dataset in memory",
+    NotSaved = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+        persist to disk. Commands that may modify the data set are disabled, because this instance \
+        is configured to report errors during writes if RDB snapshotting fails \
+        (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the \
+        RDB error.",
     // Scripts and functions.
     NoScript = "NOSCRIPT No matching script. Please use EVAL.",
     NumkeysNegative = "ERR Number of keys can't be negative",

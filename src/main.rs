@@ -11,6 +11,7 @@ use redouble::StartError;
 use std::io::{Read, Write};
 use std::process::exit;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 mod allocator;
 mod signals;
@@ -125,19 +126,36 @@ fn run(program: &str, call: &Run) {
             exit(1);
         }
     };
-    if listens_tcp {
-        log.notice("Ready to accept connections tcp");
-    }
-    if settings.unixsocket.is_some() {
-        log.notice("Ready to accept connections unix");
-    }
-    if listens_tls {
-        log.notice("Ready to accept connections tls");
-    }
-    supervisor.ready(&log);
+    let listens = [listens_tcp, settings.unixsocket.is_some(), listens_tls];
+    let supervisor = Arc::new(supervisor);
+    let loading = load(&server, &log, listens, supervisor.clone());
     let code = signals.serve(&server, &log);
+    drop(loading);
     supervisor.stopping(&log);
     end(server, &log, pidfile.as_deref(), code)
+}
+
+/// Loads the data on a thread of its own: signals and clients are answered meanwhile. A server
+/// whose data cannot be loaded ends, and leaves the files as they are.
+fn load(
+    server: &Server,
+    log: &Arc<Logger>,
+    listens: [bool; 3],
+    supervisor: Arc<Supervisor>,
+) -> JoinHandle<()> {
+    let (server, log) = (server.clone(), log.clone());
+    std::thread::spawn(move || {
+        if server.load().is_err() {
+            log.warning("Fatal error loading the DB, check server logs. Exiting.");
+            exit(1);
+        }
+        for (listens, kind) in listens.iter().zip(["tcp", "unix", "tls"]) {
+            if *listens {
+                log.notice(format!("Ready to accept connections {kind}"));
+            }
+        }
+        supervisor.ready(&log);
+    })
 }
 
 /// Writes a report should the process crash.

@@ -192,6 +192,13 @@ pub struct Loading {
     pub is_async: bool,
 }
 
+impl Loading {
+    /// How far it has come.
+    pub fn percent(&self) -> f64 {
+        self.loaded_bytes as f64 * 100.0 / self.total_bytes.max(1) as f64
+    }
+}
+
 /// The room.
 #[derive(Default)]
 pub struct Persistence {
@@ -201,6 +208,9 @@ pub struct Persistence {
     pub file: FileFigures,
     /// Bytes of pre-images that the last snapshot needed.
     pub copied_bytes: u64,
+    /// Files are used without being asked for: loaded at the start, saved at save points and at
+    /// the end.
+    pub keeps_files: bool,
     /// Data is being loaded: most commands have to wait.
     pub loading: Option<Loading>,
 }

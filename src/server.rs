@@ -3,6 +3,8 @@
 //! Invariant: nothing is global: a server is its [`Shared`] and its threads, and both are gone when
 //! the last handle is dropped.
 
+mod data;
+
 use crate::acl::{self, Acl};
 use crate::busy::{self, Answer};
 use crate::client::Asker;
@@ -19,7 +21,7 @@ use crate::role::{Address, Role};
 use crate::server_log::Logger;
 use crate::settle;
 use crate::shared::{Incoming, Shared, Surroundings, WORKER};
-use crate::startup;
+use crate::snapshot;
 use crate::state::{Facts, Shutdown, State};
 use crate::stats::Stats;
 use crate::tls::SelfSigned;
@@ -56,6 +58,8 @@ pub struct Builder {
     title: Option<(String, Title)>,
     give_back: Option<fn()>,
     disk: Arc<dyn Disk>,
+    keeps_files: bool,
+    rdb: Option<Vec<u8>>,
 }
 
 /// A running server. Clones are handles of the same one; it stops when the last is dropped.
@@ -94,6 +98,8 @@ impl Server {
             title: None,
             give_back: None,
             disk: Arc::new(RealDisk),
+            keeps_files: false,
+            rdb: None,
         }
     }
 
@@ -215,20 +221,44 @@ impl Server {
         apply_to_state(&mut state);
     }
 
-    /// Asks for the end, as SHUTDOWN does.
+    /// Asks for the end, as a signal does.
     pub fn ask_shutdown(&self, shutdown: Shutdown) {
         self.0.shared.lock().shutdown = Some(shutdown);
         self.0.shared.control.notify_one();
     }
 
-    /// Resolves when a client or a signal has asked for the end. It takes the lock only when it
-    /// has been told so: who listens to signals must not wait for a slow script.
+    /// The shutdown that was asked for, once everything is saved. One that a signal asked for is
+    /// called off when that fails.
+    fn ready_to_end(&self) -> Option<Shutdown> {
+        let mut state = self.0.shared.lock();
+        let asked = state.shutdown?;
+        if state.is_over || state.facts.embedded {
+            return Some(asked);
+        }
+        if state.debug.cron_paused {
+            return None;
+        }
+        state.logger.warning("User requested shutdown...");
+        if !snapshot::save::before_end(&mut state, asked) {
+            state.logger.warning(
+                "SIGTERM received but errors trying to shut down the server, check the logs for \
+                 more information",
+            );
+            state.shutdown = None;
+            return None;
+        }
+        state.is_over = true;
+        Some(asked)
+    }
+
+    /// Resolves when a client or a signal has asked for the end and everything is saved. It takes
+    /// the lock only when it has been told so: who listens to signals must not wait for a slow
+    /// script.
     pub async fn shutdown_asked(&self) -> Shutdown {
         loop {
             self.0.shared.control.notified().await;
-            let state = self.0.shared.lock();
-            if let Some(asked) = state.shutdown.filter(|_| !state.debug.cron_paused) {
-                return asked;
+            if let Some(shutdown) = self.ready_to_end() {
+                return shutdown;
             }
         }
     }
@@ -271,9 +301,13 @@ impl Builder {
         self.config("replicaof", &format!("{} {}", primary.ip(), primary.port()))
     }
 
-    /// Sets a directive, as on the command line.
+    /// Sets a directive, as on the command line. Naming `dir`, `dbfilename`, `save` or
+    /// `appendonly` turns files on: what is there is loaded at the start, and data is saved as the
+    /// directives say. Without, a server inside a program leaves files alone.
     pub fn config(mut self, name: &str, value: &str) -> Self {
         self.any_port &= !name.eq_ignore_ascii_case("port");
+        let of_files = ["dir", "dbfilename", "save", "appendonly"];
+        self.keeps_files |= of_files.iter().any(|one| name.eq_ignore_ascii_case(one));
         if let Err(error) = self.config.assign(name, value) {
             let fatal = error.fatal(&self.config.settings().redis_version);
             self.failure.get_or_insert(fatal);
@@ -317,9 +351,18 @@ impl Builder {
         self.config("port", "0")
     }
 
-    /// A process of its own: `io-threads` workers, and SHUTDOWN ends the process.
+    /// Begins with the data of a snapshot: what [`Server::snapshot`] gave, or a file of a genuine
+    /// server. What is in files is not loaded then.
+    pub fn rdb(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.rdb = Some(bytes.into());
+        self
+    }
+
+    /// A process of its own: `io-threads` workers, files, and SHUTDOWN ends the process. Its data
+    /// is loaded by [`Server::load`].
     pub fn standalone(mut self) -> Self {
         self.embedded = false;
+        self.keeps_files = true;
         self
     }
 
@@ -407,6 +450,8 @@ impl Builder {
         state.role.id = random_hex_id(&mut rng);
         state.logger = self.logger.clone();
         state.disk = self.disk;
+        state.persistence.keeps_files = self.keeps_files;
+        state.persistence.file.last_save_s = now_ms.div_euclid(1000);
         let tail = state.aof.tail.clone();
         let running = state.scripting.running.clone();
         let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -437,21 +482,22 @@ impl Builder {
             next_worker: AtomicUsize::new(0),
         });
         first_look(&mut shared.lock(), workers);
-        startup::load(&shared)?;
         let plain = tcp.into_iter().map(|listener| (Port::Plain, listener));
         let tcp = plain.chain(tls.into_iter().map(|listener| (Port::Tls, listener))).collect();
         let threads = spawn_workers(&shared, receivers, Listeners { tcp, unix, metrics })?;
         follow(&shared, settings.replicaof);
         let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());
         let threads = Mutex::new(threads);
-        Ok(Server(Arc::new(Running {
+        let server = Server(Arc::new(Running {
             shared,
             threads,
             addresses,
             tls_addr,
             unix_path,
             started_config,
-        })))
+        }));
+        server.begin(self.rdb.as_deref(), self.embedded)?;
+        Ok(server)
     }
 }
 
@@ -524,6 +570,7 @@ fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> St
         renames,
         evictable: Default::default(),
         shutdown: None,
+        is_over: false,
         facts,
         clock,
         disk: Arc::new(RealDisk),

@@ -150,7 +150,13 @@ pub(crate) enum Incoming {
 }
 
 /// The way of a thread that does slow work to the state.
-pub(crate) struct Assistant(pub(crate) Weak<Shared>);
+pub(crate) struct Assistant(Weak<Shared>);
+
+impl Assistant {
+    pub(crate) fn of(shared: &Arc<Shared>) -> Assistant {
+        Assistant(Arc::downgrade(shared))
+    }
+}
 
 impl Access for Assistant {
     fn with(&self, work: &mut dyn FnMut(&mut State)) -> bool {

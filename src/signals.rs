@@ -39,7 +39,13 @@ impl Signals {
         std::thread::scope(|scope| {
             let ask = |flags: fn(&Settings) -> ShutdownFlags| {
                 scope.spawn(move || {
-                    let flags = flags(server.shared().lock().config.settings());
+                    let state = server.shared().lock();
+                    if state.persistence.loading.is_some() {
+                        log.warning("Received shutdown signal during loading, exiting now.");
+                        std::process::exit(0);
+                    }
+                    let flags = flags(state.config.settings());
+                    drop(state);
                     server.ask_shutdown(asked(flags));
                 });
             };
@@ -68,10 +74,7 @@ impl Signals {
                         _ = received(&mut hangup) => {}
                         // Redis: a line, and nothing else.
                         _ = received(&mut alarm) => log.warning("Received SIGALRM"),
-                        _ = &mut ended => {
-                            log.warning("User requested shutdown...");
-                            return 0;
-                        }
+                        _ = &mut ended => return 0,
                     }
                 }
             })

@@ -3,27 +3,51 @@
 
 use crate::append_only;
 use crate::clock::Stopwatch;
+use crate::commands::load_library;
 use crate::listeners::StartError;
 use crate::replay::{Loaded, Replay};
 use crate::shared::{Assistant, Shared};
+use crate::snapshot::load::{self, How};
+use crate::snapshot::save;
 use std::sync::Arc;
 
-/// Loads the append-only file, if it is on, and lets the log go there.
+/// Loads what the files have, if there are any: the append-only file where it is on, otherwise the
+/// snapshot file.
 pub(crate) fn load(shared: &Arc<Shared>) -> Result<(), StartError> {
-    let access = Assistant(Arc::downgrade(shared));
-    let replay = {
+    let (appends, keeps_files, path) = {
         let state = shared.lock();
-        if !state.config.settings().append_only.on {
-            return Ok(());
-        }
-        Replay::new(&access, &state)
+        let appends = state.config.settings().append_only.on;
+        (appends, state.persistence.keeps_files, save::path(&state))
     };
+    if appends {
+        return load_append_only(shared);
+    }
+    if !keeps_files {
+        return Ok(());
+    }
+    let access = Assistant::of(shared);
+    let how = How { replaces: false, keeps_expired: false, load_library };
+    match load::load_file(&access, &path, how) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(StartError::Data(format!("{}: {error}", path.display()))),
+    }
+}
+
+/// Loads the append-only file and lets the log go there.
+fn load_append_only(shared: &Arc<Shared>) -> Result<(), StartError> {
+    let access = Assistant::of(shared);
+    let replay = Replay::new(&access, &shared.lock());
     let watch = Stopwatch::start();
     let refused = |_| StartError::Data("the append-only file cannot be loaded".to_string());
     let manifest = replay.manifest().map_err(refused)?;
-    if !manifest.is_empty() && replay.load(&manifest).map_err(refused)? != Loaded::Empty {
-        let seconds = watch.elapsed_ns() as f64 / 1e9;
-        shared.logger.notice(format!("DB loaded from append only file: {seconds:.3} seconds"));
+    if !manifest.is_empty() {
+        load::begin(&mut shared.lock(), 0);
+        let loaded = replay.load(&manifest);
+        load::end(&mut shared.lock(), None);
+        if loaded.map_err(refused)? != Loaded::Empty {
+            let seconds = watch.elapsed_ns() as f64 / 1e9;
+            shared.logger.notice(format!("DB loaded from append only file: {seconds:.3} seconds"));
+        }
     }
     append_only::open(&mut shared.lock(), manifest)
         .map_err(|_| StartError::Data("the append-only file cannot be opened".to_string()))

@@ -173,6 +173,8 @@ pub struct State {
     pub evictable: Pool,
     /// The server must stop.
     pub shutdown: Option<Shutdown>,
+    /// Everything has been saved for the last time: nothing runs any more.
+    pub is_over: bool,
     /// What does not change.
     pub facts: Facts,
     /// The clock.

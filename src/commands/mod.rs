@@ -76,6 +76,7 @@ pub const FAMILIES: &[&Family] = &[
     &admin::FAMILIES[6],
     &admin::FAMILIES[7],
     &admin::FAMILIES[8],
+    &admin::FAMILIES[9],
     &replication::FAMILY,
     &replication::WAITING,
 ];

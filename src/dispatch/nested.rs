@@ -12,6 +12,7 @@ use crate::log::aof::Mode;
 use crate::memory;
 use crate::replicas;
 use crate::resp::out::{push_error, Bound, Out};
+use crate::snapshot;
 use crate::state::State;
 
 impl Caller for Dispatcher<'_> {
@@ -123,6 +124,9 @@ impl Dispatcher<'_> {
         }
         if self.state.aof.mode != Mode::Off {
             self.refuse_unlogged(spec)?;
+        }
+        if spec.has(flag::WRITE) && !self.state.persistence.file.last_was_ok {
+            snapshot::save::check_writes(self.state)?;
         }
         let obeys = !self.state.clients.find(self.me).is_some_and(|me| me.is_internal);
         if obeys && spec.has(flag::WRITE) && !rules.wrote {

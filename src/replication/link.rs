@@ -6,15 +6,17 @@
 use super::handshake::{greet, Answer, Introduction};
 use super::payload::{End, Payload};
 use super::stream::Stream;
-use super::wire::{Broken, Wire};
+use super::wire::{Broken, Socket, Wire};
 use super::{load, Access};
 use crate::clock::Stopwatch;
+use crate::config::Settings;
 use crate::following;
 use crate::replicas;
 use crate::role::{Address, Link};
 use crate::server_log::Logger;
 use crate::shared::Shared;
 use crate::state::State;
+use crate::tls;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -34,6 +36,8 @@ struct Plan {
     from: Option<String>,
     timeout_ms: u64,
     nodelay: bool,
+    /// With `tls-replication`: what the certificates are.
+    tls: Option<Box<Settings>>,
     logger: Arc<Logger>,
 }
 
@@ -84,6 +88,7 @@ fn plan(state: &mut State) -> Plan {
             user: settings.masteruser.clone(),
             password: settings.masterauth.clone(),
             port: match settings.replica_announce_port {
+                0 if settings.tls.replication && state.facts.tls_port > 0 => state.facts.tls_port,
                 0 => state.facts.tcp_port,
                 port => port,
             },
@@ -94,6 +99,7 @@ fn plan(state: &mut State) -> Plan {
         from: settings.bind_source_addr.clone(),
         timeout_ms: settings.repl_timeout_s.max(1) * 1000,
         nodelay: true,
+        tls: settings.tls.replication.then(|| Box::new(settings.clone())),
         logger: state.logger.clone(),
     };
     let next = (state.role.id.clone(), state.log.offset + 1);
@@ -113,6 +119,7 @@ fn attempt(access: &Access, plan: &Plan, tell: bool) -> Result<bool, Broken> {
     if tell {
         plan.logger.notice("MASTER <-> REPLICA sync started");
     }
+    let socket = encipher(socket, access, plan)?;
     let mut wire = Wire::new(socket, access.clone(), plan.timeout_ms).map_err(Broken::Io)?;
     let twin = wire.twin();
     step(access, |state| {
@@ -159,6 +166,19 @@ fn attempt(access: &Access, plan: &Plan, tell: bool) -> Result<bool, Broken> {
 /// Runs a step under the lock, if it is still wanted.
 fn step<R>(access: &Access, work: impl FnOnce(&mut State) -> R) -> Result<R, Broken> {
     access.with(work).ok_or(Broken::Unwanted)
+}
+
+/// Shakes hands where `tls-replication` says so.
+fn encipher(socket: TcpStream, access: &Access, plan: &Plan) -> Result<Socket, Broken> {
+    let Some(settings) = &plan.tls else { return Ok(Socket::Plain(socket)) };
+    let shared = access.shared.upgrade().ok_or(Broken::Unwanted)?;
+    let own = shared.handshakes.self_signed.as_ref();
+    let config = tls::client_config(settings, own).map_err(Broken::Nonsense)?;
+    let limit = Some(Duration::from_millis(plan.timeout_ms.max(1)));
+    socket.set_read_timeout(limit).map_err(Broken::Io)?;
+    socket.set_write_timeout(limit).map_err(Broken::Io)?;
+    let stream = tls::connect_blocking(&config, socket, &plan.address.host).map_err(Broken::Io)?;
+    Ok(Socket::Tls(Box::new(stream)))
 }
 
 fn connect(plan: &Plan) -> std::io::Result<TcpStream> {

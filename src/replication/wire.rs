@@ -5,6 +5,7 @@
 
 use super::Access;
 use crate::clock::Stopwatch;
+use crate::tls::TlsStream;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -43,9 +44,45 @@ impl std::fmt::Display for Broken {
     }
 }
 
+/// What a link is spoken through.
+pub(super) enum Socket {
+    /// TCP.
+    Plain(TcpStream),
+    /// `tls-replication`.
+    Tls(Box<TlsStream>),
+}
+
+impl Socket {
+    /// The connection below.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        match self {
+            Socket::Plain(socket) => socket,
+            Socket::Tls(stream) => &stream.sock,
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Plain(socket) => socket.read(bytes),
+            Socket::Tls(stream) => match stream.read(bytes) {
+                // Gone without a word: an end like any other.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
+                read => read,
+            },
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Socket::Plain(socket) => socket.write_all(bytes),
+            Socket::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
+    }
+}
+
 /// The socket, and what was read from it but not used.
 pub(super) struct Wire {
-    socket: TcpStream,
+    socket: Socket,
     access: Access,
     timeout_ms: u64,
     buffer: Vec<u8>,
@@ -57,9 +94,9 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: TcpStream, access: Access, timeout_ms: u64) -> io::Result<Wire> {
-        socket.set_read_timeout(Some(LOOK))?;
-        socket.set_write_timeout(Some(Duration::from_millis(timeout_ms.max(1))))?;
+    pub(super) fn new(socket: Socket, access: Access, timeout_ms: u64) -> io::Result<Wire> {
+        socket.tcp().set_read_timeout(Some(LOOK))?;
+        socket.tcp().set_write_timeout(Some(Duration::from_millis(timeout_ms.max(1))))?;
         let buffer = vec![0; READ_BYTES];
         Ok(Wire { socket, access, timeout_ms, buffer, start: 0, end: 0, received: 0 })
     }
@@ -142,7 +179,7 @@ impl Wire {
 
     /// A twin of the socket, by which another thread may end the connection.
     pub(super) fn twin(&self) -> Option<TcpStream> {
-        self.socket.try_clone().ok()
+        self.socket.tcp().try_clone().ok()
     }
 
     /// Our end's address.
@@ -150,6 +187,6 @@ impl Wire {
         let shown = |address: io::Result<std::net::SocketAddr>| {
             address.map_or(String::new(), |address| address.to_string())
         };
-        (shown(self.socket.peer_addr()), shown(self.socket.local_addr()))
+        (shown(self.socket.tcp().peer_addr()), shown(self.socket.tcp().local_addr()))
     }
 }

@@ -11,7 +11,10 @@
 //!
 //! Invariant: the `over` of every job is called exactly once, under the lock.
 
+pub mod load;
 pub mod rdb_output;
+pub mod save;
+pub mod sinks;
 
 use crate::clock::Stopwatch;
 use crate::keyspace::image::{ImageId, Piece, Slice};

@@ -152,8 +152,6 @@ pub struct Stats {
     pub peak_bytes: u64,
     /// Memory in use after the start.
     pub startup_bytes: u64,
-    /// Changes to the data at the last save.
-    pub dirty_at_save: u64,
 }
 
 impl Stats {
@@ -205,7 +203,6 @@ impl Stats {
         self.latency = old.latency;
         self.client_bytes = old.client_bytes;
         self.startup_bytes = old.startup_bytes;
-        self.dirty_at_save = old.dirty_at_save;
         self.work.above_limit_since_ms = old.work.above_limit_since_ms;
     }
 

@@ -13,7 +13,10 @@ use rustls::{Error, SignatureScheme, StreamOwned};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use tokio_rustls::{client::TlsStream, TlsConnector};
+use tokio_rustls::TlsConnector;
+
+/// A connection of [`connect_blocking`].
+pub type TlsStream = StreamOwned<ClientConnection, std::net::TcpStream>;
 
 /// What outgoing connections are made with; `Err` is a line for the log.
 pub fn client_config(
@@ -45,7 +48,7 @@ pub async fn connect(
     config: &Arc<ClientConfig>,
     stream: TcpStream,
     host: &str,
-) -> io::Result<TlsStream<TcpStream>> {
+) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     TlsConnector::from(config.clone()).connect(name(host), stream).await
 }
 
@@ -55,7 +58,7 @@ pub fn connect_blocking(
     config: &Arc<ClientConfig>,
     stream: std::net::TcpStream,
     host: &str,
-) -> io::Result<StreamOwned<ClientConnection, std::net::TcpStream>> {
+) -> io::Result<TlsStream> {
     let mut stream = stream;
     let mut connection =
         ClientConnection::new(config.clone(), name(host)).map_err(io::Error::other)?;

@@ -27,7 +27,7 @@ mod server;
 mod socket;
 mod words;
 
-pub use client::{client_config, connect, connect_blocking};
+pub use client::{client_config, connect, connect_blocking, TlsStream};
 pub use self_signed::{self_signed, SelfSigned};
 pub use server::server_config;
 pub use socket::TlsSocket;

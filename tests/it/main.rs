@@ -30,7 +30,6 @@ mod play;
 mod printed;
 mod process;
 mod replay;
-mod replication;
 mod rests;
 mod rights;
 mod scripts;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -25,11 +26,36 @@ pub fn free_port() -> io::Result<u16> {
     Err(io::Error::other("no free port"))
 }
 
+/// A directory for the files of one server, which goes with it.
+struct Files(PathBuf);
+
+impl Files {
+    fn new() -> io::Result<Files> {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("redouble-it-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path)?;
+        Ok(Files(path))
+    }
+
+    fn name(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A genuine server as a child process, killed on drop.
 pub struct Genuine {
     child: Child,
     addr: SocketAddr,
     version: u32,
+    _files: Files,
 }
 
 impl Genuine {
@@ -54,8 +80,10 @@ impl Genuine {
     fn start_at(command_line: &str, directives: &[&str], port: u16) -> io::Result<Genuine> {
         let mut words = command_line.split_whitespace();
         let program = words.next().ok_or_else(|| io::Error::other("REDIS_SERVER is empty"))?;
+        let files = Files::new()?;
         let child = Command::new(program)
             .args(words)
+            .args(["--dir", &files.name()])
             .args(["--port", &port.to_string(), "--save", "", "--protected-mode", "no"])
             .args(["--enable-debug-command", "yes", "--bind", "127.0.0.1"])
             .args(directives)
@@ -64,7 +92,7 @@ impl Genuine {
             .stdin(Stdio::null())
             .spawn()?;
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut genuine = Genuine { child, addr, version: 0 };
+        let mut genuine = Genuine { child, addr, version: 0, _files: files };
         genuine.version = genuine.ask_version()?;
         Ok(genuine)
     }
@@ -114,15 +142,18 @@ impl Drop for Genuine {
 /// Ours, inside this process, on a port of its own; its clock can be moved.
 pub struct Ours {
     server: redouble::Server,
+    _files: Files,
 }
 
 impl Ours {
     /// Starts it with these settings.
     pub fn start(settings: &[(&str, &str)]) -> Result<Ours, String> {
         let builder = redouble::Server::builder().config("enable-debug-command", "yes");
+        let files = Files::new().map_err(|e| e.to_string())?;
+        let builder = builder.config("dir", &files.name());
         let builder = settings.iter().fold(builder, |b, (name, value)| b.config(name, value));
         let server = builder.start().map_err(|e| e.to_string())?;
-        Ok(Ours { server })
+        Ok(Ours { server, _files: files })
     }
 
     /// The synopses of all its commands, subcommands spelled as two words.

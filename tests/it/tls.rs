@@ -442,3 +442,58 @@ fn what_cannot_be_done_stops_the_start_with_a_line() {
         assert!(said.ends_with(last), "{said}");
     }
 }
+
+/// One of ours as the primary and one as the replica, speaking only TLS to each other.
+#[test]
+fn replicas_follow_under_tls() {
+    let folder = Folder::new("tls-replication");
+    let made = self_signed().expect("certificates");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path(name), text).expect("written");
+        folder.path(name)
+    };
+    let (cert, key) = (write("cert", &made.certificate_pem), write("key", &made.key_pem));
+    let client_cert = write("client-cert", &made.client_certificate_pem);
+    let client_key = write("client-key", &made.client_key_pem);
+    let ca = write("ca", &made.ca_pem);
+    let start = |more: &[(&str, &str)]| {
+        let port = crate::server::free_port().expect("a port").to_string();
+        let dir = folder.path(&format!("data-{port}"));
+        std::fs::create_dir_all(&dir).expect("a folder");
+        let mut builder = Server::builder().config("tls-port", &port).config("dir", &dir);
+        for (name, value) in [
+            ("tls-cert-file", cert.as_str()),
+            ("tls-key-file", &key),
+            ("tls-client-cert-file", &client_cert),
+            ("tls-client-key-file", &client_key),
+            ("tls-ca-cert-file", &ca),
+            ("tls-replication", "yes"),
+        ]
+        .iter()
+        .chain(more)
+        {
+            builder = builder.config(name, value);
+        }
+        builder.start().expect("it starts")
+    };
+    let primary = start(&[]);
+    // Enough for a copy of many records of TLS.
+    for n in 0..50 {
+        primary.command(&["SET".to_string(), format!("k{n}"), "v".repeat(30_000)]);
+    }
+    let address = format!("127.0.0.1 {}", primary.tls_addr().expect("a TLS port").port());
+    let replica = start(&[("replicaof", &address)]);
+    let until = Instant::now() + Duration::from_secs(60);
+    let wait_for = |what: &dyn Fn() -> bool| {
+        while !what() {
+            assert!(Instant::now() < until, "{:?}", replica.command(&["INFO", "replication"]));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let same = |words: &[&str]| {
+        format!("{:?}", primary.command(words)) == format!("{:?}", replica.command(words))
+    };
+    wait_for(&|| same(&["DBSIZE"]) && same(&["GET", "k49"]));
+    primary.command(&["SET", "later", "yes"]);
+    wait_for(&|| same(&["GET", "later"]));
+}

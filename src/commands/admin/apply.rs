@@ -51,6 +51,10 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
         }
     }
     tls(state, names, &settings)?;
+    if has("save") {
+        // Who sets save points wants files, inside another program too.
+        state.persistence.keeps_files = true;
+    }
     if has("slowlog-max-len") {
         state.stats.slowlog.shorten(settings.slowlog_max_len);
     }

@@ -49,6 +49,7 @@ fn dbsize(db: &Db, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 fn flushall(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     flush(call, args, None)?;
+    crate::snapshot::save::after_flush(call.state);
     Ok(out.ok())
 }
 

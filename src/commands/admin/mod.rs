@@ -10,6 +10,7 @@ mod latency;
 mod memory;
 mod module;
 mod process;
+mod saving;
 mod slowlog;
 
 use crate::command::Family;
@@ -18,9 +19,10 @@ pub(super) use config::replace_file;
 pub(super) use info::metrics_text;
 
 /// The families, all of one group; a file each.
-pub const FAMILIES: [Family; 9] = [
+pub const FAMILIES: [Family; 10] = [
     server(data::ROWS),
     server(process::ROWS),
+    server(saving::ROWS),
     server(config::ROWS),
     server(command::ROWS),
     server(slowlog::ROWS),

@@ -1,9 +1,8 @@
-//! Commands about the process: time, its figures, its end.
+//! Commands about the process: time and figures.
 
 use crate::command::{client, flag, Args, Call, Row};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
-use crate::state::Shutdown;
 use rand::Rng;
 
 /// The rows.
@@ -15,14 +14,6 @@ pub const ROWS: &[Row] = &[
         .since("1.0.0")
         .cost("O(1)")
         .about("Replies with figures about the server."),
-    client("LASTSAVE", lastsave)
-        .fast()
-        .loading()
-        .stale()
-        .flags(flag::ADMIN_CATEGORY)
-        .since("1.0.0")
-        .cost("O(1)")
-        .about("Replies with the time of the last snapshot."),
     client("LOLWUT [VERSION version]", lolwut)
         .fast()
         .flags(flag::READONLY)
@@ -37,16 +28,6 @@ pub const ROWS: &[Row] = &[
         .since("1.0.0")
         .cost("O(1), and something for each command of others")
         .about("Shows what other clients ask for."),
-    client("SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", shutdown)
-        .admin()
-        .noscript()
-        .loading()
-        .stale()
-        .no_multi()
-        .flags(flag::ALLOW_BUSY)
-        .since("1.0.0")
-        .cost("O(1) without saving")
-        .about("Ends the server."),
     client("TIME", time)
         .fast()
         .loading()
@@ -68,11 +49,6 @@ fn time(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(items.end())
 }
 
-fn lastsave(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    // What was there at the start counts as saved then.
-    Ok(out.int(call.state.facts.started_ms.div_euclid(1000)))
-}
-
 fn monitor(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if call.state.inside_unit {
         return Err(Error::of("ERR MONITOR isn't allowed for DENY BLOCKING client"));
@@ -84,47 +60,6 @@ fn monitor(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
     }
     call.state.monitors.push(me);
     Ok(out.ok())
-}
-
-fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let mut asked = Shutdown::default();
-    let mut abort = false;
-    while let Some(option) = args.option() {
-        match &*option {
-            "NOSAVE" => asked.nosave = true,
-            "SAVE" => asked.save = true,
-            "NOW" => asked.now = true,
-            "FORCE" => asked.force = true,
-            "ABORT" => abort = true,
-            _ => return Err(Error::Syntax),
-        }
-    }
-    if (abort && asked != Shutdown::default()) || (asked.nosave && asked.save) {
-        return Err(Error::Syntax);
-    }
-    if abort {
-        return match call.state.shutdown.take() {
-            Some(_) => {
-                call.state.logger.notice("Shutdown manually aborted.");
-                Ok(out.ok())
-            }
-            None => Err(Error::of("ERR No shutdown in progress.")),
-        };
-    }
-    if call.state.scripting.running.is_slow() {
-        if !asked.nosave {
-            return Err(call.state.scripting.running.busy());
-        }
-        call.state.scripting.running.end();
-    }
-    call.state.shutdown = Some(asked);
-    if let Some(outside) = &call.state.outside {
-        outside.stop();
-    }
-    // Nothing is answered: the connection ends with the process, after its listeners; where
-    // there is none of its own, at once.
-    call.client().close_after_reply = call.state.facts.embedded;
-    Ok(out.several().end())
 }
 
 /// Squares that come apart from row to row, after Georg Nees' Schotter of 1968, in characters.

@@ -11,6 +11,7 @@ const VERSION_CHECK: Choices = &[("strict", 0), ("relaxed", 1)];
 
 pub(super) const SNAPSHOTS: &[Directive] = &[
     row("save", Kind::Save, "3600 1 300 100 60 10000")
+        .honoured()
         .about("Seconds and changes after which a snapshot is taken; \"\" for never."),
     row("dir", Kind::Directory, ".")
         .protected()
@@ -20,11 +21,14 @@ pub(super) const SNAPSHOTS: &[Directive] = &[
     text("dbfilename", "dump.rdb")
         .protected()
         .checked(checks::db_filename)
+        .honoured()
         .about("Name of the snapshot file."),
-    on("rdbcompression").about("Compress strings in snapshots."),
-    on("rdbchecksum").fixed().about("End snapshots with a checksum."),
-    on("stop-writes-on-bgsave-error").about("Refuse writes after a snapshot failed."),
-    on("rdb-save-incremental-fsync").about("Write snapshots to the disk piece by piece."),
+    on("rdbcompression").honoured().about("Compress strings in snapshots."),
+    on("rdbchecksum").fixed().honoured().about("End snapshots with a checksum."),
+    on("stop-writes-on-bgsave-error").honoured().about("Refuse writes after a snapshot failed."),
+    on("rdb-save-incremental-fsync")
+        .honoured()
+        .about("Write snapshots to the disk piece by piece."),
     off("rdb-del-sync-files").about("Delete snapshots that only replication needed."),
     choice("sanitize-dump-payload", "no", SANITIZE)
         .about("Check values of RESTORE and snapshots thoroughly: no, yes, clients."),

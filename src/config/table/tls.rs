@@ -20,7 +20,7 @@ pub(super) const TLS: &[Directive] = &[
     choice("tls-auth-clients", "yes", AUTH)
         .honoured()
         .about("Whether clients must show a certificate."),
-    off("tls-replication").about("Use TLS towards the primary."),
+    off("tls-replication").honoured().about("Use TLS towards the primary."),
     off("tls-cluster").about("Use TLS on the cluster bus."),
     unset("tls-protocols").honoured().about("Versions of TLS, such as \"TLSv1.2 TLSv1.3\"."),
     unset("tls-ciphers").honoured().about("Ciphers of TLS 1.2, as OpenSSL lists them."),

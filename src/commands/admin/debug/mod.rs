@@ -3,6 +3,7 @@
 mod digest;
 mod object;
 mod protocol;
+mod reload;
 
 use crate::command::{client, Args, Call, Row};
 use crate::error::{shown, Error, Result};
@@ -40,6 +41,7 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
             let seconds = parse_f64(args.bytes()).unwrap_or(0.0).clamp(0.0, 1e6);
             std::thread::sleep(Duration::from_secs_f64(seconds));
         }
+        ("RELOAD", _) => reload::reload(state, args)?,
         ("SET-ACTIVE-EXPIRE", 1) => state.debug.expiry_off = args.bytes() == b"0",
         ("PAUSE-CRON", 1) => {
             state.debug.cron_paused = args.bytes() != b"0";

@@ -1,4 +1,4 @@
-//! INFO memory, persistence, cluster and keyspace: the data and its copies.
+//! INFO memory, cluster and keyspace: the data and its copies.
 
 use super::{human_bytes, Report};
 use crate::config::Policy;
@@ -97,38 +97,6 @@ pub fn policy_name(policy: Policy) -> &'static str {
         Policy::AllkeysRandom => "allkeys-random",
         Policy::NoEviction => "noeviction",
     }
-}
-
-pub(super) fn persistence(report: &mut Report, state: &mut State) {
-    let changes = state.db.effects.dirty.saturating_sub(state.stats.dirty_at_save);
-    report.title("Persistence");
-    report.numbers(&[
-        ("loading", 0),
-        ("async_loading", 0),
-        ("current_cow_peak", 0),
-        ("current_cow_size", 0),
-        ("current_cow_size_age", 0),
-    ]);
-    report.ratio("current_fork_perc", 0.0);
-    report.numbers(&[
-        ("current_save_keys_processed", 0),
-        ("current_save_keys_total", 0),
-        ("rdb_changes_since_last_save", changes),
-        ("rdb_bgsave_in_progress", 0),
-    ]);
-    report.field("rdb_last_save_time", state.facts.started_ms.div_euclid(1000));
-    report.field("rdb_last_bgsave_status", "ok");
-    report.field("rdb_last_bgsave_time_sec", -1);
-    report.field("rdb_current_bgsave_time_sec", -1);
-    report.numbers(&[
-        ("rdb_saves", 0),
-        ("rdb_last_cow_size", 0),
-        ("rdb_last_load_keys_expired", 0),
-        ("rdb_last_load_keys_loaded", 0),
-    ]);
-    super::append_only::figures(report, state);
-    report.numbers(&[("module_fork_in_progress", 0), ("module_fork_last_cow_size", 0)]);
-    super::append_only::sizes(report, state);
 }
 
 pub(super) fn cluster(report: &mut Report, _: &mut State) {

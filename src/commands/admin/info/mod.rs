@@ -8,6 +8,7 @@ mod commands;
 mod data;
 mod host;
 mod metrics;
+mod persistence;
 mod replication;
 mod report;
 mod traffic;
@@ -45,7 +46,7 @@ const SECTIONS: &[Section] = &[
     section("server", Shown::Default, host::server),
     section("clients", Shown::Default, traffic::clients),
     section("memory", Shown::Default, data::memory),
-    section("persistence", Shown::Default, data::persistence),
+    section("persistence", Shown::Default, persistence::persistence),
     section("stats", Shown::Default, traffic::stats),
     section("replication", Shown::Default, replication::replication),
     section("cpu", Shown::Default, host::cpu),

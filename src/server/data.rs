@@ -1,0 +1,77 @@
+//! The data of a server as a whole: files at the start, snapshots in memory for tests.
+
+use super::Server;
+use crate::commands::load_library;
+use crate::listeners::StartError;
+use crate::persistence::{Job, Outcome};
+use crate::snapshot::load::{self, How, LoadError, Whole};
+use crate::snapshot::rdb_output::RdbOutput;
+use crate::snapshot::{self, save, sinks::MemorySink};
+use crate::startup;
+use parking_lot::Mutex;
+use std::io;
+use std::sync::mpsc::channel;
+use std::sync::Arc;
+
+impl Server {
+    /// The data that a server starts with: of a snapshot, or of its files. A process of its own
+    /// loads those itself, with [`Server::load`].
+    pub(super) fn begin(&self, rdb: Option<&[u8]>, embedded: bool) -> Result<(), StartError> {
+        match rdb {
+            Some(rdb) => self.restore(rdb).map_err(|error| StartError::Data(error.to_string())),
+            None if embedded => self.load(),
+            None => Ok(()),
+        }
+    }
+
+    /// Loads what the files have, if there are any; commands of others get the LOADING error
+    /// meanwhile.
+    pub fn load(&self) -> Result<(), StartError> {
+        startup::load(self.shared())
+    }
+
+    /// Saves the data to the file that `dir` and `dbfilename` name; others wait.
+    pub fn save(&self) -> io::Result<()> {
+        let mut state = self.shared().lock();
+        match save::now(&mut state) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(io::Error::other("the snapshot could not be written")),
+            Err(_) => Err(io::Error::other("a snapshot is being saved")),
+        }
+    }
+
+    /// All data as it is now, as the bytes of an RDB file. Others go on meanwhile.
+    pub fn snapshot(&self) -> io::Result<Vec<u8>> {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let output = Box::new(RdbOutput::new(MemorySink(bytes.clone()), Vec::new()));
+        let (sender, receiver) = channel();
+        let over = Box::new(move |_: &mut _, outcome| drop(sender.send(outcome)));
+        let begun = snapshot::begin(&mut self.shared().lock(), Job { output, over });
+        begun?;
+        match receiver.recv() {
+            Ok(Outcome::Done) => Ok(std::mem::take(&mut *bytes.lock())),
+            Ok(Outcome::Failed(error)) => Err(error),
+            _ => Err(io::Error::other("the server is ending")),
+        }
+    }
+
+    /// Replaces all data by that of [`Server::snapshot`], or of any other RDB file. Clients stay
+    /// connected. Nothing has changed when the bytes are damaged.
+    pub fn restore(&self, rdb: &[u8]) -> Result<(), LoadError> {
+        let (rules, databases) = {
+            let state = self.shared().lock();
+            (load::rules(&state), state.db.databases())
+        };
+        let whole = Whole::read(rdb, rules, databases)?;
+        let mut state = self.shared().lock();
+        let now_ms = state.clock.now_ms();
+        state.db.set_now_ms(now_ms);
+        state.db.flush(None, true);
+        state.scripting.flush_libraries();
+        let how = How { replaces: true, keeps_expired: false, load_library };
+        let loaded = whole.put_in(&mut state, how);
+        crate::settle::command_over(&mut state);
+        crate::settle::unit_over(&mut state);
+        loaded.map(drop)
+    }
+}

@@ -1,0 +1,244 @@
+//! The snapshot file: SAVE, BGSAVE, save points, the last save before the end.
+//!
+//! Invariant: at most one of them writes the file at any time; it has its name only when it is
+//! whole and on disk.
+
+use super::rdb_output::RdbOutput;
+use super::sinks::FileSink;
+use super::{begin, cancel, take_now};
+use crate::clock::Stopwatch;
+use crate::config::error_text;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::persistence::{Job, Outcome, Over};
+use crate::state::{Shutdown, State};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// After a failure the next try waits so long.
+const RETRY_S: i64 = 5;
+
+/// Why a save did not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// A BGSAVE is under way.
+    Saving,
+}
+
+/// The file that `dir` and `dbfilename` name.
+pub fn path(state: &State) -> PathBuf {
+    let settings = state.config.settings();
+    settings.dir.join(&settings.dbfilename)
+}
+
+/// The name of the file until it is whole.
+fn temporary(state: &State) -> PathBuf {
+    state.config.settings().dir.join(format!("temp-{}.rdb", std::process::id()))
+}
+
+fn sink(state: &State, disk: Arc<dyn Disk>) -> FileSink {
+    FileSink {
+        disk,
+        path: path(state),
+        temporary: temporary(state),
+        syncs_often: state.config.settings().rdb_save_incremental_fsync,
+        logger: state.logger.clone(),
+        file: None,
+        unsynced_bytes: 0,
+    }
+}
+
+fn job(state: &State, over: Over) -> Job {
+    let sink = sink(state, state.disk.clone());
+    let aux = vec![("aof-base", "0".to_string())];
+    Job { output: Box::new(RdbOutput::new(sink, aux)), over }
+}
+
+/// Saves at once; others wait. False when it failed: the log says why.
+pub fn now(state: &mut State) -> Result<bool, Busy> {
+    if state.persistence.file.background.is_some() {
+        return Err(Busy::Saving);
+    }
+    state.persistence.file.saves += 1;
+    Ok(write_now(state))
+}
+
+/// Saves before the data is loaded again. Unlike SAVE it does not count as one.
+pub fn reloadable(state: &mut State) -> bool {
+    stop_background(state);
+    write_now(state)
+}
+
+fn write_now(state: &mut State) -> bool {
+    let over: Over = Box::new(|state, outcome| {
+        if let Outcome::Done = outcome {
+            state.logger.notice("DB saved on disk");
+            let dirty = state.db.effects.dirty;
+            saved(state, dirty);
+            state.persistence.file.last_was_ok = true;
+        } else {
+            state.persistence.file.last_was_ok = false;
+        }
+    });
+    let job = job(state, over);
+    take_now(state, job);
+    state.persistence.file.last_was_ok
+}
+
+fn saved(state: &mut State, dirty: u64) {
+    let now_s = state.clock.now_ms().div_euclid(1000);
+    let file = &mut state.persistence.file;
+    file.saved_dirty = dirty;
+    file.last_save_s = now_s;
+}
+
+/// Begins to save in the background.
+pub fn in_background(state: &mut State) -> Result<io::Result<()>, Busy> {
+    if state.persistence.file.background.is_some() {
+        return Err(Busy::Saving);
+    }
+    let file = &mut state.persistence.file;
+    file.saves += 1;
+    file.background_dirty = state.db.effects.dirty;
+    file.last_try_s = state.clock.now_ms().div_euclid(1000);
+    let job = job(state, Box::new(background_over));
+    let watch = Stopwatch::start();
+    state.logger.notice(format!("Background saving started by pid {}", std::process::id()));
+    let begun = begin(state, job);
+    if let Err(error) = &begun {
+        state.persistence.file.last_was_ok = false;
+        let text = error_text(error);
+        state.logger.warning(format!("Can't save in background: thread: {text}"));
+    }
+    // In tests of the inside it is over already.
+    let running = |image: &crate::keyspace::image::ImageId| {
+        state.persistence.running.iter().any(|running| running.image == *image)
+    };
+    state.persistence.file.background =
+        begun.as_ref().ok().filter(|image| running(image)).map(|image| (*image, watch));
+    Ok(begun.map(drop))
+}
+
+fn background_over(state: &mut State, outcome: Outcome) {
+    let copied_bytes = state.persistence.copied_bytes;
+    let file = &mut state.persistence.file;
+    let took = file.background.take().map(|(_, watch)| watch.elapsed_ns() / 1_000_000_000);
+    file.last_took_s = took.unwrap_or_default() as i64;
+    file.last_copied_bytes = copied_bytes;
+    match outcome {
+        Outcome::Done => {
+            let dirty = file.background_dirty;
+            file.last_was_ok = true;
+            saved(state, dirty);
+            state.logger.notice("DB saved on disk");
+            state.logger.notice("Background saving terminated with success");
+        }
+        Outcome::Failed(_) => {
+            file.last_was_ok = false;
+            state.logger.warning("Background saving error");
+        }
+        // Redis: who ends it on purpose makes no error of it.
+        Outcome::Cancelled => state.logger.warning("Background saving cancelled"),
+    }
+}
+
+/// Ends a BGSAVE that is under way, and one that is scheduled; false when there was none.
+pub fn stop_background(state: &mut State) -> bool {
+    let was_scheduled = std::mem::take(&mut state.persistence.file.is_scheduled);
+    let Some((image, _)) = state.persistence.file.background else { return was_scheduled };
+    cancel(state, image);
+    true
+}
+
+/// Time goes by: a scheduled BGSAVE begins, or one that a save point asks for.
+pub fn tick(state: &mut State) {
+    let file = &state.persistence.file;
+    if file.background.is_some() || state.persistence.loading.is_some() {
+        return;
+    }
+    let now_s = state.clock.now_ms().div_euclid(1000);
+    let may_try = file.last_was_ok || now_s - file.last_try_s > RETRY_S;
+    if !may_try {
+        return;
+    }
+    if file.is_scheduled {
+        state.persistence.file.is_scheduled = false;
+        let _ = in_background(state);
+        return;
+    }
+    let dirty = state.db.effects.dirty - file.saved_dirty;
+    let since_s = now_s - file.last_save_s;
+    if !state.persistence.keeps_files {
+        return;
+    }
+    let points = &state.config.settings().save;
+    let due = points
+        .iter()
+        .find(|point| dirty >= point.changes && since_s > point.seconds as i64)
+        .copied();
+    if let Some(point) = due {
+        state
+            .logger
+            .notice(format!("{} changes in {} seconds. Saving...", point.changes, point.seconds));
+        let _ = in_background(state);
+    }
+}
+
+/// Whether a save may become due as time passes.
+pub fn awaits_time(state: &State) -> bool {
+    let room = &state.persistence;
+    let points = !state.config.settings().save.is_empty();
+    room.file.is_scheduled
+        || room.keeps_files && points && state.db.effects.dirty > room.file.saved_dirty
+}
+
+/// FLUSHALL: a BGSAVE of the old data is worth nothing any more, and with save points the empty
+/// data is saved at once, as Redis does.
+pub fn after_flush(state: &mut State) {
+    stop_background(state);
+    if !state.config.settings().save.is_empty() && state.persistence.keeps_files {
+        let dirty = state.persistence.file.saved_dirty;
+        write_now(state);
+        // Redis: it still counts as a change.
+        state.persistence.file.saved_dirty = dirty;
+    }
+}
+
+/// What has to be saved before the end. False when it failed, and `force` does not say that it
+/// does not matter.
+pub fn before_end(state: &mut State, asked: Shutdown) -> bool {
+    let is_loading = state.persistence.loading.is_some();
+    if state.persistence.file.background.is_some() {
+        state.logger.warning("There is a child saving an .rdb. Killing it!");
+        stop_background(state);
+    }
+    let points = !state.config.settings().save.is_empty() && state.persistence.keeps_files;
+    // Half of the data must not take the place of the file that it is being loaded from.
+    let saves = !is_loading && (asked.save || points && !asked.nosave);
+    if !saves {
+        return true;
+    }
+    state.logger.notice("Saving the final RDB snapshot before exiting.");
+    if write_now(state) {
+        return true;
+    }
+    if asked.force {
+        state.logger.warning("Error trying to save the DB. Exit anyway.");
+        return true;
+    }
+    state.logger.warning("Error trying to save the DB, can't exit.");
+    false
+}
+
+/// Refuses writes when the last save failed.
+pub fn check_writes(state: &State) -> Result<(), Error> {
+    let settings = state.config.settings();
+    let refuses = settings.stop_writes_on_bgsave_error
+        && !settings.save.is_empty()
+        && !state.persistence.file.last_was_ok;
+    match refuses {
+        true => Err(Error::NotSaved),
+        false => Ok(()),
+    }
+}

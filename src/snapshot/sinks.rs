@@ -1,0 +1,129 @@
+//! Where snapshots go: a file that takes the place of another one, or memory.
+
+use super::rdb_output::Sink;
+use crate::config::error_text;
+use crate::disk::{dir_of, Disk, DiskFile, Open};
+use crate::server_log::Logger;
+use parking_lot::Mutex;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Bytes after which a file is forced to disk, so that the end does not have to wait for all.
+const SYNC_BYTES: usize = 4 << 20;
+
+/// A file that appears whole or not at all: written under another name, forced to disk, renamed.
+pub struct FileSink {
+    /// Where it is.
+    pub disk: Arc<dyn Disk>,
+    /// The name that it gets.
+    pub path: PathBuf,
+    /// The name that it has until then.
+    pub temporary: PathBuf,
+    /// `rdb-save-incremental-fsync`
+    pub syncs_often: bool,
+    /// Hears of what goes wrong.
+    pub logger: Arc<Logger>,
+    /// The file, while it is open.
+    pub file: Option<DiskFile>,
+    /// Bytes that were written and not yet forced to disk.
+    pub unsynced_bytes: usize,
+}
+
+impl FileSink {
+    fn names(&self) -> (String, String) {
+        let name = |path: &PathBuf| {
+            path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        (name(&self.temporary), name(&self.path))
+    }
+
+    fn written(&self, what: &str, went: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &went {
+            self.logger.warning(format!(
+                "Write error while saving DB to the disk({what}): {}",
+                error_text(error)
+            ));
+        }
+        went
+    }
+}
+
+impl Sink for FileSink {
+    fn open(&mut self) -> io::Result<()> {
+        match self.disk.open(&self.temporary, Open::Create) {
+            Ok(file) => {
+                self.file = Some(file);
+                Ok(())
+            }
+            Err(error) => {
+                self.logger.warning(format!(
+                    "Failed opening the temp RDB file {} (in server root dir {}) for saving: {}",
+                    self.names().0,
+                    dir_of(&self.path).display(),
+                    error_text(&error)
+                ));
+                Err(error)
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let mut went = file.write_all(bytes);
+        self.unsynced_bytes += bytes.len();
+        if went.is_ok() && self.syncs_often && self.unsynced_bytes >= SYNC_BYTES {
+            self.unsynced_bytes = 0;
+            went = file.sync_data();
+        }
+        self.written("rdbSaveRio", went)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let Some(file) = self.file.take() else { return Ok(()) };
+        self.written("fsync", file.sync_data())?;
+        drop(file);
+        let dir = dir_of(&self.path);
+        let (from, to) = self.names();
+        self.disk.rename(&self.temporary, &self.path).inspect_err(|error| {
+            self.logger.warning(format!(
+                "Error moving temp DB file {from} on the final destination {to} (in server root \
+                 dir {}): {}",
+                dir.display(),
+                error_text(error)
+            ));
+        })?;
+        self.disk.sync_dir(&dir).inspect_err(|error| {
+            let text = error_text(error);
+            self.logger.warning(format!("Failed to fsync directory while saving DB: {text}"));
+        })
+    }
+
+    fn discard(&mut self) {
+        self.file = None;
+        let _ = self.disk.remove(&self.temporary);
+    }
+}
+
+/// Bytes in memory; who made it keeps the other half.
+pub struct MemorySink(pub Arc<Mutex<Vec<u8>>>);
+
+impl Sink for MemorySink {
+    fn open(&mut self) -> io::Result<()> {
+        self.0.lock().clear();
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        self.0.lock().clear();
+    }
+}
