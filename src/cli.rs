@@ -20,6 +20,15 @@ pub enum Call {
     CheckSystem,
     /// `--check-rdb FILE`: look whether a snapshot is good.
     CheckRdb(PathBuf),
+    /// `--check-aof FILE`: look whether an append-only file is whole, and mend it if asked to.
+    CheckAof {
+        /// The file, or a manifest.
+        path: PathBuf,
+        /// Cut off what is not whole.
+        fix: bool,
+        /// Cut off what was written after this second.
+        up_to_s: Option<i64>,
+    },
     /// Run the server.
     Run(Run),
 }
@@ -79,6 +88,9 @@ fn fnv(hash: u64, byte: u8) -> u64 {
 
 /// Reads the arguments after the program's name.
 pub fn parse(program: &str, args: &[Vec<u8>]) -> Call {
+    if let Some(call) = check_aof(program, args) {
+        return call;
+    }
     let first = args.first().map(Vec::as_slice).unwrap_or_default();
     if let Some(call) = check_rdb(program, args) {
         return call;
@@ -124,6 +136,35 @@ fn check_rdb(program: &str, args: &[Vec<u8>]) -> Option<Call> {
     })
 }
 
+/// A call of `redis-check-aof`, by that name or by the option.
+fn check_aof(program: &str, args: &[Vec<u8>]) -> Option<Call> {
+    let name = program.rsplit(['/', '\\']).next().unwrap_or_default();
+    let rest = match args.split_first() {
+        _ if name.contains("check-aof") => args,
+        Some((first, rest)) if first == b"--check-aof" => rest,
+        _ => return None,
+    };
+    let path = |file: &[u8]| config::path_from(file);
+    let words: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
+    Some(match words[..] {
+        [b"-v" | b"--version"] => {
+            Call::Say { text: format!("redis-check-aof {}\n", config::REDIS_VERSION), code: 0 }
+        }
+        [file] => Call::CheckAof { path: path(file), fix: false, up_to_s: None },
+        [b"--fix", file] => Call::CheckAof { path: path(file), fix: true, up_to_s: None },
+        [b"--truncate-to-timestamp", time, file] => {
+            match std::str::from_utf8(time).ok().and_then(|time| time.parse().ok()) {
+                Some(time) => Call::CheckAof { path: path(file), fix: false, up_to_s: Some(time) },
+                None => Call::Say { text: "Invalid timestamp, aborting...\n".to_string(), code: 1 },
+            }
+        }
+        _ => {
+            let usage = "[--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>";
+            Call::Say { text: format!("Usage: {program} {usage}\n"), code: 1 }
+        }
+    })
+}
+
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
@@ -139,6 +180,8 @@ Usage: {program} [FILE] [--DIRECTIVE VALUE ...] [-]
     -                  read configuration from standard input
     -v, --version      print versions
     -h, --help         print this
+    --check-aof [--fix | --truncate-to-timestamp T] FILE
+                       look whether an append-only file is whole, and mend it
     --check-system     look whether this system suits a server
     --check-rdb FILE   look whether a snapshot is good and what is in it
 

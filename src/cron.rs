@@ -7,6 +7,7 @@
 //! program, of which there may be thousands, [`rests`] when nothing has happened for a while and
 //! nothing is due at a time that nobody states; the next request [`wake`]s it.
 
+use crate::append_only;
 use crate::client::Client;
 use crate::clock::Stopwatch;
 use crate::dispatch::Dispatcher;
@@ -79,6 +80,7 @@ fn sample(state: &mut State) {
         memory::measure_clients(state);
     }
     memory::limit_clients(state, None);
+    append_only::rewrite::tick(state);
     for (event, took_ns) in state.aof.tail.take_moments() {
         settle::slow_moment(state, event, took_ns);
     }

@@ -49,6 +49,7 @@ pub mod acl;
 pub mod append_only;
 pub mod blocking;
 pub mod busy;
+pub mod check_aof;
 pub mod cli;
 pub mod client;
 pub mod clock;

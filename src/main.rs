@@ -1,8 +1,10 @@
 //! The binary: command line and configuration file, a server, and its end.
 
+use redouble::check_aof::{Check, Wish};
 use redouble::cli::{self, Call, Run};
 use redouble::clock::Clock;
 use redouble::config::{error_text, Config, LoadError, LogLevel};
+use redouble::disk::RealDisk;
 use redouble::process::{self, Title};
 use redouble::server::Server;
 use redouble::server_log::{line, Logger, Role};
@@ -36,6 +38,7 @@ fn main() {
         }
         Call::CheckSystem => exit(check_system()),
         Call::CheckRdb(path) => exit(check_rdb(&path)),
+        Call::CheckAof { path, fix, up_to_s } => exit(check_aof(&path, Wish { fix, up_to_s })),
         Call::Run(call) => run(&program, &call),
     }
 }
@@ -316,6 +319,20 @@ fn end(server: Server, log: &Logger, pidfile: Option<&std::path::Path>, code: i3
         log.warning("Redis is now ready to exit, bye bye...");
     }
     exit(code)
+}
+
+/// `--check-aof`: prints what is wrong with a file, and mends it if asked to.
+fn check_aof(path: &std::path::Path, wish: Wish) -> i32 {
+    // A reader that has seen enough may close the pipe.
+    let mut print = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
+    let mut ask = |question: &str| {
+        let _ = write!(std::io::stdout(), "{question}");
+        let _ = std::io::stdout().flush();
+        let mut answer = String::new();
+        let _ = std::io::stdin().read_line(&mut answer);
+        answer.starts_with(['y', 'Y'])
+    };
+    Check::new(&RealDisk, wish, &mut print, &mut ask).run(path)
 }
 
 /// `--check-system`: what a server would suffer from on this machine.

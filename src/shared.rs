@@ -10,6 +10,7 @@ use crate::cron;
 use crate::listeners::{Listening, Port};
 use crate::log::aof::tail::{Owner, Tail};
 use crate::process::Title;
+use crate::replay::Replay;
 use crate::replication;
 use crate::role::Order;
 use crate::server_log::Logger;
@@ -19,6 +20,7 @@ use crate::tls::TlsSocket;
 use crate::welcome::Handshakes;
 use crate::worker;
 use parking_lot::{Mutex, MutexGuard};
+use std::cell::RefCell;
 use std::net::TcpListener as StdTcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -171,6 +173,16 @@ impl Access for Assistant {
     }
 }
 
+/// The way to a state whose lock the caller has.
+struct Held<'a>(RefCell<&'a mut State>);
+
+impl Access for Held<'_> {
+    fn with(&self, work: &mut dyn FnMut(&mut State)) -> bool {
+        work(&mut self.0.borrow_mut());
+        true
+    }
+}
+
 /// The server outside of the lock, as commands see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings(pub(crate) Weak<Shared>);
@@ -240,6 +252,15 @@ impl Outside for Surroundings {
         assistants.retain(|thread| !thread.is_finished());
         assistants.push(thread);
         Ok(())
+    }
+
+    fn load_append_only(&self, state: &mut State) -> bool {
+        let current = state.current;
+        let held = Held(RefCell::new(state));
+        let replay = Replay::new(&held, &held.0.borrow());
+        let loaded = replay.manifest().and_then(|manifest| replay.load(&manifest));
+        held.0.borrow_mut().current = current;
+        loaded.is_ok()
     }
 
     fn tail_owner(&self) -> Arc<dyn Owner> {

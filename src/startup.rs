@@ -41,7 +41,8 @@ fn load_append_only(shared: &Arc<Shared>) -> Result<(), StartError> {
     let refused = |_| StartError::Data("the append-only file cannot be loaded".to_string());
     let manifest = replay.manifest().map_err(refused)?;
     if !manifest.is_empty() {
-        load::begin(&mut shared.lock(), 0);
+        let total_bytes = replay.total_bytes(&manifest).map_err(refused)?;
+        load::begin(&mut shared.lock(), total_bytes);
         let loaded = replay.load(&manifest);
         load::end(&mut shared.lock(), None);
         if loaded.map_err(refused)? != Loaded::Empty {

@@ -109,6 +109,9 @@ pub trait Outside: std::fmt::Debug + Send + Sync {
     fn certify(&self, settings: &Settings) -> Result<(), String>;
     /// The server must stop: see [`State::shutdown`].
     fn stop(&self);
+    /// Loads the append-only file into the data, under a lock that the caller has; false when it
+    /// cannot be loaded.
+    fn load_append_only(&self, state: &mut State) -> bool;
     /// Who is told by the threads that write the append-only file.
     fn tail_owner(&self) -> Arc<dyn Owner>;
     /// A script keeps the lock and the calling thread for long: others must be answered.

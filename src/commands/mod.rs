@@ -79,6 +79,7 @@ pub const FAMILIES: &[&Family] = &[
     &admin::FAMILIES[9],
     &replication::FAMILY,
     &replication::WAITING,
+    &admin::FAMILIES[10],
 ];
 
 /// The table of all commands; read once in a process, it never changes.

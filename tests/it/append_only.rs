@@ -227,3 +227,138 @@ fn with_always_a_reader_waits_only_for_what_it_would_see() {
 fn is_failing(server: &Server) -> bool {
     matches!(server.command(&["PING"]), Value::Error(_))
 }
+
+/// Something of every type, deadlines included.
+fn fill(server: &Server) {
+    let commands = "SET int 12|SET text hello|SET dated x EX 10000|RPUSH list a b 3|\
+         SADD ints 1 2 3|SADD words a b|HSET hash f v g w|HPEXPIRE hash 1000000 FIELDS 1 f|\
+         ZADD board 1.5 a -inf b 3 c|XADD stream 1-1 f v|XADD stream 2-1 f v g w|\
+         XGROUP CREATE stream group 0|XREADGROUP GROUP group one COUNT 1 STREAMS stream >|\
+         XGROUP CREATECONSUMER stream group two|XADD gone 5-5 f v|XDEL gone 5-5|\
+         FUNCTION LOAD #!lua\u{a0}name=lib\nredis.register_function('f',function()return(1)end)";
+    for line in commands.split('|') {
+        let line: Vec<String> = line.split(' ').map(|word| word.replace('\u{a0}', " ")).collect();
+        let reply = server.command(&line);
+        assert!(!matches!(reply, Value::Error(_)), "{line:?}: {reply:?}");
+    }
+    for n in 0..300 {
+        server.command(&["RPUSH", "long", &n.to_string()]);
+        server.command(&["HSET", "wide", &n.to_string(), "value"]);
+        server.command(&["ZADD", "tall", &n.to_string(), &format!("member:{n}")]);
+    }
+}
+
+fn digest(server: &Server) -> String {
+    match server.command(&["DEBUG", "DIGEST"]) {
+        Value::Simple(digest) => digest,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn info(server: &Server, field: &str) -> String {
+    let Value::Verbatim(_, text) = server.command(&["INFO", "persistence"]) else {
+        panic!("no text");
+    };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_default().to_string()
+}
+
+fn await_rewrite(server: &Server) {
+    while info(server, "aof_rewrite_in_progress") == "1"
+        || info(server, "aof_rewrite_scheduled") == "1"
+    {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+const DEBUG: (&str, &str) = ("enable-debug-command", "yes");
+
+#[test]
+fn rewritten_files_hold_the_same_data() {
+    for as_snapshot in ["yes", "no"] {
+        let folder = Folder::new(&format!("aof-rewrite-{as_snapshot}"));
+        let disk = FaultyDisk::default();
+        let directives = [("aof-use-rdb-preamble", as_snapshot), DEBUG];
+        let server = start(&folder, &directives, &disk).expect("it starts");
+        fill(&server);
+        let Value::Simple(said) = server.command(&["BGREWRITEAOF"]) else { panic!("no status") };
+        assert_eq!(said, "Background append only file rewriting started");
+        // What comes meanwhile and afterwards is in the new increment.
+        server.command(&["SET", "meanwhile", "1"]);
+        await_rewrite(&server);
+        server.command(&["SELECT", "2"]);
+        server.command(&["SET", "afterwards", "1"]);
+        let before = digest(&server);
+        assert_eq!(info(&server, "aof_last_bgrewrite_status"), "ok");
+        assert_eq!(server.command(&["DEBUG", "LOADAOF"]), Value::Simple("OK".into()));
+        assert_eq!(digest(&server), before, "loaded again, base as snapshot: {as_snapshot}");
+        drop(server);
+        let server = start(&folder, &directives, &disk).expect("it starts");
+        assert_eq!(digest(&server), before, "started again, base as snapshot: {as_snapshot}");
+        let mut names: Vec<_> = fs::read_dir(folder.path("appendonlydir"))
+            .expect("a directory")
+            .map(|entry| entry.expect("a name").file_name().into_string().expect("UTF-8"))
+            .collect();
+        names.sort();
+        let kind = if as_snapshot == "yes" { "rdb" } else { "aof" };
+        let base = format!("appendonly.aof.2.base.{kind}");
+        assert_eq!(names, [&base, "appendonly.aof.2.incr.aof", "appendonly.aof.manifest"]);
+    }
+}
+
+#[test]
+fn it_is_turned_on_and_off_while_the_server_runs() {
+    let folder = Folder::new("aof-turned");
+    let disk = FaultyDisk::default();
+    let server = start(&folder, &[("appendonly", "no"), DEBUG], &disk).expect("it starts");
+    for round in 0..3 {
+        server.command(&["SET", &format!("before:{round}"), "1"]);
+        server.command(&["CONFIG", "SET", "appendonly", "yes"]);
+        server.command(&["SET", &format!("after:{round}"), "1"]);
+        await_rewrite(&server);
+        assert_eq!(info(&server, "aof_enabled"), "1");
+        server.command(&["SET", &format!("on:{round}"), "1"]);
+        if round < 2 {
+            server.command(&["CONFIG", "SET", "appendonly", "no"]);
+        }
+    }
+    let before = digest(&server);
+    drop(server);
+    let server = start(&folder, &[DEBUG], &disk).expect("it starts");
+    assert_eq!(digest(&server), before);
+}
+
+#[test]
+fn a_rewrite_may_fail_at_every_call_and_loses_nothing() {
+    let mut failures = 0;
+    for call in Call::ALL {
+        for fault in [Fault::Io, Fault::NoSpace, Fault::Short] {
+            for number in 1..=6 {
+                let what = format!("{call:?} {fault:?} {number}");
+                let folder = Folder::new(&format!("aof-rw-{call:?}-{fault:?}-{number}"));
+                let disk = FaultyDisk::default();
+                let server = start(&folder, &[DEBUG], &disk).expect("it starts");
+                fill(&server);
+                let before = disk.calls(call);
+                disk.fail(call, number, fault);
+                server.command(&["BGREWRITEAOF"]);
+                for n in 0..3 {
+                    while is_failing(&server) {
+                        std::thread::yield_now();
+                    }
+                    server.command(&["SET", &format!("meanwhile:{n}"), "1"]);
+                }
+                await_rewrite(&server);
+                let failed = disk.calls(call) - before >= number;
+                failures += u32::from(failed);
+                let expected = digest(&server);
+                drop(server);
+                disk.cure();
+                let server = start(&folder, &[DEBUG], &disk).expect("it starts");
+                assert_eq!(digest(&server), expected, "{what}");
+            }
+        }
+    }
+    assert!(failures > 30, "only {failures} calls failed");
+}

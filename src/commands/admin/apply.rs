@@ -1,5 +1,6 @@
 //! What follows outside of the configuration when directives change.
 
+use crate::append_only;
 use crate::config::{SetError, Settings};
 use crate::settle;
 use crate::state::State;
@@ -54,6 +55,12 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
     if has("save") {
         // Who sets save points wants files, inside another program too.
         state.persistence.keeps_files = true;
+    }
+    if has("appendonly") {
+        match settings.append_only.on {
+            true => append_only::turn_on(state),
+            false => append_only::turn_off(state),
+        }
     }
     if has("slowlog-max-len") {
         state.stats.slowlog.shorten(settings.slowlog_max_len);

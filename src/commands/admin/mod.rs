@@ -1,5 +1,6 @@
 //! Commands about the server: its data as a whole, its configuration, figures and insides.
 
+mod append_only;
 mod apply;
 mod command;
 mod config;
@@ -19,10 +20,11 @@ pub(super) use config::replace_file;
 pub(super) use info::metrics_text;
 
 /// The families, all of one group; a file each.
-pub const FAMILIES: [Family; 10] = [
+pub const FAMILIES: [Family; 11] = [
     server(data::ROWS),
     server(process::ROWS),
     server(saving::ROWS),
+    server(append_only::ROWS),
     server(config::ROWS),
     server(command::ROWS),
     server(slowlog::ROWS),

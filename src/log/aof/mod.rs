@@ -9,14 +9,17 @@
 //! last record that is whole.
 
 pub mod manifest;
+mod policy;
 pub mod scan;
 pub mod tail;
 
 pub use manifest::{Manifest, Names};
-pub use tail::{Policy, Tail};
+pub use policy::Policy;
+pub use tail::Tail;
 
 use crate::clock::Stopwatch;
 use crate::keyspace::image::ImageId;
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Whether the log goes to a file.
@@ -94,6 +97,8 @@ pub struct Aof {
     pub base_bytes: u64,
     /// Rewrites.
     pub rewrites: Rewrites,
+    /// Held by the thread that is changing the manifest on disk.
+    pub manifest_pen: Arc<Mutex<()>>,
 }
 
 impl Default for Aof {
@@ -104,6 +109,7 @@ impl Default for Aof {
             manifest: Manifest::default(),
             base_bytes: 0,
             rewrites: Rewrites::default(),
+            manifest_pen: Arc::default(),
         }
     }
 }

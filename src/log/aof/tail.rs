@@ -14,6 +14,7 @@
 //! and no record is in the files in part, save for a moment within a call of write or when the
 //! disk does not even let it be cut off.
 
+use super::policy::Policy;
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{error_text, AppendOnly};
 use crate::disk::DiskFile;
@@ -40,30 +41,6 @@ const DELAYED_NS: u64 = 2_000_000_000;
 const ERRORS_EVERY_S: i64 = 30;
 /// A buffer of records that has outgrown this is not kept.
 const SPARE_BYTES_MAX: usize = 1 << 20;
-
-/// `appendfsync`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Policy {
-    /// The system decides.
-    No = 0,
-    /// Once a second.
-    #[default]
-    EverySec = 1,
-    /// Before each reply.
-    Always = 2,
-}
-
-impl Policy {
-    /// As the table of directives numbers it.
-    pub fn from_number(number: u32) -> Policy {
-        match number {
-            0 => Policy::No,
-            2 => Policy::Always,
-            _ => Policy::EverySec,
-        }
-    }
-}
 
 /// The server, as the threads that write see it.
 pub trait Owner: Send + Sync {
@@ -273,6 +250,17 @@ impl Tail {
         self.want_write();
     }
 
+    /// The files begin with a new base: counts their bytes anew, and gives them.
+    pub fn count_from(&self, base_bytes: u64) -> u64 {
+        let pen = self.pen.lock();
+        let current = match self.pending.lock().switches.is_empty() {
+            true => pen.target.as_ref().map_or(0, |target| target.bytes),
+            false => 0,
+        };
+        self.files_bytes.store(base_bytes + current, Ordering::Relaxed);
+        base_bytes + current
+    }
+
     /// Begins: from now on there is a file, and threads that look after it.
     pub fn start(
         self: &Arc<Tail>,
@@ -359,6 +347,11 @@ impl Tail {
         }
         let Some(mut pen) = self.pen.try_lock_for(PATIENCE) else { return false };
         self.is_open(mark) || (self.write_all(&mut pen, false).is_ok() && self.is_open(mark))
+    }
+
+    /// Writes everything that has been appended.
+    pub fn write_out(&self) {
+        let _ = self.write_all(&mut self.pen.lock(), true);
     }
 
     fn want_write(&self) {

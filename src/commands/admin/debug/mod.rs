@@ -1,6 +1,7 @@
 //! DEBUG: what test suites and people who look for faults need.
 
 mod digest;
+mod load_aof;
 mod object;
 mod protocol;
 mod reload;
@@ -42,6 +43,11 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
             std::thread::sleep(Duration::from_secs_f64(seconds));
         }
         ("RELOAD", _) => reload::reload(state, args)?,
+        ("LOADAOF", 0) => load_aof::load_aof(state)?,
+        ("AOF-FLUSH-SLEEP", 1) => {
+            let pause_us = args.int()?.max(0) as u64;
+            state.aof.tail.sleep_us.store(pause_us, std::sync::atomic::Ordering::Relaxed);
+        }
         ("SET-ACTIVE-EXPIRE", 1) => state.debug.expiry_off = args.bytes() == b"0",
         ("PAUSE-CRON", 1) => {
             state.debug.cron_paused = args.bytes() != b"0";
@@ -158,12 +164,14 @@ fn help(out: Out<'_>) -> Done {
         out,
         "DEBUG",
         &[
+            ("AOF-FLUSH-SLEEP <microseconds>", &["Let each write of the log take so long."]),
             ("CHANGE-REPL-ID", &["Take a new replication id."]),
             ("DIGEST", &["Show a digest of all data."]),
             ("DIGEST-VALUE <key> [<key> ...]", &["Show digests of values."]),
             ("ERROR <text>", &["Answer with an error."]),
             ("HTSTATS <db>", &["Show how full the table of a database is."]),
             ("LISTPACK <key>", &["Show the encoding of a packed value."]),
+            ("LOADAOF", &["Empty the data and load it from the append-only file."]),
             ("LOG <text>", &["Write to the log."]),
             ("OBJECT <key>", &["Show the insides of a value."]),
             ("PANIC", &["End the process at once."]),

@@ -7,6 +7,8 @@
 //! Invariant: a file is loaded up to its last whole record, a transaction counting as one; what
 //! stands behind that is cut off or stops the start, as configured, and is never skipped over.
 
+mod snapshot_part;
+
 use crate::client::ClientId;
 use crate::clock::Stopwatch;
 use crate::config::error_text;
@@ -180,7 +182,7 @@ impl<'a> Replay<'a> {
         if self.total_bytes(manifest)? == 0 {
             return Ok(Loaded::Empty);
         }
-        let mut loaded = Loaded::Whole;
+        let (mut loaded, mut before_bytes) = (Loaded::Whole, 0);
         let parts: Vec<&Part> = manifest.parts().collect();
         for (at, part) in parts.iter().enumerate() {
             let watch = Stopwatch::start();
@@ -190,7 +192,8 @@ impl<'a> Replay<'a> {
             for later in &parts[at + 1..] {
                 is_last &= self.size_of(later)? == 0;
             }
-            let result = self.load_part(&part.name, is_base)?;
+            let result = self.load_part(&part.name, is_base, before_bytes)?;
+            before_bytes += self.size_of(part)?;
             if result == Loaded::CutOff && !is_last {
                 self.log.warning("Fatal error: the truncated file is not the last file");
                 return Err(Refused);
@@ -210,7 +213,7 @@ impl<'a> Replay<'a> {
         Ok(loaded)
     }
 
-    fn load_part(&self, name: &str, is_base: bool) -> Result<Loaded, Refused> {
+    fn load_part(&self, name: &str, is_base: bool, before_bytes: u64) -> Result<Loaded, Refused> {
         let path = self.names.path(name);
         let file = match self.disk.open(&path, Open::Read) {
             Ok(file) => file,
@@ -222,7 +225,7 @@ impl<'a> Replay<'a> {
                 return Err(Refused);
             }
         };
-        let mut run = Run::begin(self, name, file);
+        let mut run = Run::begin(self, name, file, before_bytes);
         let result = run.load(is_base);
         run.end();
         match result {
@@ -312,6 +315,15 @@ struct Run<'a> {
     /// Everything before is loaded, and no transaction is open there.
     valid_bytes: u64,
     commands: u64,
+    /// Bytes of the files that were loaded before.
+    before_bytes: u64,
+}
+
+/// How far loading has come.
+fn progress(state: &mut State, bytes: u64) {
+    if let Some(loading) = &mut state.persistence.loading {
+        loading.loaded_bytes = bytes;
+    }
 }
 
 /// How a slice ended.
@@ -327,7 +339,7 @@ enum Slice {
 }
 
 impl<'a> Run<'a> {
-    fn begin(replay: &'a Replay<'a>, name: &'a str, file: DiskFile) -> Run<'a> {
+    fn begin(replay: &'a Replay<'a>, name: &'a str, file: DiskFile, before_bytes: u64) -> Run<'a> {
         let size = file.size().unwrap_or(0);
         let mut client = None;
         replay.access.with(&mut |state| client = Some(settle::connect_internal(state)));
@@ -343,6 +355,7 @@ impl<'a> Run<'a> {
             offset: 0,
             valid_bytes: 0,
             commands: 0,
+            before_bytes,
         }
     }
 
@@ -356,11 +369,16 @@ impl<'a> Run<'a> {
         Stop { valid_bytes: self.valid_bytes, size: self.size.max(self.offset), why }
     }
 
-    fn load(&mut self, _is_base: bool) -> Result<Loaded, Stop> {
+    fn load(&mut self, is_base: bool) -> Result<Loaded, Stop> {
         let mut wanted = READ_BYTES;
+        let mut is_first = true;
         loop {
             let got = self.read(wanted).map_err(|()| self.stop(Why::Told))?;
-            if got == 0 {
+            if std::mem::take(&mut is_first) && self.is_snapshot() {
+                // Redis: only the single file of an older version has commands behind it.
+                let is_base = is_base && self.name != self.replay.names.filename;
+                self.load_snapshot(is_base).map_err(|_| self.stop(Why::Told))?;
+            } else if got == 0 {
                 break;
             }
             let before = self.start;
@@ -432,6 +450,7 @@ impl<'a> Run<'a> {
         let before = Before::take(state);
         let result = self.run(state, me);
         before.put_back(state);
+        progress(state, self.before_bytes + self.offset);
         result
     }
 

@@ -1,8 +1,13 @@
 //! The append-only file as the server drives it: opened when the data is there, turned on and off,
 //! closed at the end.
 //!
+//! [`rewrite`] replaces the files by shorter ones, [`commands`] writes a base of commands.
+//!
 //! Invariant: the log goes to a file only while that file is in the manifest on disk, or, before
 //! the first rewrite has ended, to one that no manifest names.
+
+mod commands;
+pub mod rewrite;
 
 use crate::config::error_text;
 use crate::disk::{DiskFile, Open};
@@ -26,6 +31,14 @@ pub fn open(state: &mut State, mut manifest: Manifest) -> Result<(), Refused> {
         let (dirname, text) = (&names.dirname, error_text(&error));
         let line = format!("Can't open or create append-only dir {dirname}: {text}");
         return refuse(state, line);
+    }
+    if manifest.is_empty() {
+        let as_snapshot = state.config.settings().append_only.base_is_snapshot;
+        let name = manifest.add_base(&names, as_snapshot);
+        if !rewrite::base_at_once(state, &names, &name, as_snapshot) {
+            return Err(Refused);
+        }
+        state.logger.notice(format!("Creating AOF base file {name} on server start"));
     }
     let is_new = manifest.increments.is_empty();
     let name = match manifest.increments.last() {
@@ -53,8 +66,11 @@ pub fn open(state: &mut State, mut manifest: Manifest) -> Result<(), Refused> {
     state.aof.base_bytes = manifest.base.as_ref().map_or(0, |base| size(&base.name));
     let files_bytes = manifest.parts().map(|part| size(&part.name)).sum();
     state.aof.tail.files_bytes.store(files_bytes, Ordering::Relaxed);
+    if !state.config.settings().append_only.keeps_history {
+        rewrite::forget_history(&*disk, &state.logger, &names, &mut manifest);
+    }
     state.aof.manifest = manifest;
-    match begin(state, file, bytes) {
+    match begin_tail(state, file, bytes) {
         Ok(()) => {
             state.aof.mode = Mode::On;
             Ok(())
@@ -72,7 +88,7 @@ fn refuse(state: &State, line: String) -> Result<(), Refused> {
 }
 
 /// Lets the log go to a file.
-fn begin(state: &mut State, file: DiskFile, bytes: u64) -> io::Result<()> {
+fn begin_tail(state: &mut State, file: DiskFile, bytes: u64) -> io::Result<()> {
     let Some(outside) = state.outside.clone() else { return Ok(()) };
     let tail = state.aof.tail.clone();
     tail.start(file, bytes, state.clock.clone(), outside.tail_owner())?;
@@ -81,14 +97,63 @@ fn begin(state: &mut State, file: DiskFile, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends: what has been appended is written and synced.
+/// The log goes to no file any more; what has been appended is written and synced.
+fn end_tail(state: &mut State) {
+    state.log.detach(Reach::FILE);
+    settle::listen(state);
+    state.aof.tail.stop();
+}
+
+/// CONFIG SET appendonly yes: from the end of a rewrite on the log counts.
+pub fn turn_on(state: &mut State) {
+    if state.aof.mode != Mode::Off {
+        return;
+    }
+    state.aof.mode = Mode::AwaitsRewrite;
+    let logger = state.logger.clone();
+    if state.aof.rewrites.running.is_some() {
+        logger.notice(
+            "AOF was enabled but there is already an AOF rewriting in background. Stopping \
+             background AOF and starting a rewrite now.",
+        );
+        rewrite::cancel(state);
+        if rewrite::begin(state).is_err() {
+            state.aof.rewrites.is_scheduled = true;
+        }
+    } else if state.persistence.file.background.is_some() {
+        logger.notice(
+            "AOF was enabled but there is already another background operation. An AOF background \
+             was scheduled to start when possible.",
+        );
+        state.aof.rewrites.is_scheduled = true;
+    } else if state.inside_unit {
+        logger.notice(
+            "AOF was enabled during a transaction. An AOF background was scheduled to start when \
+             possible.",
+        );
+        state.aof.rewrites.is_scheduled = true;
+    } else if rewrite::begin(state).is_err() {
+        state.aof.rewrites.is_scheduled = true;
+    }
+}
+
+/// CONFIG SET appendonly no: the files stay as they are.
+pub fn turn_off(state: &mut State) {
+    if state.aof.mode == Mode::Off {
+        return;
+    }
+    rewrite::cancel(state);
+    end_tail(state);
+    state.aof.rewrites.is_scheduled = false;
+    state.aof.mode = Mode::Off;
+}
+
+/// The server ends.
 pub fn close(state: &mut State) {
     if state.aof.mode == Mode::Off {
         return;
     }
-    state.log.detach(Reach::FILE);
-    settle::listen(state);
     state.logger.notice("Calling fsync() on the AOF file.");
-    state.aof.tail.stop();
+    end_tail(state);
     state.aof.mode = Mode::Off;
 }

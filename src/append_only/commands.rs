@@ -1,0 +1,204 @@
+//! A snapshot as commands: the base of an append-only file without `aof-use-rdb-preamble`.
+//!
+//! Invariant: run on an empty server, they make the data; no command has more than `WORDS_MAX`
+//! elements, so that loading a large value takes no long steps.
+
+use crate::keyspace::entry::Entry;
+use crate::keyspace::image::Piece;
+use crate::keyspace::value::{List, Set, SortedSet, Stream};
+use crate::persistence::{Output, Start};
+use crate::resp::out::push_request;
+use crate::snapshot::rdb_output::Sink;
+use crate::types::hash::HashView;
+use crate::types::number::format_f64;
+use crate::types::stream::StreamId;
+use std::io;
+
+/// Elements of one command.
+const WORDS_MAX: usize = 64;
+/// Bytes that are gathered before they are written.
+const CHUNK_BYTES: usize = 128 * 1024;
+
+/// Writes a snapshot as commands.
+pub(super) struct CommandsOutput<S> {
+    sink: S,
+    stamps: bool,
+    bytes: Vec<u8>,
+    db: Option<usize>,
+    written_bytes: u64,
+}
+
+impl<S: Sink> CommandsOutput<S> {
+    /// An output into `sink`; with `stamps` it begins with the time.
+    pub(super) fn new(sink: S, stamps: bool) -> CommandsOutput<S> {
+        CommandsOutput { sink, stamps, bytes: Vec::new(), db: None, written_bytes: 0 }
+    }
+
+    fn flush(&mut self, from_bytes: usize) -> io::Result<()> {
+        if self.bytes.len() >= from_bytes {
+            self.written_bytes += self.bytes.len() as u64;
+            self.sink.write(&self.bytes)?;
+            self.bytes.clear();
+        }
+        Ok(())
+    }
+}
+
+impl<S: Sink> Output for CommandsOutput<S> {
+    fn begin(&mut self, start: &Start) -> io::Result<()> {
+        self.sink.open()?;
+        if self.stamps {
+            let line = format!("#TS:{}\r\n", start.now_ms.div_euclid(1000));
+            self.bytes.extend_from_slice(line.as_bytes());
+        }
+        for code in &start.libraries {
+            push_request(&mut self.bytes, &[&b"FUNCTION"[..], b"LOAD", code]);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, pieces: &[Piece]) -> io::Result<()> {
+        for piece in pieces {
+            let Piece::Whole { db, entry } = piece;
+            if self.db != Some(*db) {
+                self.db = Some(*db);
+                push_request(&mut self.bytes, &["SELECT", itoa::Buffer::new().format(*db)]);
+            }
+            value(&mut self.bytes, entry);
+            self.flush(CHUNK_BYTES)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.flush(1)?;
+        self.sink.finish()
+    }
+
+    fn discard(&mut self) {
+        self.sink.discard();
+    }
+
+    fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+}
+
+/// The commands that make an entry.
+fn value(out: &mut Vec<u8>, entry: &Entry) {
+    let key = entry.key();
+    if let Some(text) = entry.string() {
+        text.with_bytes(|text| push_request(out, &[b"SET", key, text]));
+    } else if let Some(hash) = entry.hash() {
+        fields(out, key, hash);
+    } else if let Some(list) = entry.collection::<List>() {
+        let mut parts = Parts::new(out, b"RPUSH", key, 1);
+        list.iter().for_each(|item| item.with_bytes(|item| parts.add(&[item])));
+        parts.end();
+    } else if let Some(set) = entry.collection::<Set>() {
+        let mut parts = Parts::new(out, b"SADD", key, 1);
+        set.iter().for_each(|item| item.with_bytes(|item| parts.add(&[item])));
+        parts.end();
+    } else if let Some(set) = entry.collection::<SortedSet>() {
+        let mut parts = Parts::new(out, b"ZADD", key, 2);
+        for (member, score) in set.range(0, set.len(), true) {
+            let mut text = Vec::new();
+            format_f64(score, &mut text);
+            member.with_bytes(|member| parts.add(&[&text, member]));
+        }
+        parts.end();
+    } else if let Some(stream) = entry.collection::<Stream>() {
+        self::stream(out, key, stream);
+    }
+    if let Some(deadline_ms) = entry.deadline_ms() {
+        push_request(out, &[b"PEXPIREAT", key, itoa::Buffer::new().format(deadline_ms).as_bytes()]);
+    }
+}
+
+/// One command after the other, each with some of the elements.
+struct Parts<'a> {
+    out: &'a mut Vec<u8>,
+    name: &'static [u8],
+    key: &'a [u8],
+    /// Words of one element.
+    width: usize,
+    words: Vec<Vec<u8>>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(out: &'a mut Vec<u8>, name: &'static [u8], key: &'a [u8], width: usize) -> Self {
+        Parts { out, name, key, width, words: Vec::new() }
+    }
+
+    fn add(&mut self, element: &[&[u8]]) {
+        self.words.extend(element.iter().map(|word| word.to_vec()));
+        if self.words.len() >= WORDS_MAX * self.width {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if self.words.is_empty() {
+            return;
+        }
+        let mut argv: Vec<&[u8]> = vec![self.name, self.key];
+        argv.extend(self.words.iter().map(Vec::as_slice));
+        push_request(self.out, &argv);
+        self.words.clear();
+    }
+}
+
+fn fields(out: &mut Vec<u8>, key: &[u8], hash: HashView<'_>) {
+    let mut parts = Parts::new(out, b"HMSET", key, 2);
+    let mut dated: Vec<(Vec<u8>, i64)> = Vec::new();
+    for (field, value, deadline_ms) in hash.iter_all() {
+        field.with_bytes(|field| {
+            value.with_bytes(|value| parts.add(&[field, value]));
+            dated.extend(deadline_ms.map(|at| (field.to_vec(), at)));
+        });
+    }
+    parts.end();
+    for (field, deadline_ms) in dated {
+        let at = itoa::Buffer::new().format(deadline_ms).to_string();
+        push_request(out, &[b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1", &field]);
+    }
+}
+
+fn stream(out: &mut Vec<u8>, key: &[u8], stream: &crate::types::stream::Stream) {
+    let text = |number: &dyn std::fmt::Display| number.to_string().into_bytes();
+    for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+        let id = entry.id.to_text();
+        let mut words: Vec<Vec<u8>> = vec![b"XADD".to_vec(), key.to_vec(), id];
+        for (field, value) in entry.fields() {
+            field.with_bytes(|field| words.push(field.to_vec()));
+            value.with_bytes(|value| words.push(value.to_vec()));
+        }
+        push_request(out, &words);
+    }
+    if stream.is_empty() {
+        // One that was there and is gone makes the stream.
+        let id = stream.last_id().max(StreamId::new(0, 1)).to_text();
+        push_request(out, &[b"XADD", key, b"MAXLEN", b"0", &id, b"x", b"y"]);
+    }
+    let (last, deleted) = (stream.last_id().to_text(), stream.max_deleted_id().to_text());
+    let added = text(&stream.entries_added());
+    let head = [&b"XSETID"[..], key, &last];
+    push_request(out, &[&head[..], &[b"ENTRIESADDED", &added, b"MAXDELETEDID", &deleted]].concat());
+    for group in stream.groups() {
+        let (name, last) = (group.name(), group.last_id.to_text());
+        let read = text(&group.entries_read.unwrap_or(-1));
+        push_request(out, &[b"XGROUP", b"CREATE", key, name, &last, b"ENTRIESREAD", &read]);
+        for (_, consumer) in group.consumers() {
+            let words = [&b"XGROUP"[..], b"CREATECONSUMER", key, name, consumer.name()];
+            push_request(out, &words);
+        }
+        for (id, pending) in group.pending().iter() {
+            let (time, count) = (text(&pending.delivered_ms), text(&pending.deliveries));
+            let owner = group.consumer_name(pending.consumer);
+            let head = [&b"XCLAIM"[..], key, name, owner, b"0", &id.to_text()].map(<[u8]>::to_vec);
+            let tail: [&[u8]; 6] = [b"TIME", &time, b"RETRYCOUNT", &count, b"JUSTID", b"FORCE"];
+            let words = head.into_iter().chain(tail.map(<[u8]>::to_vec));
+            push_request(out, &words.collect::<Vec<_>>());
+        }
+    }
+}
