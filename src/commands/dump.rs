@@ -99,10 +99,11 @@ fn restore(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Don
     let db = &mut call.state.db;
     if deadline_ms.is_some_and(|at| at <= now_ms) {
         // It is gone as soon as it comes; what it replaces goes as well.
+        let lazily = call.state.config.settings().lazyfree_server_del;
         if !db.remove(key, "del") {
             db.replay_nothing();
         } else {
-            db.replay_as(&[&b"DEL"[..], key]);
+            db.replay_as(&[if lazily { &b"UNLINK"[..] } else { b"DEL" }, key]);
         }
         return Ok(out.ok());
     }

@@ -96,7 +96,8 @@ fn walk_zipmap(bytes: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> Option<()>) 
         count += 1;
     }
     let is_counted = stated_count >= UNCOUNTED || usize::from(stated_count) == count;
-    (is_counted && at + 1 == bytes.len()).then_some(())
+    // Redis: an empty one is damaged, not a key without fields.
+    (is_counted && count > 0 && at + 1 == bytes.len()).then_some(())
 }
 
 /// A length of a zipmap, and where it ends.
