@@ -170,6 +170,10 @@ fn metrics_have_the_exporters_names_and_infos_figures() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), all);
+    let moved = wire.call(&["CONFIG", "SET", "metrics-port", "1"]).expect("a reply");
+    assert!(format!("{moved:?}").starts_with("Error("), "{moved:?}");
+    let same = wire.call(&["CONFIG", "SET", "metrics-port", &port]).expect("a reply");
+    assert!(format!("{same:?}").starts_with("Status("), "{same:?}");
     assert!(get(&port, "GET /x HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
     assert!(get(&port, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
     assert!(get(&port, "HEAD /metrics HTTP/1.1\r\n\r\n").ends_with("\r\n\r\n"));

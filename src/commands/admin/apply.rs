@@ -51,6 +51,9 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
             return refused(name, reason.to_string());
         }
     }
+    if has("metrics-port") {
+        return refused("metrics-port", "it is opened when the server starts".to_string());
+    }
     tls(state, names, &settings)?;
     if has("save") {
         // Who sets save points wants files, inside another program too.

@@ -140,7 +140,6 @@ pub(super) const OWN: &[Directive] = &[
         .honoured()
         .about("Seconds that a TLS client has to shake hands."),
     number("metrics-port", "0", 0, 65535)
-        .fixed()
         .honoured()
         .about("TCP port for Prometheus (GET /metrics); 0 for none."),
 ];
