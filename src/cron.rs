@@ -25,7 +25,7 @@ const LOOKS: usize = 64;
 /// One slice. Returns true when work is left.
 pub fn tick(state: &mut State) -> bool {
     let slice = Stopwatch::start();
-    state.db.set_now_ms(state.clock.now_ms());
+    state.db.set_now_us(state.clock.now_us());
     release_waiters(state);
     settle::release_held_back(state);
     if state.debug.cron_paused {

@@ -26,9 +26,6 @@ use crate::settle;
 use crate::snapshot;
 use crate::state::State;
 
-/// After a command that took longer the rest of its batch looks at the clock again.
-const SLOW_NS: u64 = 1_000_000;
-
 /// Whether a command, or one of the commands that EXEC would run, needs memory.
 fn grows(table: &Table, state: &State, spec: &Spec, argv: &[&[u8]], me: ClientId) -> bool {
     let multi = state.clients.find(me).and_then(|client| client.multi.as_ref());
@@ -69,11 +66,13 @@ pub struct Dispatcher<'a> {
     nested: bool,
     /// A command that waited runs once more: it has been shown to monitors.
     again: bool,
-    /// A slow command ran: the time that its batch goes by is old.
-    is_late: bool,
+    /// The protocol that a running script asked for: RESP3?
+    script_resp3: Option<bool>,
     /// A slow script runs, and lets few commands come between.
     while_busy: bool,
     watch: Stopwatch,
+    /// Sum of the laps of `watch`.
+    worked_ns: u64,
     /// How long the replies of a batch may become.
     bound: Bound,
     /// How far the log must be durable before they leave.
@@ -157,9 +156,10 @@ impl<'a> Dispatcher<'a> {
             table,
             nested: false,
             again: false,
-            is_late: false,
+            script_resp3: None,
             while_busy: false,
             watch: Stopwatch::start(),
+            worked_ns: 0,
         }
     }
 
@@ -535,9 +535,11 @@ impl<'a> Dispatcher<'a> {
         let mark = out.len();
         let (resp3, db, no_touch, may_all) = {
             let client = self.state.clients.at(self.me);
-            (client.resp3, client.db, client.no_touch, client.may_all)
+            let resp3 = self.script_resp3.unwrap_or(client.resp3);
+            (resp3, client.db, client.no_touch, client.may_all)
         };
         let dirty_before = self.state.db.effects.dirty;
+        let began_ns = self.worked_ns;
         self.state.db.select(db);
         self.state.db.no_touch = no_touch;
         self.state.current = Some(self.me);
@@ -576,12 +578,12 @@ impl<'a> Dispatcher<'a> {
             self.log_own_form(db, argv, dirty_before);
         }
         settle::command_over(self.state);
-        let elapsed_ns = self.watch.lap_ns();
-        self.is_late |= elapsed_ns > SLOW_NS;
-        if self.is_late && !self.nested {
-            self.is_late = false;
-            let now_ms = self.state.clock.now_ms();
-            self.state.db.set_now_ms(now_ms);
+        self.worked_ns += self.watch.lap_ns();
+        let elapsed_ns = self.worked_ns - began_ns;
+        // Each command of a batch has a later time than the one before; within a transaction or
+        // a script time stands still.
+        if !self.nested && !self.state.clock.is_frozen() {
+            self.state.db.pass_ns(elapsed_ns);
         }
         // Redis: a command that waits counts once, when it is answered.
         if waiting.is_none() || self.nested {

@@ -165,8 +165,7 @@ impl Server {
                 }
             };
             self.0.shared.end_rest(&mut state);
-            let now_ms = self.0.shared.clock.now_ms();
-            state.db.set_now_ms(now_ms);
+            state.db.set_now_us(self.0.shared.clock.now_us());
             let id = settle::connect_caller(&mut state);
             let kick = state.clients.at(id).kick.clone();
             let mut dispatcher = Dispatcher::new(&mut state, id);

@@ -326,13 +326,15 @@ impl Tracking {
             }
             return;
         };
-        let redirected = receiver != id;
+        // To itself counts too: that is how a single RESP2 connection gets its messages.
+        let tracker_resp3 = to.clients.find_mut(id).map(|client| client.resp3);
+        let redirected = options.redirect.is_some();
         let Some(client) = to.clients.find_mut(receiver) else { return };
         if !(client.resp3 || redirected && client.is_subscriber()) {
             // A RESP2 connection could not tell a message from a reply.
             return;
         }
-        let resp3 = client.resp3;
+        let (resp3, tracker_resp3) = (client.resp3, tracker_resp3.unwrap_or(client.resp3));
         client.outbox.append_with(|out| {
             if resp3 {
                 push_number(out, b'>', 2);
@@ -343,7 +345,8 @@ impl Tracking {
                 push_bulk(out, b"__redis__:invalidate");
             }
             match keys {
-                None if resp3 => out.extend_from_slice(b"_\r\n"),
+                // Redis: in the protocol of the one who tracks, whoever receives it.
+                None if tracker_resp3 => out.extend_from_slice(b"_\r\n"),
                 None => out.extend_from_slice(b"$-1\r\n"),
                 Some(keys) => {
                     push_number(out, b'*', keys.len() as i64);

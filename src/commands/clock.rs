@@ -80,8 +80,7 @@ fn clock_set(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<D
 
 /// Commands of the same batch see the new time too.
 fn moved(call: &mut Call<'_>, out: Out<'_>) -> Done {
-    let now_ms = call.state.clock.now_ms();
-    call.state.db.set_now_ms(now_ms);
+    call.state.db.set_now_us(call.state.clock.now_us());
     out.ok()
 }
 

@@ -45,7 +45,9 @@ impl Caller for Dispatcher<'_> {
         }
         let mine = std::mem::replace(&mut self.me, client);
         let before = std::mem::replace(&mut self.while_busy, true);
+        let protocol = self.script_resp3.take();
         let flow = self.request_unprepared(argv, reply);
+        self.script_resp3 = protocol;
         self.while_busy = before;
         self.me = mine;
         flow == Flow::Close
@@ -54,8 +56,7 @@ impl Caller for Dispatcher<'_> {
     fn run_from_script(&mut self, argv: &[&[u8]], rules: ScriptRules, reply: &mut Vec<u8>) -> bool {
         match self.script_gate(argv, rules) {
             Ok(spec) => {
-                let client = self.state.clients.at(self.me);
-                let resp3 = std::mem::replace(&mut client.resp3, rules.resp3);
+                let resp3 = self.script_resp3.replace(rules.resp3);
                 let outer = std::mem::replace(&mut self.state.db.inside_script, true);
                 let reach = std::mem::replace(&mut self.state.db.effects.reach, rules.reach);
                 // What a script receives is not sent to anybody.
@@ -64,7 +65,7 @@ impl Caller for Dispatcher<'_> {
                 self.bound = bound;
                 self.state.db.effects.reach = reach;
                 self.state.db.inside_script = outer;
-                self.state.clients.at(self.me).resp3 = resp3;
+                self.script_resp3 = resp3;
                 spec.has(flag::WRITE)
             }
             Err(error) => {
@@ -80,7 +81,7 @@ impl Dispatcher<'_> {
     /// Runs a command inside a unit: one that would wait gives up at once.
     fn run_nested(&mut self, spec: &'static Spec, argv: &[&[u8]], reply: &mut Vec<u8>) {
         if let Some(waiting) = self.call(spec, argv, reply) {
-            let resp3 = self.state.clients.at(self.me).resp3;
+            let resp3 = self.script_resp3.unwrap_or(self.state.clients.at(self.me).resp3);
             (waiting.on_timeout)(Out::new(reply, resp3));
         }
     }

@@ -51,8 +51,9 @@ impl Dispatcher<'_> {
         let bound = std::mem::replace(&mut self.bound, Bound::NONE);
         while self.state.blocking.has_ready() {
             // What the unit brought may have expired while it ran.
-            let now_ms = self.state.clock.now_ms();
-            self.state.db.set_now_ms(now_ms);
+            self.worked_ns += self.watch.lap_ns();
+            let now_us = self.state.clock.now_us();
+            self.state.db.set_now_us(now_us);
             for place in self.state.blocking.take_ready() {
                 self.serve_key(&place);
             }

@@ -73,9 +73,12 @@ pub struct Db {
     /// Images of the data that are being taken.
     pub(super) images: Option<Box<Images>>,
     current: usize,
+    now_us: i64,
     now_ms: i64,
     wall_ms: i64,
     time_stands: bool,
+    /// Nanoseconds that have passed since `now_us`; below 1,000.
+    rest_ns: u64,
     /// Encoding thresholds.
     pub limits: Limits,
     /// What the running command does.
@@ -121,9 +124,11 @@ impl Db {
             spaces_made: databases.max(1) as u64,
             images: None,
             current: 0,
+            now_us: 0,
             now_ms: 0,
             wall_ms: 0,
             time_stands: false,
+            rest_ns: 0,
             limits,
             effects: Effects::default(),
             ageing: Ageing::default(),
@@ -191,13 +196,25 @@ impl Db {
         self.now_ms
     }
 
+    /// The same in microseconds.
+    #[inline]
+    pub fn now_us(&self) -> i64 {
+        self.now_us
+    }
+
     /// Sets the time for the commands that follow; only dispatch and cron do.
     #[inline]
-    pub fn set_now_ms(&mut self, now_ms: i64) {
-        self.wall_ms = now_ms;
+    pub fn set_now_us(&mut self, now_us: i64) {
+        self.wall_ms = now_us.div_euclid(1000);
         if !self.time_stands {
-            self.now_ms = now_ms;
+            (self.now_us, self.rest_ns) = (now_us, 0);
+            self.now_ms = self.wall_ms;
         }
+    }
+
+    /// The same in milliseconds.
+    pub fn set_now_ms(&mut self, now_ms: i64) {
+        self.set_now_us(now_ms.saturating_mul(1000));
     }
 
     /// The time that people would say it is, also while it stands still.
@@ -209,15 +226,27 @@ impl Db {
     /// Lets time stand still before every deadline: commands of the past run again, or those of a
     /// primary, for which nothing has expired here before the primary says so.
     pub fn stop_time(&mut self) {
-        self.now_ms = 0;
+        (self.now_us, self.now_ms) = (0, 0);
         self.time_stands = true;
     }
 
     /// Lets time go on.
     pub fn resume_time(&mut self, now_ms: i64) {
         self.time_stands = false;
-        self.wall_ms = now_ms;
-        self.now_ms = now_ms;
+        self.set_now_ms(now_ms);
+    }
+
+    /// Lets time pass between two commands.
+    #[inline]
+    pub fn pass_ns(&mut self, ns: u64) {
+        self.rest_ns += ns;
+        if self.rest_ns >= 1000 && !self.time_stands {
+            let passed_us = (self.rest_ns / 1000) as i64;
+            self.rest_ns %= 1000;
+            self.now_us = self.now_us.saturating_add(passed_us);
+            self.now_ms = self.now_us.div_euclid(1000);
+            self.wall_ms = self.now_ms;
+        }
     }
 
     /// Heap bytes of all databases and of what waits to be freed.

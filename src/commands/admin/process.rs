@@ -40,7 +40,7 @@ pub const ROWS: &[Row] = &[
 fn time(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     // Time stands still within a transaction or script.
     let now_us = match call.state.inside_unit {
-        true => call.state.db.now_ms() * 1000,
+        true => call.state.db.now_us(),
         false => call.state.clock.now_us(),
     };
     let mut items = out.array(2);
