@@ -25,6 +25,9 @@ pub fn categories(spec: &Spec) -> impl Iterator<Item = &'static str> + '_ {
     // Where the group of the documentation is not the category.
     const OTHERWISE: &[(&str, &[&str])] = &[
         ("object", &[]),
+        ("asking", &["connection"]),
+        ("readonly", &["connection"]),
+        ("readwrite", &["connection"]),
         ("wait", &["connection"]),
         ("waitaof", &["connection"]),
         ("sort", &["set", "sortedset", "list"]),

@@ -162,6 +162,10 @@ pub mod flag {
     pub const ADMIN_CATEGORY: u32 = 1 << 27;
     /// Runs for a slot that is on its way to this node.
     pub const ASKING: u32 = 1 << 28;
+    /// Only a tip: the same data may give another reply.
+    pub const VARIES: u32 = 1 << 29;
+    /// Only a tip: the same data may give the reply's parts in another order.
+    pub const VARIES_IN_ORDER: u32 = 1 << 30;
 }
 
 /// One command.
@@ -183,10 +187,14 @@ pub struct Row {
     pub arity: Option<i32>,
     /// Where the synopsis misleads.
     pub keys: Option<&'static [KeySpec]>,
+    /// What a client of a cluster is advised: whom to send it to, and how many replies become
+    /// one. Empty where a key tells, or nothing does.
+    pub route: (&'static str, &'static str),
 }
 
 const fn row(synopsis: &'static str, run: Run, flags: u32) -> Row {
-    Row { synopsis, run, flags, since: "", about: "", cost: "", arity: None, keys: None }
+    let (arity, keys, route) = (None, None, ("", ""));
+    Row { synopsis, run, flags, since: "", about: "", cost: "", arity, keys, route }
 }
 
 /// A row whose handler reads.
@@ -297,6 +305,19 @@ impl Row {
     /// Any further bits of [`flag`].
     pub const fn flags(self, bits: u32) -> Row {
         self.with(bits)
+    }
+    /// The same data may give another reply.
+    pub const fn varies(self) -> Row {
+        self.with(flag::VARIES)
+    }
+    /// The same data may give the reply's parts in another order.
+    pub const fn varies_in_order(self) -> Row {
+        self.with(flag::VARIES_IN_ORDER)
+    }
+    /// Which nodes of a cluster to send it to, and how their replies become one.
+    pub const fn route(mut self, request: &'static str, response: &'static str) -> Row {
+        self.route = (request, response);
+        self
     }
     /// The version of Redis that brought it.
     pub const fn since(mut self, since: &'static str) -> Row {

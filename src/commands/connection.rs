@@ -76,6 +76,7 @@ const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .varies()
         .since("6.2.0")
         .cost("O(1)")
         .about("Replies with a line about the connection."),
@@ -101,6 +102,7 @@ const ROWS: &[Row] = &[
     .noscript()
     .loading()
     .stale()
+    .varies()
     .since("2.4.0")
     .cost("O(N) where N is the number of connections")
     .about("Replies with a line about each connection."),
@@ -138,6 +140,7 @@ const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .route("all_nodes", "all_succeeded")
         .since("7.2.0")
         .cost("O(1)")
         .about("Names the client's library."),
@@ -145,6 +148,7 @@ const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .route("all_nodes", "all_succeeded")
         .since("2.6.9")
         .cost("O(1)")
         .about("Names the connection."),
@@ -202,6 +206,7 @@ const ROWS: &[Row] = &[
     row("PING [message]", ping)
         .fast()
         .flags(flag::WHILE_SUBSCRIBED)
+        .route("all_shards", "all_succeeded")
         .since("1.0.0")
         .cost("O(1)")
         .about("Replies with PONG, or with the message."),

@@ -55,6 +55,7 @@ const ROWS: &[Row] = &[
         .cost("O(1)")
         .about("Replies with the value of a field of a hash, or null."),
     read("HGETALL key", hgetall)
+        .varies_in_order()
         .since("2.0.0")
         .cost("O(N) where N is the number of fields")
         .about("Replies with all fields and values of a hash."),
@@ -85,6 +86,7 @@ const ROWS: &[Row] = &[
         .cost("O(1)")
         .about("Increments the decimal number in a field of a hash."),
     read("HKEYS key", hkeys)
+        .varies_in_order()
         .since("2.0.0")
         .cost("O(N) where N is the number of fields")
         .about("Replies with all fields of a hash."),
@@ -135,15 +137,18 @@ const ROWS: &[Row] = &[
         .about("Replies with the Unix times in milliseconds at which fields expire."),
     read("HPTTL key FIELDS numfields field [field ...]", deadlines::hpttl)
         .fast()
+        .varies()
         .since("7.4.0")
         .cost("O(N) where N is the number of fields")
         .about("Replies with the milliseconds that fields of a hash have left."),
     write("HRANDFIELD key [count [WITHVALUES]]", hrandfield)
         .reads()
+        .varies()
         .since("6.2.0")
         .cost("O(N) where N is the number of fields returned")
         .about("Replies with random fields of a hash."),
     read("HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]", hscan)
+        .varies()
         .since("2.8.0")
         .cost("O(1) for every call, O(N) for a whole scan")
         .about("Goes through the fields of a hash piece by piece."),
@@ -176,10 +181,12 @@ const ROWS: &[Row] = &[
         .about("Replies with the length of the value of a field."),
     read("HTTL key FIELDS numfields field [field ...]", deadlines::httl)
         .fast()
+        .varies()
         .since("7.4.0")
         .cost("O(N) where N is the number of fields")
         .about("Replies with the seconds that fields of a hash have left."),
     read("HVALS key", hvals)
+        .varies_in_order()
         .since("2.0.0")
         .cost("O(N) where N is the number of fields")
         .about("Replies with all values of a hash."),

@@ -19,11 +19,13 @@ const ROWS: &[Row] = &[
         .cost("O(N) where N is the size of the value")
         .about("Copies the value at a key to another key."),
     write("DEL key [key ...]", del)
+        .route("multi_shard", "agg_sum")
         .since("1.0.0")
         .cost("O(N) where N is the number of keys")
         .about("Deletes keys."),
     read("EXISTS key [key ...]", exists)
         .fast()
+        .route("multi_shard", "agg_sum")
         .since("1.0.0")
         .cost("O(N) where N is the number of keys")
         .about("Counts the keys that are there."),
@@ -44,6 +46,8 @@ const ROWS: &[Row] = &[
         .about("Replies with the Unix time at which a key expires."),
     read("KEYS pattern", keys)
         .dangerous()
+        .varies_in_order()
+        .route("all_shards", "")
         .since("1.0.0")
         .cost("O(N) where N is the number of keys")
         .about("Replies with all keys that match."),
@@ -57,10 +61,12 @@ const ROWS: &[Row] = &[
         .cost("Depends on the subcommand")
         .about("Looks inside the value at a key."),
     read("OBJECT|ENCODING key", object_encoding)
+        .varies()
         .since("2.2.3")
         .cost("O(1)")
         .about("Replies with the encoding of a value."),
     read("OBJECT|FREQ key", object_freq)
+        .varies()
         .since("4.0.0")
         .cost("O(1)")
         .about("Replies with the logarithmic access counter of a key."),
@@ -71,10 +77,12 @@ const ROWS: &[Row] = &[
         .cost("O(1)")
         .about("Lists the subcommands."),
     read("OBJECT|IDLETIME key", object_idletime)
+        .varies()
         .since("2.2.3")
         .cost("O(1)")
         .about("Replies with the seconds since the last access to a key."),
     read("OBJECT|REFCOUNT key", object_refcount)
+        .varies()
         .since("2.2.3")
         .cost("O(1)")
         .about("Replies with the reference count of a value."),
@@ -100,11 +108,14 @@ const ROWS: &[Row] = &[
         .about("Replies with the Unix time in milliseconds at which a key expires."),
     read("PTTL key", pttl)
         .fast()
+        .varies()
         .since("2.6.0")
         .cost("O(1)")
         .about("Replies with the milliseconds until a key expires."),
     client("RANDOMKEY", randomkey)
         .flags(crate::command::flag::READONLY)
+        .varies()
+        .route("all_shards", "special")
         .since("1.0.0")
         .cost("O(1)")
         .about("Replies with a random key."),
@@ -118,16 +129,20 @@ const ROWS: &[Row] = &[
         .cost("O(1)")
         .about("Renames a key if the new name is free."),
     read("SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]", scan)
+        .varies()
+        .route("special", "special")
         .since("2.8.0")
         .cost("O(1) for every call")
         .about("Walks the keys."),
     read("TOUCH key [key ...]", touch)
         .fast()
+        .route("multi_shard", "agg_sum")
         .since("3.2.1")
         .cost("O(N) where N is the number of keys")
         .about("Ages keys as an access does."),
     read("TTL key", ttl)
         .fast()
+        .varies()
         .since("1.0.0")
         .cost("O(1)")
         .about("Replies with the seconds until a key expires."),
@@ -138,6 +153,7 @@ const ROWS: &[Row] = &[
         .about("Replies with the type of the value at a key."),
     write("UNLINK key [key ...]", unlink)
         .fast()
+        .route("multi_shard", "agg_sum")
         .since("4.0.0")
         .cost("O(1) for each key; memory is freed later")
         .about("Deletes keys, freeing later."),

@@ -16,6 +16,7 @@ mod client;
 mod client_help;
 mod client_info;
 mod clock;
+mod cluster;
 mod connection;
 mod dump;
 mod field_deadlines;
@@ -67,6 +68,7 @@ pub const FAMILIES: &[&Family] = &[
     &acl::FAMILY,
     &clock::FAMILY,
     &pubsub::FAMILY,
+    &cluster::FAMILY,
     &admin::FAMILIES[0],
     &admin::FAMILIES[1],
     &admin::FAMILIES[2],

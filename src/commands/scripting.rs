@@ -100,11 +100,13 @@ const ROWS: &[Row] = &[
         .about("Sets the debug mode of the scripts that follow."),
     client("SCRIPT|EXISTS sha1 [sha1 ...]", script_exists)
         .noscript()
+        .route("all_shards", "agg_logical_and")
         .since("2.6.0")
         .cost("O(N) with N being the number of scripts to check.")
         .about("Tells which scripts the server knows."),
     client("SCRIPT|FLUSH [ASYNC | SYNC]", script_flush)
         .noscript()
+        .route("all_nodes", "all_succeeded")
         .since("2.6.0")
         .cost("O(N) with N being the number of scripts in cache")
         .about("Forgets all scripts."),
@@ -117,12 +119,14 @@ const ROWS: &[Row] = &[
     client("SCRIPT|KILL", script_kill)
         .noscript()
         .flags(flag::ALLOW_BUSY)
+        .route("all_shards", "one_succeeded")
         .since("2.6.0")
         .cost("O(1)")
         .about("Stops the script that runs."),
     client("SCRIPT|LOAD script", script_load)
         .noscript()
         .stale()
+        .route("all_nodes", "all_succeeded")
         .since("2.6.0")
         .cost("O(N) with N being the length in bytes of the script body.")
         .about("Keeps a script for EVALSHA."),
@@ -130,6 +134,7 @@ const ROWS: &[Row] = &[
     client("FUNCTION|DELETE library-name", libraries::function_delete)
         .noscript()
         .writes()
+        .route("all_shards", "all_succeeded")
         .since("7.0.0")
         .cost("O(1)")
         .about("Deletes a library."),
@@ -141,6 +146,7 @@ const ROWS: &[Row] = &[
     client("FUNCTION|FLUSH [ASYNC | SYNC]", libraries::function_flush)
         .noscript()
         .writes()
+        .route("all_shards", "all_succeeded")
         .since("7.0.0")
         .cost("O(N) where N is the number of functions deleted")
         .about("Deletes all libraries."),
@@ -153,11 +159,13 @@ const ROWS: &[Row] = &[
     client("FUNCTION|KILL", function_kill)
         .noscript()
         .flags(flag::ALLOW_BUSY)
+        .route("all_shards", "one_succeeded")
         .since("7.0.0")
         .cost("O(1)")
         .about("Stops the function that runs."),
     client("FUNCTION|LIST [LIBRARYNAME library-name-pattern] [WITHCODE]", libraries::function_list)
         .noscript()
+        .varies_in_order()
         .since("7.0.0")
         .cost("O(N) where N is the number of functions")
         .about("Describes the libraries."),
@@ -165,6 +173,7 @@ const ROWS: &[Row] = &[
         .noscript()
         .writes()
         .grows()
+        .route("all_shards", "all_succeeded")
         .since("7.0.0")
         .cost("O(1) (considering compilation time is redundant)")
         .about("Keeps a library."),
@@ -175,12 +184,15 @@ const ROWS: &[Row] = &[
     .noscript()
     .writes()
     .grows()
+    .route("all_shards", "all_succeeded")
     .since("7.0.0")
     .cost("O(N) where N is the number of functions on the payload")
     .about("Unpacks libraries from a payload."),
     client("FUNCTION|STATS", libraries::function_stats)
         .noscript()
         .flags(flag::ALLOW_BUSY)
+        .varies()
+        .route("all_shards", "special")
         .since("7.0.0")
         .cost("O(1)")
         .about("Tells what runs and how much there is."),

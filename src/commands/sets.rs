@@ -39,6 +39,7 @@ const ROWS: &[Row] = &[
         .about("Says for several things whether they are members of a set.")
         .cost("O(N) where N is the number of things asked for."),
     read("SMEMBERS key", smembers)
+        .varies_in_order()
         .since("1.0.0")
         .about("Returns all members of a set.")
         .cost("O(N) where N is the number of members."),
@@ -49,10 +50,12 @@ const ROWS: &[Row] = &[
         .cost("O(1)"),
     write("SPOP key [count]", spop)
         .fast()
+        .varies()
         .since("1.0.0")
         .about("Takes random members out of a set and returns them.")
         .cost("O(N) where N is the count, 1 without it."),
     read("SRANDMEMBER key [count]", srandmember)
+        .varies()
         .since("1.0.0")
         .about("Returns random members of a set.")
         .cost("O(N) where N is the absolute count, 1 without it."),
@@ -62,6 +65,7 @@ const ROWS: &[Row] = &[
         .about("Moves a member from one set to another.")
         .cost("O(1)"),
     read("SINTER key [key ...]", algebra::sinter)
+        .varies_in_order()
         .since("1.0.0")
         .about("Returns what several sets have in common.")
         .cost("O(N*M) for the smallest of M sets, of N members."),
@@ -75,6 +79,7 @@ const ROWS: &[Row] = &[
         .about("Counts what several sets have in common.")
         .cost("O(N*M) for the smallest of M sets, of N members."),
     read("SUNION key [key ...]", algebra::sunion)
+        .varies_in_order()
         .since("1.0.0")
         .about("Returns the union of several sets.")
         .cost("O(N) where N is the number of members of all sets."),
@@ -84,6 +89,7 @@ const ROWS: &[Row] = &[
         .about("Stores the union of several sets.")
         .cost("O(N) where N is the number of members of all sets."),
     read("SDIFF key [key ...]", algebra::sdiff)
+        .varies_in_order()
         .since("1.0.0")
         .about("Returns what the first set has and none of the others.")
         .cost("O(N) where N is the number of members of all sets."),
@@ -93,6 +99,7 @@ const ROWS: &[Row] = &[
         .about("Stores what the first set has and none of the others.")
         .cost("O(N) where N is the number of members of all sets."),
     read("SSCAN key cursor [MATCH pattern] [COUNT count]", sscan)
+        .varies()
         .since("2.8.0")
         .about("Goes through the members of a set piece by piece.")
         .cost("O(1) for every call, O(N) for a whole run over N members."),

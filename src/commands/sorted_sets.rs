@@ -63,10 +63,12 @@ pub const FAMILY: Family = Family {
             .about("Tells how many members stand behind this one.")
             .cost("O(log(N))"),
         read("ZRANDMEMBER key [count [WITHSCORES]]", zrandmember)
+            .varies()
             .since("6.2.0")
             .about("Picks members at random.")
             .cost("O(N) for N picks"),
         read("ZSCAN key cursor [MATCH pattern] [COUNT count]", zscan)
+            .varies()
             .since("2.8.0")
             .about("Walks over members and scores in steps.")
             .cost("O(1) for a step, O(N) for the whole walk"),

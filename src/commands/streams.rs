@@ -43,6 +43,7 @@ const ROWS: &[Row] = &[
     )
     .fast()
     .grows()
+    .varies()
     .since("5.0.0")
     .cost("O(1), and O(N) for N entries that it trims")
     .about("Adds an entry at the end of a stream."),
@@ -51,6 +52,7 @@ const ROWS: &[Row] = &[
         pending::xautoclaim,
     )
     .fast()
+    .varies()
     .since("6.2.0")
     .cost("O(log N + COUNT)")
     .about("Makes a consumer the owner of entries that have been pending for long."),
@@ -60,6 +62,7 @@ const ROWS: &[Row] = &[
         pending::xclaim,
     )
     .fast()
+    .varies()
     .since("5.0.0")
     .cost("O(log N) for each id, N being what is pending")
     .about("Makes a consumer the owner of pending entries."),
@@ -105,6 +108,7 @@ const ROWS: &[Row] = &[
         .cost("Depends on the subcommand")
         .about("Looks inside streams and groups."),
     read("XINFO|CONSUMERS key group", info::consumers)
+        .varies()
         .since("5.0.0")
         .cost("O(N) where N is the number of consumers")
         .about("Lists the consumers of a group."),
@@ -124,6 +128,7 @@ const ROWS: &[Row] = &[
         .about("Replies with figures about a stream."),
     read("XLEN key", xlen).fast().since("5.0.0").cost("O(1)").about("Counts the entries."),
     read("XPENDING key group [[IDLE min-idle-time] start end count [consumer]]", pending::xpending)
+        .varies()
         .since("5.0.0")
         .cost("O(C) for C consumers, or O(log N + M) for M entries looked at")
         .about("Replies with what a group has delivered and nobody acknowledged."),
@@ -156,6 +161,7 @@ const ROWS: &[Row] = &[
         .cost("O(1)")
         .about("Sets figures of a stream."),
     write("XTRIM key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]", xtrim)
+        .varies()
         .since("5.0.0")
         .cost("O(N) for N entries that go")
         .about("Cuts a stream off at its old end."),

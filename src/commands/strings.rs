@@ -83,11 +83,13 @@ const ROWS: &[Row] = &[
         .about("Finds the longest common subsequence of two strings."),
     read("MGET key [key ...]", mget)
         .fast()
+        .route("multi_shard", "")
         .since("1.0.0")
         .cost("O(N) where N is the number of keys")
         .about("Replies with the strings at several keys."),
     write("MSET key value [key value ...]", mset)
         .grows()
+        .route("multi_shard", "all_succeeded")
         .since("1.0.1")
         .cost("O(N) where N is the number of keys")
         .about("Stores strings at several keys."),

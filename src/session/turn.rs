@@ -124,8 +124,8 @@ impl Session {
             },
         };
         self.shared.end_rest(&mut state);
-        let now_ms = self.shared.clock.now_ms();
-        state.db.set_now_ms(now_ms);
+        state.db.set_now_us(self.shared.clock.now_us());
+        let now_ms = state.db.now_ms();
         let client = state.clients.at(self.me);
         client.active_ms = now_ms;
         client.incomplete = Incomplete::default();

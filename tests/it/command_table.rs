@@ -1,5 +1,5 @@
 //! What COMMAND INFO derives from the synopses is what the genuine server has in its table: arity,
-//! flags, key positions, categories; and GETKEYS finds the same keys in random commands.
+//! flags, key positions, categories, tips; and GETKEYS finds the same keys in random commands.
 //!
 //! Differences stand in `command_gaps.txt`, each with its reason.
 
@@ -23,8 +23,15 @@ fn gaps() -> Vec<(String, String)> {
     gaps.collect()
 }
 
-const FIELDS: [(&str, usize); 6] =
-    [("arity", 1), ("flags", 2), ("first key", 3), ("last key", 4), ("step", 5), ("categories", 6)];
+const FIELDS: [(&str, usize); 7] = [
+    ("arity", 1),
+    ("flags", 2),
+    ("first key", 3),
+    ("last key", 4),
+    ("step", 5),
+    ("categories", 6),
+    ("tips", 7),
+];
 
 /// The fields of a command's row, sets in order.
 fn row(player: &mut Player, name: &str) -> Option<Vec<(&'static str, String)>> {
@@ -64,7 +71,7 @@ fn derived_rows_are_those_of_the_genuine_server() {
                 |(name, of): &(String, String)| of == field && (*name == spec.name || name == "*");
             // Flags and categories that a later version added or dropped are not held against us.
             let older =
-                genuine.version() < Some(704) && (*field == "flags" || *field == "categories");
+                genuine.version() < Some(704) && ["flags", "categories", "tips"].contains(field);
             if seen != expected && !older && !gaps.iter().any(is_known) {
                 let name = &spec.name;
                 differences.push(format!("{name} | {field} | ours {seen}, genuine {expected}"));

@@ -29,6 +29,7 @@ pub const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .route("all_nodes", "all_succeeded")
         .since("2.0.0")
         .cost("O(N) where N is the number of directives")
         .about("Changes directives, all of them or none."),
@@ -37,6 +38,7 @@ pub const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .route("all_nodes", "all_succeeded")
         .since("2.0.0")
         .cost("O(1)")
         .about("Sets counters of INFO back to 0."),
@@ -45,6 +47,7 @@ pub const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .route("all_nodes", "all_succeeded")
         .since("2.8.0")
         .cost("O(1)")
         .about("Writes the present directives to the configuration file."),

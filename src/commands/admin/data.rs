@@ -11,6 +11,7 @@ pub const ROWS: &[Row] = &[
     read("DBSIZE", dbsize)
         .fast()
         .flags(flag::KEYSPACE)
+        .route("all_shards", "agg_sum")
         .since("1.0.0")
         .cost("O(1)")
         .about("Replies with the number of keys of the selected database."),
@@ -18,6 +19,7 @@ pub const ROWS: &[Row] = &[
         .writes()
         .dangerous()
         .flags(flag::KEYSPACE)
+        .route("all_shards", "all_succeeded")
         .since("1.0.0")
         .cost("O(N) where N is the number of keys")
         .about("Removes all keys of all databases."),
@@ -25,6 +27,7 @@ pub const ROWS: &[Row] = &[
         .writes()
         .dangerous()
         .flags(flag::KEYSPACE)
+        .route("all_shards", "all_succeeded")
         .since("1.0.0")
         .cost("O(N) where N is the number of keys of the database")
         .about("Removes all keys of the selected database."),

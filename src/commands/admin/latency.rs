@@ -17,6 +17,8 @@ pub const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .varies()
+        .route("all_nodes", "special")
         .since("2.8.13")
         .cost("O(1)")
         .about("Explains slow moments in plain words."),
@@ -25,6 +27,8 @@ pub const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .varies()
+        .route("all_nodes", "special")
         .since("2.8.13")
         .cost("O(1)")
         .about("Draws the slow moments of an event."),
@@ -39,6 +43,8 @@ pub const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .varies()
+        .route("all_nodes", "special")
         .since("7.0.0")
         .cost("O(N) where N is the number of commands")
         .about("Replies with the spread of the times of commands."),
@@ -47,6 +53,8 @@ pub const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .varies()
+        .route("all_nodes", "special")
         .since("2.8.13")
         .cost("O(1)")
         .about("Replies with the slow moments of an event."),
@@ -55,6 +63,8 @@ pub const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .varies()
+        .route("all_nodes", "special")
         .since("2.8.13")
         .cost("O(1)")
         .about("Replies with the last slow moment of each event."),
@@ -63,6 +73,7 @@ pub const ROWS: &[Row] = &[
         .noscript()
         .loading()
         .stale()
+        .route("all_nodes", "agg_sum")
         .since("2.8.13")
         .cost("O(1)")
         .about("Forgets slow moments."),

@@ -15,18 +15,25 @@ pub const ROWS: &[Row] = &[
         .about("Bytes that a key and its value take.")
         .cost("O(1)"),
     client("MEMORY|STATS", stats)
+        .varies()
+        .route("all_shards", "special")
         .since("4.0.0")
         .about("Where the memory of the server is.")
         .cost("O(1)"),
     client("MEMORY|DOCTOR", doctor)
+        .varies()
+        .route("all_shards", "special")
         .since("4.0.0")
         .about("Looks for trouble with memory.")
         .cost("O(1)"),
     client("MEMORY|PURGE", purge)
+        .route("all_shards", "all_succeeded")
         .since("4.0.0")
         .about("Asks the allocator to give memory back.")
         .cost("O(1)"),
     client("MEMORY|MALLOC-STATS", malloc_stats)
+        .varies()
+        .route("all_shards", "special")
         .since("4.0.0")
         .about("What the allocator says about itself.")
         .cost("O(1)"),

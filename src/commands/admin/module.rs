@@ -20,6 +20,7 @@ pub const ROWS: &[Row] = &[
     client("MODULE|LIST", list)
         .admin()
         .noscript()
+        .varies_in_order()
         .since("4.0.0")
         .cost("O(N) where N is the number of modules")
         .about("Lists the modules."),

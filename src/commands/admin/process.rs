@@ -11,6 +11,8 @@ pub const ROWS: &[Row] = &[
         .loading()
         .stale()
         .dangerous()
+        .varies()
+        .route("all_shards", "special")
         .since("1.0.0")
         .cost("O(1)")
         .about("Replies with figures about the server."),
@@ -32,6 +34,7 @@ pub const ROWS: &[Row] = &[
         .fast()
         .loading()
         .stale()
+        .varies()
         .since("2.6.0")
         .cost("O(1)")
         .about("Replies with the server's time."),

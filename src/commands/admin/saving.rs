@@ -20,6 +20,7 @@ pub const ROWS: &[Row] = &[
         .loading()
         .stale()
         .flags(flag::ADMIN_CATEGORY)
+        .varies()
         .since("1.0.0")
         .cost("O(1)")
         .about("Replies with the time of the last snapshot."),

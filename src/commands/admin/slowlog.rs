@@ -15,6 +15,8 @@ pub const ROWS: &[Row] = &[
         .admin()
         .loading()
         .stale()
+        .varies()
+        .route("all_nodes", "")
         .since("2.2.12")
         .cost("O(N) where N is the number of entries")
         .about("Replies with the latest entries."),
@@ -22,6 +24,8 @@ pub const ROWS: &[Row] = &[
         .admin()
         .loading()
         .stale()
+        .varies()
+        .route("all_nodes", "agg_sum")
         .since("2.2.12")
         .cost("O(1)")
         .about("Counts the entries."),
@@ -29,6 +33,7 @@ pub const ROWS: &[Row] = &[
         .admin()
         .loading()
         .stale()
+        .route("all_nodes", "all_succeeded")
         .since("2.2.12")
         .cost("O(N) where N is the number of entries")
         .about("Forgets all entries."),

@@ -49,7 +49,9 @@ pub(super) fn describe(items: &mut Items<'_>, spec: &Spec) {
     for name in categories {
         items.simple(&format!("@{name}"));
     }
-    items.array(0);
+    let tips = tips(spec);
+    items.array(tips.len());
+    tips.iter().for_each(|tip| items.text(tip));
     items.array(spec.keys.len());
     for (rule, key) in spec.keys.iter().enumerate() {
         key_spec(items, spec.access[rule], key);
@@ -60,6 +62,19 @@ pub(super) fn describe(items: &mut Items<'_>, spec: &Spec) {
     for id in subcommands {
         describe(items, &table().specs[id]);
     }
+}
+
+/// Advice for those who route commands or compare replies.
+fn tips(spec: &Spec) -> Vec<String> {
+    let varies = [
+        (flag::VARIES, "nondeterministic_output"),
+        (flag::VARIES_IN_ORDER, "nondeterministic_output_order"),
+    ];
+    let (request, response) = spec.row.route;
+    let policies = [("request_policy", request), ("response_policy", response)];
+    let varies = varies.iter().filter(|(bit, _)| spec.has(*bit)).map(|(_, tip)| tip.to_string());
+    let stated = policies.iter().filter(|(_, policy)| !policy.is_empty());
+    varies.chain(stated.map(|(name, policy)| format!("{name}:{policy}"))).collect()
 }
 
 /// First key, last key and step as clients older than key specs know them.

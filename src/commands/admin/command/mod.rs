@@ -19,6 +19,7 @@ pub const ROWS: &[Row] = &[
         .arity(-1)
         .loading()
         .stale()
+        .varies_in_order()
         .since("2.8.13")
         .cost("O(N) where N is the number of commands")
         .about("Describes all commands."),
@@ -31,6 +32,7 @@ pub const ROWS: &[Row] = &[
     client("COMMAND|DOCS [command-name [command-name ...]]", docs::docs)
         .loading()
         .stale()
+        .varies_in_order()
         .since("7.0.0")
         .cost("O(N) where N is the number of commands asked for")
         .about("Documents commands."),
@@ -55,6 +57,7 @@ pub const ROWS: &[Row] = &[
     client("COMMAND|INFO [command-name [command-name ...]]", command_info)
         .loading()
         .stale()
+        .varies_in_order()
         .since("2.8.13")
         .cost("O(N) where N is the number of commands asked for")
         .about("Describes commands."),
@@ -64,6 +67,7 @@ pub const ROWS: &[Row] = &[
     )
     .loading()
     .stale()
+    .varies_in_order()
     .since("7.0.0")
     .cost("O(N) where N is the number of commands")
     .about("Lists the names of commands."),

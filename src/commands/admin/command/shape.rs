@@ -38,6 +38,11 @@ const SHAPES: &[(&str, &str)] = &[
          SLAVE | REPLICA | PUBSUB>] | [USER username] | [ADDR ip:port] | [LADDR ip:port] | \
          [SKIPME <YES | NO>] | [MAXAGE maxage] ...>>",
     ),
+    (
+        "cluster|setslot",
+        "slot subcommand= <importing= IMPORTING node-id | migrating= MIGRATING node-id | \
+         node= NODE node-id | STABLE>",
+    ),
     ("debug", ""),
     ("module|loadex", "path [CONFIG name value [CONFIG name value ...]] [ARGS args [args ...]]"),
     ("xtrim", "key trim= <<MAXLEN | MINID> [= | ~] threshold [LIMIT count]>"),
@@ -113,6 +118,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("", "seconds-milliseconds-unix-time-seconds-unix-time-milliseconds-keepttl", "expiration"),
     ("", "seconds-milliseconds-unix-time-seconds-unix-time-milliseconds-persist", "expiration"),
     ("", "start-end-unit", "range"),
+    ("", "start-slot-end-slot", "range"),
     ("", "start-end-unit-block", "range"),
     ("", "storekey-storedistkey", "store"),
     ("", "strategy-operator-threshold-count", "trim"),
@@ -125,6 +131,8 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("client|no-evict", "on-off", "enabled"),
     ("client|no-touch", "on-off", "enabled"),
     ("client|tracking", "on-off", "status"),
+    ("cluster|failover", "force-takeover", "options"),
+    ("cluster|reset", "hard-soft", "reset-type"),
     ("georadius", "STORE key", "storekey"),
     ("georadius", "STOREDIST key", "storedistkey"),
     ("georadiusbymember", "STORE key", "storekey"),
@@ -142,6 +150,9 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("bitfield setbit", "value", "integer"),
     ("blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin", "timeout", "double"),
     ("client|kill", "maxage", "integer"),
+    ("cluster|keyslot", "key", "string"),
+    ("cluster|meet", "cluster-bus-port", "integer"),
+    ("cluster|set-config-epoch", "config-epoch", "integer"),
     ("function|list", "library-name-pattern", "string"),
     ("hincrbyfloat incrbyfloat", "increment", "double"),
     ("lolwut", "version", "integer"),
@@ -312,6 +323,9 @@ fn joined(inside: &[Argument]) -> String {
 fn kind(name: &str) -> &'static str {
     const INTEGERS: &[&str] = &[
         "seconds",
+        "slot",
+        "start-slot",
+        "end-slot",
         "milliseconds",
         "count",
         "numkeys",
