@@ -513,14 +513,14 @@ impl<'a> Dispatcher<'a> {
         if let Some(spec) = spec {
             self.state.stats.commands[spec.id].rejected += 1;
         }
-        self.state.stats.error(error.code());
+        settle::count_error(self.state, error.code());
         // Redis: a refused EXEC ends its transaction, outside of MULTI too.
         if spec.is_some_and(|spec| spec.name == "exec") {
             self.state.clients.at(self.me).multi = None;
             settle::unwatch(self.state, self.me);
-            let why = error.text().trim_start_matches("ERR ");
-            let text = format!("EXECABORT Transaction discarded because of: {why}");
-            push_error(out, &text);
+            let why = error.text();
+            let why = why.strip_prefix(b"ERR ").unwrap_or(why);
+            push_error(out, &[b"EXECABORT Transaction discarded because of: ", why].concat());
             return Flow::Next;
         }
         if let Some(multi) = &mut self.state.clients.at(self.me).multi {
@@ -570,8 +570,7 @@ impl<'a> Dispatcher<'a> {
         if failed && !std::mem::take(&mut self.state.scripting.error_counted) {
             let line = &out[mark + 1..];
             let end = line.iter().position(|&byte| matches!(byte, b' ' | b'\r'));
-            let code = String::from_utf8_lossy(&line[..end.unwrap_or(0)]).into_owned();
-            self.state.stats.error(&code);
+            settle::count_error(self.state, &line[..end.unwrap_or(0)]);
         }
         // What EXEC and scripts ran has entered the log by itself.
         if !matches!(spec.row.run, Run::Nested(_)) {

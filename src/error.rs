@@ -15,14 +15,15 @@ macro_rules! errors {
         pub enum Error {
             $($(#[$doc])* #[doc = concat!("`", $text, "`")] $name,)*
             /// A text with parts that depend on the request, code word included.
-            Text(Box<str>),
+            Text(Box<[u8]>),
         }
 
         impl Error {
-            /// The line that the client sees, without the leading `-`.
-            pub fn text(&self) -> &str {
+            /// The line that the client sees, without the leading `-`. Not always UTF-8: bytes of
+            /// the request stay what they are.
+            pub fn text(&self) -> &[u8] {
                 match self {
-                    $(Error::$name => $text,)*
+                    $(Error::$name => $text.as_bytes(),)*
                     Error::Text(text) => text,
                 }
             }
@@ -249,7 +250,27 @@ errors! {
 impl Error {
     /// An error whose text depends on the request; `text` begins with its code word.
     pub fn of(text: impl Into<Cow<'static, str>>) -> Error {
-        Error::Text(text.into().into_owned().into_boxed_str())
+        Error::Text(text.into().into_owned().into_bytes().into_boxed_slice())
+    }
+
+    /// An error whose text is made of bytes, which need not be UTF-8.
+    pub fn of_bytes(text: Vec<u8>) -> Error {
+        Error::Text(text.into_boxed_slice())
+    }
+
+    /// An error that shows words of the request: each `{}` of the text stands for the next one.
+    ///
+    /// Redis: a word is shown up to its first zero byte.
+    pub fn showing(text: &str, words: &[&[u8]]) -> Error {
+        let mut shown = Vec::with_capacity(text.len() + 16);
+        let mut words = words.iter();
+        for (number, part) in text.split("{}").enumerate() {
+            if number > 0 {
+                shown.extend_from_slice(words.next().map_or(&[][..], |word| until_nul(word)));
+            }
+            shown.extend_from_slice(part.as_bytes());
+        }
+        Error::of_bytes(shown)
     }
 
     /// `name` is the command's full name in lower case (`client|kill`).
@@ -264,38 +285,42 @@ impl Error {
 
     /// The refusal of a word that is no option.
     pub fn unknown_argument(word: &[u8]) -> Error {
-        Error::of(format!("ERR unknown argument: {}", shown(word)))
+        Error::showing("ERR unknown argument: {}", &[word])
     }
 
     /// The refusal of a name that no row carries; shows up to 128 bytes of each of the arguments.
     pub fn unknown_command(argv: &[&[u8]]) -> Error {
-        let until_nul = |word: &[u8]| shown(word.split(|&byte| byte == 0).next().unwrap_or(word));
-        let mut args = String::new();
+        let mut args = Vec::new();
         for arg in &argv[1..] {
             if args.len() >= 128 {
                 break;
             }
             let room = 128 - args.len();
-            args.push_str(&format!("'{}' ", until_nul(&arg[..arg.len().min(room)])));
+            args.push(b'\'');
+            args.extend_from_slice(until_nul(&arg[..arg.len().min(room)]));
+            args.extend_from_slice(b"' ");
         }
-        let name = until_nul(&argv[0][..argv[0].len().min(128)]);
-        Error::of(format!("ERR unknown command '{name}', with args beginning with: {args}"))
+        let name = &argv[0][..argv[0].len().min(128)];
+        Error::showing("ERR unknown command '{}', with args beginning with: {}", &[name, &args])
     }
 
     /// The refusal of a subcommand that its container does not have.
     pub fn unknown_subcommand(container: &str, sub: &[u8]) -> Error {
-        let sub = shown(&sub[..sub.len().min(128)]);
-        let container = container.to_ascii_uppercase();
-        Error::of(format!("ERR unknown subcommand '{sub}'. Try {container} HELP."))
+        let (sub, container) = (&sub[..sub.len().min(128)], container.to_ascii_uppercase());
+        Error::showing("ERR unknown subcommand '{}'. Try {} HELP.", &[sub, container.as_bytes()])
     }
 
     /// The code word: what stands before the first space.
-    pub fn code(&self) -> &str {
-        self.text().split(' ').next().unwrap_or_default()
+    pub fn code(&self) -> &[u8] {
+        self.text().split(|&byte| byte == b' ').next().unwrap_or_default()
     }
 }
 
-/// Bytes of a request inside an error line: line breaks would end it, so they become spaces.
+fn until_nul(word: &[u8]) -> &[u8] {
+    word.split(|&byte| byte == 0).next().unwrap_or(word)
+}
+
+/// Bytes of a request in one line of the log for people.
 pub fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace(['\r', '\n'], " ")
 }

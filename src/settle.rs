@@ -14,7 +14,7 @@ use crate::client::{Blocked, ClientId, Clients, ReplyMode, Transport};
 use crate::command::row::flag;
 use crate::command::Spec;
 use crate::config::events;
-use crate::error::Error;
+use crate::error::{shown, Error};
 use crate::keyspace::effects::{listener, Class, Effect};
 use crate::log::aof::{Mode, Policy};
 use crate::replicas;
@@ -221,6 +221,18 @@ pub fn unit_over(state: &mut State) {
         state.db.effects.fresh.logged(tail.appended(), tail.synced());
     }
     replicas::written(state);
+}
+
+/// Counts an error reply by its code word.
+pub fn count_error(state: &mut State, code: &[u8]) {
+    let Some(dropped) = state.stats.error(code) else { return };
+    state.logger.warning(
+        "Errorstats stopped adding new errors because the number of errors reached the limit, may \
+         be misuse of lua error_reply, please check INFO ERRORSTATS, this can be re-enabled via \
+         CONFIG RESETSTAT.",
+    );
+    let codes: Vec<String> = dropped.iter().map(|code| shown(code)).collect();
+    state.logger.warning(format!("Current errors code list: {}", codes.join(", ")));
 }
 
 /// Statistics of a command that has run.
@@ -504,7 +516,7 @@ pub fn unblock_with(
     let failed = reply.first() == Some(&b'-');
     hand_over(state, id, &reply);
     if failed {
-        state.stats.error(Error::Unblocked.code());
+        count_error(state, Error::Unblocked.code());
     }
     state.stats.commands_processed += 1;
     let command = &mut state.stats.commands[blocked.command];

@@ -11,7 +11,7 @@
 
 use crate::client::{ClientId, Clients};
 use crate::config::Settings;
-use crate::error::{shown, Error, Result};
+use crate::error::{Error, Result};
 use crate::resp::out::{push_bulk, push_number};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -154,11 +154,11 @@ impl Tracking {
     pub fn check_prefixes(&self, id: ClientId, wanted: &[Box<[u8]>]) -> Result<()> {
         let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
         let refuse = |prefix: &[u8], what: &str, other: &[u8]| {
-            let (prefix, other) = (shown(prefix), shown(other));
-            Err(Error::of(format!(
-                "ERR Prefix '{prefix}' overlaps with {what} prefix '{other}'. Prefixes for a \
-                 single client must not overlap."
-            )))
+            Err(Error::showing(
+                "ERR Prefix '{}' overlaps with {} prefix '{}'. Prefixes for a single client must \
+                 not overlap.",
+                &[prefix, what.as_bytes(), other],
+            ))
         };
         let own = self.of_client.get(&id).map(|options| &options.prefixes[..]).unwrap_or_default();
         for (number, prefix) in wanted.iter().enumerate() {

@@ -34,6 +34,7 @@ const ROWS: &[Row] = &[
     client("ACL|DELUSER username [username ...]", deluser)
         .admin()
         .flags(SUBCOMMAND)
+        .route("all_nodes", "all_succeeded")
         .since("6.0.0")
         .cost("O(N) where N is the number of connections")
         .about("Removes users and ends their connections."),
@@ -80,12 +81,14 @@ const ROWS: &[Row] = &[
     client("ACL|SAVE", save)
         .admin()
         .flags(SUBCOMMAND)
+        .route("all_nodes", "all_succeeded")
         .since("6.0.0")
         .cost("O(N) where N is the number of users")
         .about("Writes all users to their file."),
     client("ACL|SETUSER username [rule [rule ...]]", setuser)
         .admin()
         .flags(SUBCOMMAND)
+        .route("all_nodes", "all_succeeded")
         .since("6.0.0")
         .cost("O(N) where N is the number of rules")
         .about("Changes a user, or makes one."),

@@ -96,7 +96,7 @@ pub(super) fn info(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Resul
 }
 
 fn kind(word: &[u8]) -> Result<Kind> {
-    Kind::named(word).ok_or_else(|| Error::of(format!("ERR Unknown client type '{}'", shown(word))))
+    Kind::named(word).ok_or_else(|| Error::showing("ERR Unknown client type '{}'", &[word]))
 }
 
 pub(super) fn list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -170,8 +170,7 @@ impl<'a> Filters<'a> {
                 "LADDR" => filters.laddr = Some(value),
                 "USER" if acl.user(value).is_some() => filters.user = Some(value),
                 "USER" => {
-                    let name = shown(value);
-                    return Err(Error::of(format!("ERR No such user '{name}'")));
+                    return Err(Error::showing("ERR No such user '{}'", &[value]));
                 }
                 "SKIPME" if value.eq_ignore_ascii_case(b"yes") => filters.skip_me = Some(true),
                 "SKIPME" if value.eq_ignore_ascii_case(b"no") => filters.skip_me = Some(false),
@@ -290,7 +289,7 @@ pub(super) fn setinfo(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) ->
         check_name(value, &shown(option))?;
         call.client().lib_ver = value.to_vec();
     } else {
-        return Err(Error::of(format!("ERR Unrecognized option '{}'", shown(option))));
+        return Err(Error::showing("ERR Unrecognized option '{}'", &[option]));
     }
     Ok(out.ok())
 }

@@ -6,7 +6,7 @@ use crate::acl::log::Origin;
 use crate::acl::Reason;
 use crate::client::{ClientId, ReplyMode};
 use crate::command::{client as row, container, flag, Args, Call, Family, Row};
-use crate::error::{shown, Error, Result};
+use crate::error::{Error, Result};
 use crate::pubsub::Scope;
 use crate::resp::out::{Done, Out};
 use crate::settle;
@@ -291,8 +291,7 @@ fn hello(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
             client::check_name(wanted, "Client names")?;
             name = Some(wanted);
         } else {
-            let word = shown(word);
-            return Err(Error::of(format!("ERR Syntax error in HELLO option '{word}'")));
+            return Err(Error::showing("ERR Syntax error in HELLO option '{}'", &[word]));
         }
     }
     if let Some((user, password)) = login {

@@ -15,6 +15,7 @@ pub const FAMILY: Family = Family { group: "generic", rows: ROWS };
 
 const ROWS: &[Row] = &[
     read("DUMP key", dump)
+        .varies()
         .since("2.6.0")
         .cost("O(1) to find the key, and O(N) where N is the size of the value")
         .about("Replies with the value at a key as a payload for RESTORE."),

@@ -178,10 +178,7 @@ fn pfdebug(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         }
         "ENCODING" => Ok(out.simple(if view.is_dense() { "dense" } else { "sparse" })),
         "TODENSE" => Ok(out.yes_no(make_dense(db, key)?)),
-        _ => Err(Error::of(format!(
-            "ERR Unknown PFDEBUG subcommand '{}'",
-            crate::error::shown(word)
-        ))),
+        _ => Err(Error::showing("ERR Unknown PFDEBUG subcommand '{}'", &[word])),
     }
 }
 

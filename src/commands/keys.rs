@@ -242,8 +242,7 @@ impl Conditions {
                 Some("GT") => given.gt = true,
                 Some("LT") => given.lt = true,
                 _ => {
-                    let shown = crate::error::shown(bytes);
-                    return Err(Error::of(format!("ERR Unsupported option {shown}")));
+                    return Err(Error::showing("ERR Unsupported option {}", &[bytes]));
                 }
             }
         }

@@ -35,6 +35,7 @@ const ROWS: &[Row] = &[client(
         access: &[],
     },
 ])
+.varies()
 .since("2.6.0")
 .cost("DUMP and DEL here, RESTORE there, and the way between; O(N) for N bytes of values")
 .about("Moves keys to another server.")];

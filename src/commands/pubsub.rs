@@ -296,10 +296,10 @@ fn shardchannels(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Resu
 
 fn names(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>, scope: Scope) -> Result<Done> {
     if args.left() > 1 {
-        let sub = String::from_utf8_lossy(args.all()[1]).into_owned();
-        return Err(Error::of(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try PUBSUB HELP."
-        )));
+        return Err(Error::showing(
+            "ERR unknown subcommand or wrong number of arguments for '{}'. Try PUBSUB HELP.",
+            &[args.all()[1]],
+        ));
     }
     let pattern = args.peek();
     let mut items = out.array_of_unknown_len();

@@ -13,7 +13,7 @@ mod tests;
 
 use crate::command::spec::{Begin, Find, KeySpec};
 use crate::command::{client, container, read, wait, write, Args, Family, Row};
-use crate::error::{shown, Error, Result};
+use crate::error::{Error, Result};
 use crate::keyspace::db::Db;
 use crate::keyspace::effects::Class;
 use crate::keyspace::value::Stream;
@@ -509,22 +509,19 @@ fn count_change(db: &mut Db, key: &[u8], event: &'static str) {
 }
 
 fn no_key_or_group(key: &[u8], group: &[u8]) -> Error {
-    let (key, group) = (shown(key), shown(group));
-    Error::of(format!("NOGROUP No such key '{key}' or consumer group '{group}'"))
+    Error::showing("NOGROUP No such key '{}' or consumer group '{}'", &[key, group])
 }
 
 fn no_group(key: &[u8], group: &[u8]) -> Error {
-    let (key, group) = (shown(key), shown(group));
-    Error::of(format!("NOGROUP No such consumer group '{group}' for key name '{key}'"))
+    Error::showing("NOGROUP No such consumer group '{}' for key name '{}'", &[group, key])
 }
 
 /// What containers answer to a subcommand whose words they cannot make sense of.
 fn subcommand_syntax(args: &Args<'_>) -> Error {
-    let container = args.all().first().map_or_else(String::new, |name| shown(name));
+    let container = args.all().first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
     let sub = args.all().get(1).copied().unwrap_or_default();
-    let sub = shown(&sub[..sub.len().min(128)]);
-    Error::of(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {} HELP.",
-        container.to_ascii_uppercase()
-    ))
+    Error::showing(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.",
+        &[&sub[..sub.len().min(128)], &container],
+    )
 }

@@ -12,6 +12,7 @@ use crate::log::aof::Mode;
 use crate::memory;
 use crate::replicas;
 use crate::resp::out::{push_error, Bound, Out};
+use crate::settle;
 use crate::snapshot;
 use crate::state::State;
 
@@ -29,7 +30,7 @@ impl Caller for Dispatcher<'_> {
             Ok(spec) => match self.still_may(spec, argv) {
                 Ok(()) => self.run_nested(spec, argv, reply),
                 Err(error) => {
-                    self.state.stats.error(error.code());
+                    settle::count_error(self.state, error.code());
                     push_error(reply, error.text());
                 }
             },
@@ -69,7 +70,7 @@ impl Caller for Dispatcher<'_> {
                 spec.has(flag::WRITE)
             }
             Err(error) => {
-                self.state.stats.error(error.code());
+                settle::count_error(self.state, error.code());
                 push_error(reply, error.text());
                 false
             }

@@ -484,9 +484,9 @@ pub fn push_bulk(buf: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends an error line, line breaks inside made spaces.
-pub fn push_error(buf: &mut Vec<u8>, text: &str) {
+pub fn push_error(buf: &mut Vec<u8>, text: &[u8]) {
     buf.push(b'-');
-    buf.extend(text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+    buf.extend(text.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
     buf.extend_from_slice(b"\r\n");
 }
 

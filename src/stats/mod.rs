@@ -28,13 +28,11 @@ pub struct CommandStats {
     pub times: Option<Box<Histogram>>,
 }
 
-/// Error codes told apart. Scripts can make up any number of codes: beyond this one, those that
-/// do not look like a server's own are counted together.
+/// Error codes told apart. Scripts can make up any number of codes: with one more, none is told
+/// apart any longer until the statistics are reset.
 const ERROR_CODES_MAX: usize = 128;
-/// Error codes told apart in any case.
-const ERROR_CODES_LIMIT: usize = 1024;
-/// What the others are counted as.
-const OTHER_ERRORS: &str = "ERRORSTATS_OVERFLOW";
+/// What stands in their place then.
+const ERRORS_DISABLED: &[u8] = b"ERRORSTATS_DISABLED";
 
 /// How busy the threads are, in nanoseconds where nothing else is said.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +109,9 @@ pub struct Rates {
 pub struct Stats {
     /// By number of the command.
     pub commands: Vec<CommandStats>,
-    errors: BTreeMap<String, u64>,
+    errors: BTreeMap<Box<[u8]>, u64>,
+    /// There were too many codes.
+    errors_disabled: bool,
     /// `total_error_replies`
     pub error_replies: u64,
     /// `total_commands_processed`
@@ -176,22 +176,29 @@ impl Stats {
         self.net_out_bytes += bytes;
     }
 
-    /// Counts an error reply by its code word.
-    pub fn error(&mut self, code: &str) {
+    /// Counts an error reply by its code word. When there are too many of them, gives all those
+    /// that are told apart no longer.
+    #[must_use]
+    pub fn error(&mut self, code: &[u8]) -> Option<Vec<Box<[u8]>>> {
         self.error_replies += 1;
+        if self.errors_disabled {
+            return None;
+        }
         if let Some(count) = self.errors.get_mut(code) {
             *count += 1;
-            return;
+            return None;
         }
-        let own = code.bytes().all(|byte| byte.is_ascii_uppercase());
-        let room = if own { ERROR_CODES_LIMIT } else { ERROR_CODES_MAX };
-        let code = if self.errors.len() < room { code } else { OTHER_ERRORS };
-        *self.errors.entry(code.to_string()).or_default() += 1;
+        let crowded = self.errors.len() >= ERROR_CODES_MAX;
+        let dropped = crowded.then(|| std::mem::take(&mut self.errors).into_keys().collect());
+        self.errors_disabled = crowded;
+        let code = if crowded { ERRORS_DISABLED } else { code };
+        self.errors.insert(code.into(), 1);
+        dropped
     }
 
     /// Error codes, and how often each was answered.
-    pub fn errors(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.errors.iter().map(|(code, count)| (code.as_str(), *count))
+    pub fn errors(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.errors.iter().map(|(code, count)| (&**code, *count))
     }
 
     /// Sets the counters back to 0, as CONFIG RESETSTAT does; what tells of the present, the slow
@@ -244,23 +251,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_up_codes_are_counted_together_in_the_end() {
+    fn codes_beyond_the_limit_are_told_apart_no_longer() {
         let mut stats = Stats::new(0);
-        for number in 0..200 {
-            stats.error(&number.to_string());
+        for number in 0..ERROR_CODES_MAX {
+            assert_eq!(stats.error(number.to_string().as_bytes()), None);
         }
-        stats.error("ERR");
-        stats.error("1");
-        let count = |code: &str| stats.errors().find(|(known, _)| *known == code).map(|one| one.1);
-        assert_eq!((count("ERR"), count("1"), count("150")), (Some(1), Some(2), None));
-        assert_eq!(count(OTHER_ERRORS), Some(200 - ERROR_CODES_MAX as u64));
-        assert_eq!(stats.error_replies, 202);
+        assert_eq!(stats.error(b"1"), None);
+        let codes =
+            |stats: &Stats| stats.errors().map(|(code, _)| code.to_vec()).collect::<Vec<_>>();
+        assert_eq!(codes(&stats).len(), ERROR_CODES_MAX);
+        let dropped = stats.error(b"\xff").expect("there are too many now");
+        assert_eq!((dropped.len(), &*dropped[1]), (ERROR_CODES_MAX, &b"1"[..]));
+        assert_eq!(codes(&stats), [ERRORS_DISABLED]);
+        assert_eq!(stats.error(b"ERR"), None);
+        assert_eq!((codes(&stats).len(), stats.error_replies), (1, 131));
+        stats.reset();
+        assert_eq!(stats.error(b"ERR"), None);
+        assert_eq!(codes(&stats), [b"ERR"]);
     }
 
     #[test]
     fn a_reset_keeps_what_is_no_counter() {
         let mut stats = Stats::new(3);
-        stats.error("ERR");
+        assert_eq!(stats.error(b"ERR"), None);
         stats.slowlog.add(9, 1, 1, &["PING"], ("", b""));
         stats.startup_bytes = 7;
         stats.reset();

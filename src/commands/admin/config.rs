@@ -94,7 +94,7 @@ fn config_set(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<
 
 fn refusal(error: &SetError) -> Error {
     match error.text() {
-        Some(text) => Error::of(format!("ERR {}", String::from_utf8_lossy(&text))),
+        Some(text) => Error::of_bytes([b"ERR ", &*text].concat()),
         None => Error::of("LOADING Redis is loading the dataset in memory"),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::command::{client, container, Args, Call, Row};
 use crate::commands::help;
+use crate::error::Error;
 use crate::error::Result;
 use crate::resp::out::{Done, Out};
 use crate::stats::histogram::Histogram;
@@ -90,10 +91,7 @@ fn graph(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
     let now_s = call.state.clock.now_ms().div_euclid(1000);
     match call.state.stats.latency.graph(event, now_s) {
         Some(text) => Ok(out.verbatim("txt", text.as_bytes())),
-        None => Err(crate::error::Error::of(format!(
-            "ERR No samples available for event '{}'",
-            crate::error::shown(event)
-        ))),
+        None => Err(Error::showing("ERR No samples available for event '{}'", &[event])),
     }
 }
 

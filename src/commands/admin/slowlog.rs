@@ -47,10 +47,10 @@ pub const ROWS: &[Row] = &[
 
 fn slowlog_get(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if args.left() > 1 {
-        let name = String::from_utf8_lossy(args.all()[1]);
-        return Err(Error::of(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try SLOWLOG HELP."
-        )));
+        return Err(Error::showing(
+            "ERR unknown subcommand or wrong number of arguments for '{}'. Try SLOWLOG HELP.",
+            &[args.all()[1]],
+        ));
     }
     let count = if args.is_done() { Ok(10) } else { args.int() };
     let Some(count) = count.ok().filter(|count| *count >= -1) else {

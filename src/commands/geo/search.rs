@@ -212,21 +212,18 @@ impl<'a> Query<'a> {
                 "ERR {who} is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
             )));
         }
-        let typed = || {
-            let name = args.all().first().copied().unwrap_or_default();
-            crate::error::shown(name)
-        };
+        let typed = || args.all().first().copied().unwrap_or_default();
         if form.is_search() && !(self.from_member || self.from_position) {
-            return Err(Error::of(format!(
+            return Err(Error::showing(
                 "ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for {}",
-                typed()
-            )));
+                &[typed()],
+            ));
         }
         if form.is_search() && self.shape.is_none() {
-            return Err(Error::of(format!(
+            return Err(Error::showing(
                 "ERR exactly one of BYRADIUS and BYBOX can be specified for {}",
-                typed()
-            )));
+                &[typed()],
+            ));
         }
         if self.any && self.count == 0 {
             return Err(Error::GeoAnyWithoutCount);

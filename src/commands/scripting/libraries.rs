@@ -2,7 +2,7 @@
 
 use crate::clock::Stopwatch;
 use crate::command::{Args, Call};
-use crate::error::{shown, Error, Result};
+use crate::error::{Error, Result};
 use crate::rdb::payload;
 use crate::rdb::Reason;
 use crate::resp::out::{Done, Out};
@@ -83,7 +83,7 @@ pub fn function_load(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> 
     while args.left() > 1 {
         let word = args.bytes();
         if !word.eq_ignore_ascii_case(b"replace") {
-            return Err(Error::of(format!("ERR Unknown option given: {}", shown(word))));
+            return Err(Error::showing("ERR Unknown option given: {}", &[word]));
         }
         replace = true;
     }
@@ -120,10 +120,10 @@ pub fn function_flush(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) ->
 
 /// The refusal of a subcommand with too many words.
 fn too_many(args: &Args<'_>) -> Error {
-    let name = args.all().get(1).map(|word| shown(word)).unwrap_or_default();
-    Error::of(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try FUNCTION HELP."
-    ))
+    Error::showing(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try FUNCTION HELP.",
+        args.all().get(1..).unwrap_or_default(),
+    )
 }
 
 pub fn function_list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -134,7 +134,7 @@ pub fn function_list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> 
         } else if pattern.is_none() && args.accept("LIBRARYNAME") {
             pattern = Some(args.required().map_err(|_| Error::LibraryNameMissing)?);
         } else {
-            return Err(Error::of(format!("ERR Unknown argument {}", shown(word))));
+            return Err(Error::showing("ERR Unknown argument {}", &[word]));
         }
     }
     let libraries = &call.state.scripting.libraries;

@@ -51,7 +51,7 @@ pub fn engine(state: &mut State, purpose: Purpose) -> Result<Engine> {
 
 /// A text from the Lua host as an error.
 pub fn refusal(text: &[u8]) -> Error {
-    Error::of(format!("ERR {}", String::from_utf8_lossy(text)))
+    Error::of_bytes([b"ERR ", text].concat())
 }
 
 /// What runs, and how.
@@ -293,7 +293,7 @@ impl Host for ScriptHost<'_> {
             self.answer_letters();
             if self.running.must_stop() {
                 // Told so just now: it must not write any more before it comes to its end.
-                return push_error(reply, &format!("ERR {KILLED}"));
+                return push_error(reply, format!("ERR {KILLED}").as_bytes());
             }
         }
         self.rules.resp3 = protocol == 3;

@@ -8,7 +8,7 @@ use super::{
     strict_ids,
 };
 use crate::command::Args;
-use crate::error::{shown, Error, Result};
+use crate::error::{Error, Result};
 use crate::keyspace::db::Db;
 use crate::keyspace::edit::Edit;
 use crate::keyspace::value::Stream;
@@ -147,8 +147,7 @@ impl ClaimOptions {
             } else if word.eq_ignore_ascii_case(b"LASTID") && more {
                 options.last_id = strict_id(args.bytes())?;
             } else {
-                let word = shown(word);
-                return Err(Error::of(format!("ERR Unrecognized XCLAIM option '{word}'")));
+                return Err(Error::showing("ERR Unrecognized XCLAIM option '{}'", &[word]));
             }
         }
         Ok(options)

@@ -6,7 +6,7 @@
 use super::pending::{log_claims, log_group_position, see_consumer};
 use super::{count_change, push_entry, push_id, strict_id};
 use crate::command::{Args, Wait, Waiting};
-use crate::error::{shown, Error, Result};
+use crate::error::{Error, Result};
 use crate::keyspace::db::Db;
 use crate::keyspace::edit::Edit;
 use crate::keyspace::value::Stream;
@@ -171,11 +171,11 @@ impl<'a> Request<'a> {
         let last_id = stream.map_or(StreamId::MIN, |stream| stream.last_id());
         if let Some((group, _)) = self.group {
             if stream.and_then(|stream| stream.group(group)).is_none() {
-                let (key, group) = (shown(key), shown(group));
-                return Err(Error::of(format!(
-                    "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with \
-                     GROUP option"
-                )));
+                return Err(Error::showing(
+                    "NOGROUP No such key '{}' or consumer group '{}' in XREADGROUP with GROUP \
+                     option",
+                    &[key, group],
+                ));
             }
         }
         match id {

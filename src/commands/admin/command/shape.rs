@@ -44,6 +44,12 @@ const SHAPES: &[(&str, &str)] = &[
          node= NODE node-id | STABLE>",
     ),
     ("debug", ""),
+    (
+        "migrate",
+        "host port key-selector= <key | empty-string= \"\"> destination-db timeout [COPY] \
+         [REPLACE] authentication= [auth= AUTH password | AUTH2 username password] \
+         keys= [KEYS key [key ...]]",
+    ),
     ("module|loadex", "path [CONFIG name value [CONFIG name value ...]] [ARGS args [args ...]]"),
     ("xtrim", "key trim= <<MAXLEN | MINID> [= | ~] threshold [LIMIT count]>"),
 ];
@@ -51,6 +57,7 @@ const SHAPES: &[(&str, &str)] = &[
 /// Words that open a block of all places behind them, and the name of the block.
 const BLOCKS: &[(&str, &str)] = &[
     ("AUTH", "auth"),
+    ("AUTH2", "auth2"),
     ("CONFIG", "configs"),
     ("FIELDS", "fields"),
     ("FROMLONLAT", "fromlonlat"),
@@ -127,6 +134,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("", "width-height-unit", "box"),
     ("", "write-all", "mode"),
     ("", "yes-sync-no", "mode"),
+    ("acl|log", "count-reset", "operation"),
     ("client|caching", "yes-no", "mode"),
     ("client|no-evict", "on-off", "enabled"),
     ("client|no-touch", "on-off", "enabled"),
@@ -147,6 +155,7 @@ const NAMES: &[(&str, &str, &str)] = &[
 
 /// Types of places that their names do not tell: commands, the name, the type.
 const KINDS: &[(&str, &str, &str)] = &[
+    ("acl|genpass", "bits", "integer"),
     ("bitfield setbit", "value", "integer"),
     ("blmove blmpop blpop brpop brpoplpush bzmpop bzpopmax bzpopmin", "timeout", "double"),
     ("client|kill", "maxage", "integer"),
@@ -156,6 +165,8 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("function|list", "library-name-pattern", "string"),
     ("hincrbyfloat incrbyfloat", "increment", "double"),
     ("lolwut", "version", "integer"),
+    ("restore restore-asking", "frequency", "integer"),
+    ("restore restore-asking", "ttl", "integer"),
     ("xautoclaim xpending xrange xrevrange zrange", "start", "string"),
     ("xgroup|create xgroup|setid", "entriesread", "integer"),
     ("xpending", "min-idle-time", "integer"),
@@ -281,7 +292,8 @@ fn literal(word: &str) -> Argument {
         display: name.clone(),
         name,
         kind: "pure-token",
-        token: Some(word.to_string()),
+        // A synopsis writes the empty word as two quotes.
+        token: Some(word.trim_matches('"').to_string()),
         ..Argument::default()
     }
 }

@@ -66,8 +66,7 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
             state.db.limits.list_packed_threshold = bytes as usize;
         }
         ("ERROR", 1) => {
-            let text = shown(args.bytes());
-            return Err(Error::of(text));
+            return Err(Error::of_bytes(args.bytes().to_vec()));
         }
         ("LOG", 1) => state.logger.warning(format!("DEBUG LOG: {}", shown(args.bytes()))),
         ("CONFIG-REWRITE-FORCE-ALL", 0) => super::config::rewrite_file(state, true)?,
@@ -110,10 +109,10 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         }
         ("SEGFAULT", 0) if !state.facts.embedded => crate::process::fault(),
         _ => {
-            return Err(Error::of(format!(
+            return Err(Error::showing(
                 "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-                shown(&name[..name.len().min(128)])
-            )))
+                &[&name[..name.len().min(128)]],
+            ))
         }
     }
     Ok(out.ok())

@@ -26,7 +26,7 @@ pub(super) fn commandstats(report: &mut Report, state: &mut State) {
 pub(super) fn errorstats(report: &mut Report, state: &mut State) {
     report.title("Errorstats");
     for (code, count) in state.stats.errors() {
-        report.field(format_args!("errorstat_{code}"), format_args!("count={count}"));
+        report.named("errorstat_", code, format_args!("count={count}"));
     }
 }
 

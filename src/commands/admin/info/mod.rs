@@ -62,11 +62,11 @@ const SECTIONS: &[Section] = &[
 /// INFO [section ...]
 pub fn info(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let text = text(call.state, args.rest());
-    Ok(out.verbatim("txt", text.as_bytes()))
+    Ok(out.verbatim("txt", &text))
 }
 
 /// The sections that `names` ask for, each once; names that are none ask for nothing.
-pub fn text(state: &mut State, names: &[&[u8]]) -> String {
+pub fn text(state: &mut State, names: &[&[u8]]) -> Vec<u8> {
     let wanted = |section: &Section| {
         let asked = |name: &&[u8]| {
             let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());

@@ -1,18 +1,19 @@
 //! The text of INFO while it is written.
 
-use std::fmt::{Display, Write};
+use std::fmt::Display;
+use std::io::Write;
 
 /// Headings and fields, with Redis's line ends.
 #[derive(Default)]
 pub struct Report {
-    text: String,
+    text: Vec<u8>,
 }
 
 impl Report {
     /// Opens a section.
     pub fn title(&mut self, title: &str) {
         if !self.text.is_empty() {
-            self.text.push_str("\r\n");
+            self.text.extend_from_slice(b"\r\n");
         }
         let _ = write!(self.text, "# {title}\r\n");
     }
@@ -20,6 +21,15 @@ impl Report {
     /// One line.
     pub fn field(&mut self, name: impl Display, value: impl Display) {
         let _ = write!(self.text, "{name}:{value}\r\n");
+    }
+
+    /// One line whose name ends with bytes that a client chose. What would end the name becomes an
+    /// underscore.
+    pub fn named(&mut self, prefix: &str, name: &[u8], value: impl Display) {
+        let safe = |byte: &u8| if b"#:\r\n".contains(byte) { b'_' } else { *byte };
+        self.text.extend_from_slice(prefix.as_bytes());
+        self.text.extend(name.iter().map(safe));
+        let _ = write!(self.text, ":{value}\r\n");
     }
 
     /// Several lines of figures.
@@ -41,7 +51,7 @@ impl Report {
     }
 
     /// What was written.
-    pub fn into_text(self) -> String {
+    pub fn into_text(self) -> Vec<u8> {
         self.text
     }
 }
@@ -77,6 +87,8 @@ mod tests {
         report.title("A");
         report.bytes("x", 2048);
         report.title("B");
-        assert_eq!(report.into_text(), "# A\r\nx:2048\r\nx_human:2.00K\r\n\r\n# B\r\n");
+        report.named("e_", b"a:\xff\n", 1);
+        let expected = b"# A\r\nx:2048\r\nx_human:2.00K\r\n\r\n# B\r\ne_a_\xff_:1\r\n";
+        assert_eq!(report.into_text(), expected);
     }
 }
