@@ -169,11 +169,11 @@ fn deluser(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Don
 fn dryrun(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let name = args.bytes();
     let Some(user) = call.state.acl.user(name) else {
-        return Err(Error::of(format!("ERR User '{}' not found", shown(name))));
+        return Err(Error::showing("ERR User '{}' not found", &[name]));
     };
     let words = args.rest();
     let Ok(spec) = find_renamed(&call.state.renames, words) else {
-        return Err(Error::of(format!("ERR Command '{}' not found", shown(words[0]))));
+        return Err(Error::showing("ERR Command '{}' not found", &[words[0]]));
     };
     if !spec.accepts(words.len()) {
         return Err(Error::wrong_arity(&spec.name));

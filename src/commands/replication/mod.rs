@@ -78,10 +78,12 @@ const ROWS: &[Row] = &[
 
 const WAITING_ROWS: &[Row] = &[
     client_wait("WAIT numreplicas timeout", waiting::wait)
+        .route("all_shards", "agg_min")
         .since("3.0.0")
         .cost("O(1)")
         .about("Waits until replicas have received the writes of this connection."),
     client_wait("WAITAOF numlocal numreplicas timeout", waiting::waitaof)
+        .route("all_shards", "agg_min")
         .since("7.2.0")
         .cost("O(1)")
         .about("Waits until writes of this connection are on disk, here and on replicas."),

@@ -2,7 +2,7 @@
 
 use crate::clock::Stopwatch;
 use crate::command::{Args, Call};
-use crate::error::{Error, Result};
+use crate::error::{shown, Error, Result};
 use crate::rdb::payload;
 use crate::rdb::Reason;
 use crate::resp::out::{Done, Out};
@@ -75,7 +75,7 @@ pub fn load_library(
     let mut libraries = std::mem::take(&mut state.scripting.libraries);
     let loaded = load(state, &mut libraries, code, replaces);
     state.scripting.libraries = libraries;
-    loaded.map(drop).map_err(|error| error.text().to_string())
+    loaded.map(drop).map_err(|error| shown(error.text()))
 }
 
 pub fn function_load(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

@@ -100,6 +100,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("", "fnx-fxx", "condition"),
     ("", "full-count", "full-block"),
     ("", "gt-lt", "comparison"),
+    ("", "host-port-no-one", "args"),
     ("", "id-new-id", "id-selector"),
     ("", "incr", "increment"),
     ("", "key-value", "data"),

@@ -190,7 +190,8 @@ impl Samples {
 
 /// Everything, in the text format of Prometheus.
 pub fn metrics_text(state: &mut State) -> String {
-    let info = text(state, &[b"everything"]);
+    // A text for machines that read UTF-8.
+    let info = String::from_utf8_lossy(&text(state, &[b"everything"])).into_owned();
     let fields: Vec<(&str, &str)> =
         info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
     let field = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, v)| *v);
