@@ -7,7 +7,6 @@
 use crate::client::{Client, ClientId, Cut};
 use crate::clock::Stopwatch;
 use crate::command::{Spec, Table};
-use crate::config::Policy;
 use crate::error::{Error, Result};
 use crate::settle;
 use crate::state::State;
@@ -118,16 +117,17 @@ pub fn make_room(state: &mut State) -> bool {
     let limit_ns = time_limit_ns(settings.maxmemory_eviction_tenacity);
     let now_ms = state.db.now_ms();
     let watch = Stopwatch::start();
-    let mut possible = policy != Policy::NoEviction;
+    let mut possible = true;
     'time: while possible && watch.elapsed_ns() < limit_ns {
         for _ in 0..KEYS_A_LOOK {
             if !is_short(state) {
                 break 'time;
             }
-            // What was removed before may still be on its way to the allocator.
-            possible =
-                state.db.evict_one(policy, samples, &mut state.evictable) || state.db.free_chunk();
-            while state.db.free_chunk() && is_short(state) {}
+            // What was removed before, and waits to be freed, makes room first: no key goes for it.
+            if state.db.free_chunk() {
+                continue;
+            }
+            possible = state.db.evict_one(policy, samples, &mut state.evictable);
             if !possible {
                 break;
             }

@@ -161,7 +161,11 @@ impl<'a> Plan<'a> {
     }
 
     fn combine(mut self, db: &Db, kind: Kind) -> SortedSet {
-        let mut gather = Gather::new(&db.limits);
+        let most = match kind {
+            Kind::Union => self.sources.iter().map(Source::len).max().unwrap_or(0),
+            Kind::Intersection | Kind::Difference => 0,
+        };
+        let mut gather = Gather::with_capacity(most, &db.limits);
         match kind {
             Kind::Union => {
                 self.sources.sort_by_key(Source::len);

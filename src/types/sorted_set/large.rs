@@ -238,10 +238,16 @@ impl Large {
 
 impl Clone for Large {
     fn clone(&self) -> Large {
-        let mut copy = Large::new(self.hash_key);
-        for (score, member) in self.tree.range(0, self.tree.len(), false) {
-            copy.insert(member.as_bytes(), score);
-        }
-        copy
+        let (key, mut member_bytes) = (self.hash_key, 0);
+        let mut members: Table<Slot, 7> = Table::with_capacity(self.len());
+        let entries = self.tree.range(0, self.tree.len(), false).map(|(score, member)| {
+            let thin = Thin::new(member.as_bytes());
+            let (hash, alias) = (key.hash(thin.as_bytes()), thin.alias());
+            member_bytes += thin.heap_bytes();
+            members.insert(hash, (thin, score), |slot| key.hash(slot.0.as_bytes()));
+            (score, alias)
+        });
+        let tree = Tree::from_sorted(entries);
+        Large { members, tree, hash_key: key, member_bytes }
     }
 }
