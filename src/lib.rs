@@ -56,6 +56,7 @@ pub mod clock;
 pub mod command;
 pub mod commands;
 pub mod config;
+pub mod connection;
 pub mod crash;
 pub mod cron;
 pub mod disk;
@@ -95,6 +96,7 @@ pub mod welcome;
 mod worker;
 
 pub use clock::Clock;
+pub use connection::Connection;
 pub use listeners::StartError;
 pub use server::{Builder, Server};
 

@@ -10,6 +10,7 @@ use crate::busy::{self, Answer};
 use crate::client::Asker;
 use crate::clock::{random_hex_id, Clock};
 use crate::config::{title, Config};
+use crate::connection::Connection;
 use crate::disk::{Disk, RealDisk};
 use crate::dispatch::{Dispatcher, Flow};
 use crate::following;
@@ -154,7 +155,7 @@ impl Server {
             return Value::Error("ERR empty command".to_string());
         }
         let mut out = Vec::new();
-        let (id, kick, flow, mut mark) = {
+        let (id, kick, mut flow, mut mark) = {
             let mut state = loop {
                 if let Some(state) = self.0.shared.lock_unless_busy() {
                     break state;
@@ -173,20 +174,33 @@ impl Server {
             let mark = dispatcher.mark();
             (id, kick, flow, mark)
         };
-        while flow != Flow::Next && out.is_empty() {
+        let mut closed = false;
+        while matches!(flow, Flow::Blocked | Flow::HeldBack) && out.is_empty() && !closed {
             self.0.shared.cron.notify_one();
             block_on(poll_fn(|cx| kick.poll_rung(cx)));
             let mut state = self.0.shared.lock();
-            mark = mark.max(state.aof.tail.appended());
             let client = state.clients.at(id);
             client.outbox.drain_into(&mut out);
-            if client.close_now {
-                break;
+            closed = client.close_now;
+            if flow == Flow::HeldBack && !client.paused && !closed {
+                let now_ms = self.0.shared.clock.now_ms();
+                state.db.set_now_ms(now_ms);
+                flow = Dispatcher::new(&mut state, id).request_unprepared(&argv, &mut out);
             }
+            mark = mark.max(state.aof.tail.appended());
         }
         block_on(poll_fn(|cx| self.0.shared.tail.poll_open(mark, cx.waker())));
         settle::disconnect(&mut self.0.shared.lock(), id);
-        reader::read(&out).map_or(Value::Null, |(value, _)| value)
+        let nothing = match closed {
+            true => Value::Error("ERR the connection was closed while the command waited".into()),
+            false => Value::Null,
+        };
+        reader::read(&out).map_or(nothing, |(value, _)| value)
+    }
+
+    /// A connection of its own without any socket, for calls that wait for their replies.
+    pub fn client(&self) -> Connection {
+        Connection::new(self.connect())
     }
 
     /// A connection without any socket.
@@ -588,6 +602,7 @@ pub fn apply_to_state(state: &mut State) {
     crate::settle::configured(state);
 }
 
+/// Wakes a thread that waits for a future.
 struct Unpark(std::thread::Thread);
 
 impl Wake for Unpark {
@@ -597,7 +612,7 @@ impl Wake for Unpark {
 }
 
 /// Waits for a future on this thread, whatever runtime it may be part of.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = std::task::Context::from_waker(&waker);
     let mut future = pin!(future);

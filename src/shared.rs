@@ -239,6 +239,10 @@ impl Outside for Surroundings {
     fn stop(&self) {
         let Some(shared) = self.0.upgrade() else { return };
         shared.control.notify_one();
+        if shared.is_embedded {
+            shared.listening.iter().for_each(Listening::close);
+            shared.stopping.send_replace(true);
+        }
     }
 
     fn assist(&self, name: &str, work: Assistance) -> std::io::Result<()> {

@@ -4,7 +4,7 @@
 //! it sleeps.
 
 use crate::busy;
-use crate::client::{Asker, Visitor};
+use crate::client::{Asker, Client, Visitor};
 use crate::clock::Stopwatch;
 use crate::cron;
 use crate::listeners::Port;
@@ -76,6 +76,7 @@ pub(crate) fn run(
     };
     ARRIVING.set(Some(incoming));
     let scratch = Rc::new(RefCell::new(Scratch::default()));
+    let stopped = shared.clone();
     runtime.block_on(async move {
         if let Some(Listeners { tcp, unix, metrics }) = listeners {
             tokio::task::spawn_local(time(shared.clone()));
@@ -119,6 +120,9 @@ pub(crate) fn run(
             }
         }
     });
+    drop(runtime);
+    // Nobody serves them any more: calls inside the process that wait have to end.
+    stopped.lock().clients.iter_mut().for_each(Client::close_soon);
 }
 
 /// Answers a connection that came while a slow script runs, and welcomes it afterwards.

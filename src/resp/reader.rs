@@ -4,9 +4,10 @@
 
 use crate::types::number::{parse_f64, parse_i64};
 use memchr::memchr;
+use std::fmt;
 
 /// A reply.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Value {
     /// `+text`
     Simple(String),
@@ -34,6 +35,76 @@ pub enum Value {
     Verbatim(String, Vec<u8>),
     /// `(`
     BigNumber(String),
+}
+
+/// Bytes are shown as text, what is no text escaped.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = |f: &mut fmt::Formatter<'_>, name: &str, bytes: &[u8]| match bytes
+            .utf8_chunks()
+            .all(|chunk| chunk.invalid().is_empty())
+        {
+            true => write!(f, "{name}({:?})", String::from_utf8_lossy(bytes)),
+            false => write!(f, "{name}(b\"{}\")", bytes.escape_ascii()),
+        };
+        match self {
+            Value::Simple(text) => f.debug_tuple("Simple").field(text).finish(),
+            Value::Error(text) => f.debug_tuple("Error").field(text).finish(),
+            Value::Int(number) => f.debug_tuple("Int").field(number).finish(),
+            Value::Bulk(text) => bytes(f, "Bulk", text),
+            Value::Null => f.write_str("Null"),
+            Value::Array(items) => f.debug_tuple("Array").field(items).finish(),
+            Value::Map(pairs) => f.debug_tuple("Map").field(pairs).finish(),
+            Value::Set(items) => f.debug_tuple("Set").field(items).finish(),
+            Value::Push(items) => f.debug_tuple("Push").field(items).finish(),
+            Value::Double(number) => f.debug_tuple("Double").field(number).finish(),
+            Value::Boolean(yes) => f.debug_tuple("Boolean").field(yes).finish(),
+            Value::Verbatim(format, text) => {
+                write!(f, "Verbatim({format:?}, ")?;
+                bytes(f, "", text)?;
+                f.write_str(")")
+            }
+            Value::BigNumber(digits) => f.debug_tuple("BigNumber").field(digits).finish(),
+        }
+    }
+}
+
+/// A text equals a reply that says just this, of whatever kind; an error is none.
+impl PartialEq<str> for Value {
+    fn eq(&self, other: &str) -> bool {
+        match self {
+            Value::Simple(text) => text == other,
+            Value::Bulk(bytes) | Value::Verbatim(_, bytes) => bytes == other.as_bytes(),
+            _ => false,
+        }
+    }
+}
+
+impl PartialEq<&str> for Value {
+    fn eq(&self, other: &&str) -> bool {
+        self == *other
+    }
+}
+
+impl PartialEq<i64> for Value {
+    fn eq(&self, other: &i64) -> bool {
+        matches!(self, Value::Int(number) if number == other)
+    }
+}
+
+/// A list equals an array, a set or a push of items that equal its own, in this order.
+impl<T, const N: usize> PartialEq<[T; N]> for Value
+where
+    Value: PartialEq<T>,
+{
+    fn eq(&self, other: &[T; N]) -> bool {
+        match self {
+            Value::Array(items) | Value::Set(items) | Value::Push(items) => {
+                items.len() == N && items.iter().zip(other).all(|(item, other)| item == other)
+            }
+            _ => false,
+        }
+    }
 }
 
 const DEPTH_MAX: usize = 128;
@@ -111,4 +182,22 @@ fn read_at(bytes: &[u8], at: &mut usize, depth: usize) -> Option<Value> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_read_well() {
+        let reply = |bytes: &[u8]| read(bytes).unwrap().0;
+        assert_eq!(reply(b"+OK\r\n"), "OK");
+        assert_eq!(reply(b"$2\r\nhi\r\n"), "hi");
+        assert_eq!(reply(b":7\r\n"), 7);
+        assert_eq!(reply(b"*2\r\n$1\r\na\r\n$1\r\nb\r\n"), ["a", "b"]);
+        assert_ne!(reply(b"-OK\r\n"), "OK");
+        assert_ne!(reply(b"*1\r\n$1\r\na\r\n"), ["a", "b"]);
+        let shown = format!("{:?}", reply(b"*2\r\n$3\r\na\"\n\r\n$2\r\n\xff\x00\r\n"));
+        assert_eq!(shown, r#"Array([Bulk("a\"\n"), Bulk(b"\xff\x00")])"#);
+    }
 }

@@ -69,6 +69,7 @@ const LAYERS: &[&[&str]] = &[
         "busy",
         "session",
         "server",
+        "connection",
         "shared",
         "worker",
         "listeners",

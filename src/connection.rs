@@ -1,0 +1,149 @@
+//! A client inside the process whose calls wait for their replies: `server.client()`.
+//!
+//! Invariant: it speaks the protocol to a session like every other connection, so what a command
+//! leaves behind (MULTI, WATCH, SELECT, a subscription, a pause) means here what it means there.
+
+use crate::resp::out::push_request;
+use crate::resp::reader::{self, Value};
+use crate::server::block_on;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{ready, Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+
+/// What a message begins with that nobody has asked for just now.
+const MESSAGES: [&str; 4] = ["message", "pmessage", "smessage", "invalidate"];
+
+/// A connection without any socket. The calling thread waits for each reply.
+///
+/// ```
+/// let server = redouble::Server::start()?;
+/// let mut client = server.client();
+/// client.command(&["MULTI"]);
+/// client.command(&["SET", "greeting", "hello"]);
+/// assert_eq!(client.command(&["EXEC"]), ["OK"]);
+/// assert_eq!(server.command(&["GET", "greeting"]), "hello");
+///
+/// let mut listener = server.client();
+/// listener.command(&["SUBSCRIBE", "news"]);
+/// server.command(&["PUBLISH", "news", "hi"]);
+/// assert_eq!(listener.message()?, ["message", "news", "hi"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    stream: DuplexStream,
+    /// Bytes that have come and are no whole reply yet.
+    read: Vec<u8>,
+    messages: VecDeque<Value>,
+    subscribed: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: DuplexStream) -> Connection {
+        let (read, messages) = (Vec::new(), VecDeque::new());
+        Connection { stream, read, messages, subscribed: false }
+    }
+
+    /// Runs one command and gives its reply; an error when the connection ends without one.
+    /// Messages before it wait for [`Connection::message`]. Of the answers to the channels
+    /// of a SUBSCRIBE or UNSUBSCRIBE this is the last.
+    pub fn command<B: AsRef<[u8]>>(&mut self, argv: &[B]) -> Value {
+        let mut replies = self.pipeline(&[argv]);
+        replies.pop().unwrap_or(Value::Null)
+    }
+
+    /// Sends several commands at one go and gives their replies, in order.
+    pub fn pipeline<A: AsRef<[B]>, B: AsRef<[u8]>>(&mut self, requests: &[A]) -> Vec<Value> {
+        let (mut bytes, mut answers) = (Vec::new(), Vec::with_capacity(requests.len()));
+        for argv in requests {
+            let argv = argv.as_ref();
+            push_request(&mut bytes, argv);
+            let name = argv.first().map(|name| name.as_ref().to_ascii_lowercase());
+            let subscribes = name.is_some_and(|name| name.ends_with(b"subscribe"));
+            self.subscribed |= subscribes;
+            answers.push(if subscribes { argv.len().max(2) - 1 } else { 1 });
+        }
+        let mut sent = block_on(poll_fn(|cx| self.poll_send(cx, &mut bytes)));
+        let mut reply = || {
+            std::mem::replace(&mut sent, Ok(()))?;
+            block_on(poll_fn(|cx| self.poll_reply(cx)))
+        };
+        let mut last = |answers: usize| {
+            let last = (0..answers).map(|_| reply()).last();
+            let failed = |error: io::Error| Value::Error(format!("ERR {error}"));
+            last.map_or(Value::Null, |last| last.unwrap_or_else(failed))
+        };
+        answers.into_iter().map(&mut last).collect()
+    }
+
+    /// The next message to a subscriber, or of client-side caching; waits for it.
+    pub fn message(&mut self) -> io::Result<Value> {
+        match self.messages.pop_front() {
+            Some(message) => Ok(message),
+            None => block_on(poll_fn(|cx| self.poll_value(cx))),
+        }
+    }
+
+    /// The next message, if one has come already.
+    pub fn message_so_far(&mut self) -> Option<Value> {
+        self.messages.pop_front().or_else(|| {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            match self.poll_value(&mut cx) {
+                Poll::Ready(Ok(message)) => Some(message),
+                _ => None,
+            }
+        })
+    }
+
+    fn is_message(&self, value: &Value) -> bool {
+        let (Value::Push(items) | Value::Array(items)) = value else { return false };
+        let is_pushed = matches!(value, Value::Push(_)) || self.subscribed;
+        is_pushed && items.first().is_some_and(|kind| MESSAGES.iter().any(|word| kind == word))
+    }
+
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Value>> {
+        loop {
+            let value = ready!(self.poll_value(cx))?;
+            if !self.is_message(&value) {
+                return Poll::Ready(Ok(value));
+            }
+            self.messages.push_back(value);
+        }
+    }
+
+    fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Value>> {
+        loop {
+            if let Some((value, len)) = reader::read(&self.read) {
+                self.read.drain(..len);
+                return Poll::Ready(Ok(value));
+            }
+            ready!(self.poll_read(cx))?;
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 16 * 1024];
+        let mut buf = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        if buf.filled().is_empty() {
+            let text = "the connection was closed";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
+        }
+        self.read.extend_from_slice(buf.filled());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends `bytes`, and takes what comes meanwhile: the server may wait for that.
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<()>> {
+        while !bytes.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+                Poll::Ready(len) => drop(bytes.drain(..len?)),
+                Poll::Pending => ready!(self.poll_read(cx))?,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,66 @@
+//! The server inside this process, called without a socket: what blocks ends, and what a
+//! connection remembers is remembered.
+
+use std::time::Duration;
+
+use redouble::resp::reader::Value;
+use redouble::Server;
+
+#[test]
+fn a_pause_holds_a_call_back_until_its_end() {
+    let server = Server::start().unwrap();
+    server.command(&["SET", "key", "v"]);
+    server.clock().freeze();
+    server.command(&["CLIENT", "PAUSE", "200", "ALL"]);
+    let held = std::thread::spawn({
+        let server = server.clone();
+        move || server.command(&["GET", "key"])
+    });
+    while server.shared().lock().held_back.is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    server.clock().advance(Duration::from_millis(201));
+    assert_eq!(held.join().unwrap(), "v");
+    server.command(&["CLIENT", "PAUSE", "1", "WRITE"]);
+    server.clock().resume();
+    assert_eq!(server.command(&["SET", "key", "w"]), "OK");
+}
+
+#[test]
+fn shutdown_ends_the_server_and_those_who_wait() {
+    let server = Server::start().unwrap();
+    let waits = std::thread::spawn({
+        let server = server.clone();
+        move || server.command(&["BLPOP", "list", "0"])
+    });
+    while server.shared().lock().blocking.len() == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let addr = server.addr().unwrap();
+    assert_eq!(server.command(&["SHUTDOWN", "NOSAVE"]), Value::Null);
+    assert!(matches!(waits.join().unwrap(), Value::Error(_)));
+    assert!(std::net::TcpStream::connect(addr).is_err());
+}
+
+#[test]
+fn a_connection_remembers() {
+    let server = Server::start().unwrap();
+    let (mut client, mut listener) = (server.client(), server.client());
+    assert_eq!(client.command(&["SELECT", "3"]), "OK");
+    assert_eq!(client.command(&["SET", "key", "v"]), "OK");
+    assert_eq!(server.command(&["GET", "key"]), Value::Null);
+    client.command(&["WATCH", "key"]);
+    client.command(&["SET", "key", "w"]);
+    let replies = client.pipeline(&[&["MULTI"][..], &["GET", "key"], &["EXEC"]]);
+    assert_eq!(replies[2], Value::Null);
+    let last = listener.command(&["SUBSCRIBE", "a", "b"]);
+    assert_eq!(format!("{last:?}"), r#"Array([Bulk("subscribe"), Bulk("b"), Int(2)])"#);
+    assert_eq!(listener.message_so_far(), None);
+    server.command(&["PUBLISH", "a", "hi"]);
+    assert_eq!(listener.message().unwrap(), ["message", "a", "hi"]);
+    // Far more than either side holds of what the other has not taken.
+    let value = "x".repeat(100_000);
+    let many = vec![["ECHO", value.as_str()]; 50];
+    let replies = client.pipeline(&many);
+    assert!(replies.len() == 50 && replies.iter().all(|reply| *reply == value.as_str()));
+}
