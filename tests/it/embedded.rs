@@ -33,7 +33,7 @@ fn shutdown_ends_the_server_and_those_who_wait() {
         let server = server.clone();
         move || server.command(&["BLPOP", "list", "0"])
     });
-    while server.shared().lock().blocking.len() == 0 {
+    while server.shared().lock().blocking.is_empty() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let addr = server.addr().unwrap();
