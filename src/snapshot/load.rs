@@ -11,7 +11,7 @@ use crate::keyspace::ageing::Age;
 use crate::keyspace::entry::Entry;
 use crate::persistence::Loading;
 use crate::rdb::read::{Item, Loaded, Reader, Rules};
-use crate::rdb::Fault;
+use crate::rdb::{Fault, Reason};
 use crate::state::{Access, State};
 use std::io::{self, Read};
 use std::path::Path;
@@ -145,6 +145,9 @@ pub fn load_file(access: &dyn Access, path: &Path, how: How) -> Result<Option<Re
             logger.notice(format!("DB loaded from disk: {seconds:.3} seconds"));
         }
         Err(error) => {
+            if let LoadError::Fault(Fault { reason: Reason::Checksum { .. }, .. }) = error {
+                logger.warning("RDB CRC error");
+            }
             let path = path.display();
             logger.warning(format!("The data in {path} could not be loaded: {error}"));
         }

@@ -14,6 +14,7 @@ use crate::persistence::{Job, Outcome, Over};
 use crate::state::{Shutdown, State};
 use std::io;
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
 use std::sync::Arc;
 
 /// After a failure the next try waits so long.
@@ -71,19 +72,20 @@ pub fn reloadable(state: &mut State) -> bool {
 }
 
 fn write_now(state: &mut State) -> bool {
-    let over: Over = Box::new(|state, outcome| {
+    let (sender, receiver) = channel();
+    let over: Over = Box::new(move |state, outcome| {
+        // Redis: a failure here does not make writes be refused, as that of a BGSAVE does.
         if let Outcome::Done = outcome {
             state.logger.notice("DB saved on disk");
             let dirty = state.db.effects.dirty;
             saved(state, dirty);
             state.persistence.file.last_was_ok = true;
-        } else {
-            state.persistence.file.last_was_ok = false;
+            let _ = sender.send(());
         }
     });
     let job = job(state, over);
     take_now(state, job);
-    state.persistence.file.last_was_ok
+    receiver.try_recv().is_ok()
 }
 
 fn saved(state: &mut State, dirty: u64) {
