@@ -11,6 +11,7 @@ use crate::append_only;
 use crate::client::Client;
 use crate::clock::Stopwatch;
 use crate::dispatch::Dispatcher;
+use crate::following;
 use crate::memory;
 use crate::replicas;
 use crate::settle;
@@ -35,6 +36,7 @@ pub fn tick(state: &mut State) -> bool {
     save::tick(state);
     check_clients(state);
     replicas::tick(state);
+    following::expire_own(state);
     let more = expire(state, &slice);
     settle::command_over(state);
     settle::unit_over(state);

@@ -341,7 +341,7 @@ impl<'a> Dispatcher<'a> {
             }
         };
         settle::unit_over(self.state);
-        if self.state.log.ring.is_some() {
+        if self.state.db.effects.hears(listener::LOG) {
             self.state.clients.at(self.me).wrote_offset = self.state.log.offset;
         }
         if self.state.blocking.has_ready() && !self.state.inside_unit {
@@ -575,6 +575,9 @@ impl<'a> Dispatcher<'a> {
         // What EXEC and scripts ran has entered the log by itself.
         if !matches!(spec.row.run, Run::Nested(_)) {
             self.log_own_form(db, argv, dirty_before);
+        }
+        if self.state.role.is_replica() {
+            self.note_own_keys(spec, argv, db);
         }
         settle::command_over(self.state);
         self.worked_ns += self.watch.lap_ns();

@@ -80,6 +80,7 @@ pub fn shift_history(state: &mut State) {
 /// rewritten configuration says.
 fn changed(state: &mut State) {
     state.role.generation += 1;
+    state.role.own_keys.clear();
     let upstream = state.role.upstream.as_ref();
     let address = upstream.map(|one| (one.address.host.clone().into_bytes(), one.address.port));
     state.log.relays = upstream.is_some();
@@ -168,4 +169,29 @@ pub fn begin_stream(state: &mut State, addr: &str, laddr: &str) -> ClientId {
     }
     settle::listen(state);
     id
+}
+
+/// Removes keys that clients of a writable replica have made and whose time has come.
+pub fn expire_own(state: &mut State) {
+    if state.role.own_keys.is_empty() || state.debug.expiry_off {
+        return;
+    }
+    let mut own = std::mem::take(&mut state.role.own_keys);
+    let now_ms = state.db.now_ms();
+    state.db.keeps_expired = false;
+    own.retain(|(db, key)| {
+        state.db.within(*db, |db| {
+            let deadline_ms = db.look_unremoved(key).and_then(|entry| entry.deadline_ms());
+            match deadline_ms {
+                Some(at) if at <= now_ms => {
+                    db.expire_now(key);
+                    false
+                }
+                Some(_) => true,
+                None => false,
+            }
+        })
+    });
+    state.db.keeps_expired = state.role.is_replica() || state.pause.is_some();
+    state.role.own_keys = own;
 }

@@ -23,7 +23,7 @@ pub use copies::{
 pub use failover::{
     abort_failover, at_address, begin_failover, check_failover, end_failover, lagging,
 };
-pub use waiting::{answer_waiters, count_acks, is_enough, release_all, reply};
+pub use waiting::{answer_waiters, count_acks, is_enough, offset_on_disk, release_all, reply};
 
 /// The ring is cut back when it is this much too long, in bytes.
 const SURPLUS_BYTES: u64 = 64 << 10;
@@ -185,6 +185,7 @@ pub fn ask_for_acks(state: &mut State) {
 pub fn tick(state: &mut State) {
     let now_ms = state.clock.steady_ms();
     check_failover(state);
+    answer_waiters(state);
     if now_ms.div_euclid(1000) == state.role.checked_s {
         return;
     }

@@ -36,4 +36,15 @@ impl Dispatcher<'_> {
     pub(super) fn is_stale(&mut self, spec: &Spec) -> bool {
         replicas::is_stale(self.state) && self.any(spec, flag::STALE, true)
     }
+
+    /// Remembers keys with a deadline that a client of a writable replica makes.
+    pub(super) fn note_own_keys(&mut self, spec: &Spec, argv: &[&[u8]], db: usize) {
+        let is_own = !self.state.clients.at(self.me).is_internal && spec.has(flag::WRITE);
+        for at in spec.key_positions(argv).unwrap_or_default().into_iter().filter(|_| is_own) {
+            let deadline = self.state.db.look(argv[at]).and_then(|entry| entry.deadline_ms());
+            if deadline.is_some() {
+                self.state.role.own_keys.insert((db, argv[at].into()));
+            }
+        }
+    }
 }

@@ -57,11 +57,6 @@ impl Log {
         self.selected
     }
 
-    /// Up to where the stream for replicas is on the disk, if a file is written.
-    pub fn offset_on_disk(&self) -> Option<u64> {
-        None
-    }
-
     /// Begins to keep the stream for replicas, from here on.
     pub fn keep(&mut self) {
         if self.ring.is_none() {

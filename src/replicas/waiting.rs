@@ -5,12 +5,16 @@
 
 use crate::client::{Acks, ClientId};
 use crate::error::Error;
+use crate::log::aof::Mode;
 use crate::resp::out::{Done, Out};
+use crate::role::OnDisk;
 use crate::settle;
 use crate::state::State;
 
 /// How many have what a client waits for: the disk here (0 or 1), and replicas.
-pub fn count_acks(state: &State, acks: Acks) -> (usize, usize) {
+pub fn count_acks(state: &mut State, acks: Acks) -> (usize, usize) {
+    let on_disk = offset_on_disk(state).is_some_and(|offset| offset >= acks.offset);
+    let state = &*state;
     let replicas = state.role.replicas.iter().filter_map(|id| state.clients.find(*id));
     let has_it = |client: &&crate::client::Client| {
         client.replica.as_ref().is_some_and(|replica| {
@@ -18,7 +22,28 @@ pub fn count_acks(state: &State, acks: Acks) -> (usize, usize) {
             replica.is_online() && offset >= acks.offset
         })
     };
-    (0, replicas.filter(has_it).count())
+    (usize::from(on_disk), replicas.filter(has_it).count())
+}
+
+/// Places that are remembered until the disk has them.
+const PLACES_MAX: usize = 1024;
+
+/// Up to where the stream for replicas is on the disk here, if a file is written.
+pub fn offset_on_disk(state: &mut State) -> Option<u64> {
+    if state.aof.mode != Mode::On {
+        state.role.on_disk = OnDisk::default();
+        return None;
+    }
+    let (appended, synced) = (state.aof.tail.appended(), state.aof.tail.synced());
+    let OnDisk { offset, places } = &mut state.role.on_disk;
+    if places.len() < PLACES_MAX && places.back().is_none_or(|last| last.0 != appended) {
+        places.push_back((appended, state.log.offset));
+    }
+    while let Some((_, there)) = places.front().filter(|(mark, _)| *mark <= synced) {
+        *offset = *there;
+        places.pop_front();
+    }
+    Some(*offset)
 }
 
 /// Whether that is enough.

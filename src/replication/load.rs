@@ -17,7 +17,10 @@ use crate::config::{error_text, DisklessLoad};
 use crate::disk::{Disk, Open};
 use crate::following;
 use crate::keyspace::db::Db;
+use crate::keyspace::effects::{Reach, Record};
+use crate::log::aof::Mode;
 use crate::persistence::Loading;
+use crate::rdb::payload;
 use crate::rdb::read::{Item, Reader, Rules};
 use crate::replicas;
 use crate::server_log::Logger;
@@ -33,7 +36,7 @@ const NOTE_BYTES: u64 = 1 << 20;
 
 /// How to load.
 struct How {
-    mode: Mode,
+    mode: Way,
     rules: Rules,
     databases: usize,
     seed: u64,
@@ -45,7 +48,7 @@ struct How {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+enum Way {
     /// By a file.
     File,
     /// From the link, with the old data dropped.
@@ -70,7 +73,7 @@ pub(super) fn load(
     point: Option<(&str, u64)>,
 ) -> Result<(), Broken> {
     let how = access.with(how).ok_or(Broken::Unwanted)?;
-    let to = if how.mode == Mode::File { "to disk" } else { "to parser" };
+    let to = if how.mode == Way::File { "to disk" } else { "to parser" };
     logger.notice(match payload.length() {
         Some(bytes) => {
             format!("MASTER <-> REPLICA sync: receiving {bytes} bytes from master {to}")
@@ -80,7 +83,7 @@ pub(super) fn load(
         }
     });
     let loaded = match how.mode {
-        Mode::File => {
+        Way::File => {
             let received = receive(payload, &how);
             let loaded = received.and_then(|()| {
                 begin(access, &how, logger)?;
@@ -91,7 +94,7 @@ pub(super) fn load(
             let _ = how.disk.remove(&how.path);
             loaded
         }
-        Mode::Direct | Mode::Swap => begin(access, &how, logger)
+        Way::Direct | Way::Swap => begin(access, &how, logger)
             .and_then(|()| read(access, &mut *payload, &how))
             .and_then(|loaded| match payload.finish() {
                 true => Ok(loaded),
@@ -113,9 +116,9 @@ fn how(state: &mut State) -> How {
     let settings = state.config.settings();
     let is_empty = (0..state.db.databases()).all(|index| state.db.space(index).is_empty());
     let mode = match settings.repl_diskless_load {
-        DisklessLoad::SwapDb => Mode::Swap,
-        DisklessLoad::OnEmptyDb if is_empty => Mode::Direct,
-        _ => Mode::File,
+        DisklessLoad::SwapDb => Way::Swap,
+        DisklessLoad::OnEmptyDb if is_empty => Way::Direct,
+        _ => Way::File,
     };
     let name = format!("temp-{}.{}.rdb", state.clock.now_ms() / 1000, std::process::id());
     How {
@@ -157,7 +160,7 @@ fn receive(payload: &mut Payload<'_>, how: &How) -> Result<(), Broken> {
 
 /// The old data goes, or is served until the new is there.
 fn begin(access: &Access, how: &How, logger: &Logger) -> Result<(), Broken> {
-    let is_async = how.mode == Mode::Swap;
+    let is_async = how.mode == Way::Swap;
     let begun = access.with(|state| {
         // Who copies this server must begin anew, and nobody can go on from here.
         replicas::disconnect_all(state);
@@ -268,9 +271,12 @@ fn adopt(
     state.db.adopt(loaded.db);
     settle::command_over(state);
     state.db.effects.records.clear();
+    if state.aof.mode != Mode::Off {
+        log_all(state);
+    }
     state.persistence.loading = None;
     state.persistence.file.loaded_keys = loaded.keys;
-    if how.mode == Mode::Swap {
+    if how.mode == Way::Swap {
         replicas::disconnect_all(state);
     }
     match point {
@@ -280,12 +286,35 @@ fn adopt(
     Ok(())
 }
 
+/// Writes the data to the append-only file in place of what it held: it knows nothing of the copy.
+fn log_all(state: &mut State) {
+    let (door, log) = (&mut state.db, &mut state.log);
+    let mut write = |db: usize, argv: Vec<Vec<u8>>| {
+        log.append(&[Record { db, argv, reach: Reach::FILE }]);
+    };
+    let words = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>();
+    write(0, words(&[b"FLUSHALL"]));
+    write(0, words(&[b"FUNCTION", b"FLUSH"]));
+    for library in state.scripting.libraries.iter() {
+        write(0, words(&[b"FUNCTION", b"LOAD", &library.code]));
+    }
+    for index in 0..door.databases() {
+        door.select(index);
+        for entry in door.entries() {
+            let deadline_ms = entry.deadline_ms().unwrap_or(0).to_string();
+            let Some(packed) = payload::pack(entry, false) else { continue };
+            let key = entry.key();
+            write(index, words(&[b"RESTORE", key, deadline_ms.as_bytes(), &packed, b"ABSTTL"]));
+        }
+    }
+}
+
 /// The copy is lost. What was there before is there still, or nothing is.
 fn give_up(access: &Access, how: &How, logger: &Logger, broken: &Broken) {
     if matches!(broken, Broken::Nonsense(_)) {
         logger.warning(format!("{broken}"));
     }
-    let from = if how.mode == Mode::File { "disk" } else { "socket, check server logs" };
+    let from = if how.mode == Way::File { "disk" } else { "socket, check server logs" };
     logger.warning(format!("Failed trying to load the MASTER synchronization DB from {from}."));
     access.with(|state| {
         if state.persistence.loading.take().is_some_and(|loading| loading.is_async) {

@@ -22,6 +22,8 @@ const BATCH_COMMANDS_MAX: usize = 512;
 /// Requests whose keys are fetched from memory together.
 const PREFETCH: usize = 16;
 const ACK_MS: u64 = 1000;
+/// What is read ahead of a pause.
+const HELD_BYTES_MAX: usize = 1 << 20;
 
 /// The stream of one connection.
 pub(super) struct Stream<'a> {
@@ -41,7 +43,8 @@ pub(super) struct Stream<'a> {
 #[derive(Default)]
 struct Applied {
     wants_ack: bool,
-    offset: u64,
+    /// Nothing was run: CLIENT PAUSE.
+    is_held: bool,
 }
 
 impl<'a> Stream<'a> {
@@ -92,7 +95,7 @@ impl<'a> Stream<'a> {
     /// Tells the primary how far this replica is.
     fn acknowledge(&mut self) -> Result<(), Broken> {
         self.since_ack = Stopwatch::start();
-        let asked = self.access.with(|state| (state.log.offset, following_file(state)));
+        let asked = self.access.with(|state| (state.log.offset, replicas::offset_on_disk(state)));
         let (offset, on_disk) = asked.ok_or(Broken::Unwanted)?;
         let mut request = Vec::new();
         let offset = offset.to_string();
@@ -127,12 +130,32 @@ impl<'a> Stream<'a> {
         let input = &input[..consumed];
         let applied = self.access.with(|state| run_batch(state, primary, input, batch, open));
         let applied = applied.ok_or(Broken::Unwanted)?;
+        if applied.is_held {
+            // It is decoded once more, when the pause is over.
+            self.decoder = Decoder::default();
+            return self.hold();
+        }
         self.wire.used(consumed);
         if applied.wants_ack {
             self.acknowledge()?;
         }
-        let _ = applied.offset;
         Ok(true)
+    }
+
+    /// CLIENT PAUSE: what comes is kept, some of it here and the rest on its way.
+    fn hold(&mut self) -> Result<bool, Broken> {
+        if self.wire.unused().len() > HELD_BYTES_MAX {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            return Ok(false);
+        }
+        let held_bytes = (self.open.len() + self.wire.unused().len()) as u64;
+        self.access.with(|state| {
+            let offset = state.log.offset;
+            if let Some(upstream) = &mut state.role.upstream {
+                upstream.read_offset = offset + held_bytes;
+            }
+        });
+        Ok(false)
     }
 }
 
@@ -144,11 +167,6 @@ fn inline() -> Broken {
     )
 }
 
-/// The offset up to which the append-only file is on the disk, if there is one.
-fn following_file(state: &State) -> Option<u64> {
-    state.log.offset_on_disk()
-}
-
 /// Runs a batch of the primary's commands. Deadlines are the primary's business: a key whose time
 /// has come here is still there for it.
 fn run_batch(
@@ -158,6 +176,9 @@ fn run_batch(
     batch: &Batch,
     open: &mut Vec<u8>,
 ) -> Applied {
+    if state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms()) {
+        return Applied { is_held: true, ..Applied::default() };
+    }
     state.db.stop_time();
     let now_ms = state.db.wall_ms();
     state.clients.at(primary).active_ms = now_ms;
@@ -204,7 +225,7 @@ fn run_batch(
         upstream.selected = selected.unwrap_or(upstream.selected);
         wants_ack = std::mem::take(&mut upstream.wants_ack);
     }
-    Applied { wants_ack, offset }
+    Applied { wants_ack, is_held: false }
 }
 
 /// Gives the bytes that have been applied to the replicas of this replica, and keeps the rest.

@@ -16,6 +16,7 @@ pub use replica::{Copy, Order, Part, Replica, Stage};
 pub use upstream::{Address, Link, Transfer, Upstream};
 
 use crate::client::ClientId;
+use std::collections::{HashSet, VecDeque};
 
 /// No id: what `master_replid2` shows while there is no second history.
 pub const NO_ID: &str = "0000000000000000000000000000000000000000";
@@ -77,8 +78,22 @@ pub struct Role {
     pub checked_s: i64,
     /// Seconds that have been looked at: the pings' beat.
     pub beats: u64,
+    /// How much of the stream for replicas is on the disk here.
+    pub on_disk: OnDisk,
+    /// Keys with a deadline that clients of a writable replica have made: the primary knows
+    /// nothing of them.
+    pub own_keys: HashSet<(usize, Box<[u8]>)>,
     /// Counters for INFO.
     pub counters: Counters,
+}
+
+/// Places in the log, and how they correspond to offsets of the stream for replicas.
+#[derive(Clone, Debug, Default)]
+pub struct OnDisk {
+    /// The offset up to which everything is on the disk.
+    pub offset: u64,
+    /// Marks of the file that are not, with the offsets where they were.
+    pub places: VecDeque<(u64, u64)>,
 }
 
 /// Figures that INFO shows under its own names.
@@ -111,6 +126,8 @@ impl Role {
             generation: 0,
             checked_s: 0,
             beats: 0,
+            on_disk: OnDisk::default(),
+            own_keys: HashSet::new(),
             counters: Counters::default(),
         }
     }

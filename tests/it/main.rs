@@ -31,6 +31,7 @@ mod play;
 mod printed;
 mod process;
 mod replay;
+mod replication;
 mod rests;
 mod rights;
 mod scripts;

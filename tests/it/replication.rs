@@ -14,15 +14,13 @@ use crate::differential::{is_played, number};
 use crate::generate::Generator;
 use crate::play::{Player, Scene};
 use crate::server::{Genuine, Ours};
-use crate::session::run::Server as _;
+use crate::wire::Reply;
 
 /// Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn builder() -> Builder {
-    Server::builder()
-        .config("repl-diskless-sync-delay", "0")
-        .config("enable-debug-command", "yes")
+    Server::builder().config("repl-diskless-sync-delay", "0").config("enable-debug-command", "yes")
 }
 
 fn start(builder: Builder) -> Server {
@@ -35,7 +33,7 @@ fn port(server: &Server) -> String {
 
 /// A field of INFO.
 fn info(server: &Server, field: &str) -> String {
-    let Value::Bulk(text) = server.command(&["INFO", "everything"]) else {
+    let Value::Verbatim(_, text) = server.command(&["INFO", "everything"]) else {
         panic!("INFO is text");
     };
     let text = String::from_utf8_lossy(&text).into_owned();
@@ -67,12 +65,12 @@ fn a_replica_copies_follows_and_is_promoted() {
     for number in 0..1000 {
         primary.command(&["SET", &format!("key:{number}"), "value"]);
     }
-    primary.command(&["FUNCTION", "LOAD", "#!lua name=a\nredis.register_function('f', \
-        function() return 7 end)"]);
+    let library = "#!lua name=a\nredis.register_function{function_name='f', \
+        callback=function() return 7 end, flags={'no-writes'}}";
+    primary.command(&["FUNCTION", "LOAD", library]);
     let replica = start(builder().replica_of(primary.addr().expect("an address")));
     in_sync(&primary, &replica);
     assert_eq!(replica.command(&["FCALL", "f", "0"]), Value::Int(7));
-    primary.command(&["MULTI"]);
     primary.command(&["LPUSH", "list", "a", "b"]);
     assert_eq!(primary.command(&["EVAL", "return redis.call('incr', 'n')", "0"]), Value::Int(1));
     let below = start(builder().replica_of(replica.addr().expect("an address")));
@@ -96,8 +94,8 @@ fn wait_counts_replicas_that_have_the_write() {
     in_sync(&primary, &replica);
     let mut player = Player::new(primary.addr().expect("an address")).expect("connects");
     player.call(&["SET", "key", "value"]).expect("it answers");
-    assert_eq!(player.call(&["WAIT", "1", "0"]).expect("it answers"), Value::Int(1));
-    assert_eq!(player.call(&["WAIT", "2", "50"]).expect("it answers"), Value::Int(1));
+    assert_eq!(player.call(&["WAIT", "1", "0"]).expect("it answers"), Reply::Int(1));
+    assert_eq!(player.call(&["WAIT", "2", "50"]).expect("it answers"), Reply::Int(1));
     assert_eq!(replica.command(&["GET", "key"]), Value::Bulk(b"value".to_vec()));
 }
 
@@ -107,15 +105,13 @@ fn a_planned_failover_loses_nothing() {
     let second = start(builder().replica_of(first.addr().expect("an address")));
     in_sync(&first, &second);
     let writer = {
-        let first = first.clone();
+        let mut player = Player::new(first.addr().expect("an address")).expect("connects");
         std::thread::spawn(move || {
             let mut written = 0;
-            loop {
-                match first.command(&["INCR", "count"]) {
-                    Value::Int(count) => written = count,
-                    _ => return written,
-                }
+            while let Ok(Reply::Int(count)) = player.call(&["INCR", "count"]) {
+                written = count;
             }
+            written
         })
     };
     sleep(Duration::from_millis(50));

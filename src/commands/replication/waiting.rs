@@ -3,6 +3,7 @@
 use crate::client::Acks;
 use crate::command::{Args, Call, Wait, Waiting};
 use crate::error::{Error, Result};
+use crate::log::aof::Mode;
 use crate::replicas;
 use crate::resp::out::Out;
 use crate::types::number::parse_i64;
@@ -30,7 +31,7 @@ pub fn waitaof(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result
     if call.state.role.is_replica() {
         return Err(Error::WaitAofOnReplica);
     }
-    if local > 0 {
+    if local > 0 && call.state.aof.mode == Mode::Off {
         return Err(Error::WaitAofOff);
     }
     let offset = call.client().wrote_offset;

@@ -22,6 +22,12 @@ impl Db {
         true
     }
 
+    /// Removes a key of the selected database if its time has come.
+    pub fn expire_now(&mut self, key: &[u8]) {
+        let hash = self.hash(key);
+        self.drop_if_expired(hash, key);
+    }
+
     pub(super) fn expire(&mut self, db: usize, key: &[u8]) {
         if self.keeps_expired {
             return;

@@ -17,7 +17,7 @@ pub(super) fn clients(report: &mut Report, state: &mut State) {
         waiting.filter(|waiting| waiting.wakes_on_loss).flat_map(|waiting| &waiting.keys).collect();
     report.title("Clients");
     report.numbers(&[
-        ("connected_clients", connected.len() as u64),
+        ("connected_clients", count(&|client| !client.is_replica())),
         ("cluster_connections", 0),
         ("maxclients", settings.maxclients as u64),
         (
@@ -92,7 +92,7 @@ pub(super) fn stats(report: &mut Report, state: &mut State) {
         ("latest_fork_usec", 0),
         ("total_forks", 0),
         ("migrate_cached_sockets", state.peers.len() as u64),
-        ("slave_expires_tracked_keys", 0),
+        ("slave_expires_tracked_keys", state.role.own_keys.len() as u64),
         ("active_defrag_hits", 0),
         ("active_defrag_misses", 0),
         ("active_defrag_key_hits", 0),
