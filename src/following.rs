@@ -45,7 +45,32 @@ pub fn start(state: &mut State, address: Address) {
     follow(state, address);
     if let Some(upstream) = &mut state.role.upstream {
         upstream.is_resumable = is_known;
+        upstream.selected = state.role.loaded_db;
     }
+}
+
+/// The data has been loaded from a snapshot file, which may say which point of a history it is. A
+/// server that is to be a replica goes on from there; one that is a primary lets those who copied
+/// it before go on, and writes a history of its own from here.
+pub fn loaded(state: &mut State, aux: &[(Vec<u8>, Vec<u8>)]) {
+    let field = |name: &[u8]| {
+        let found = aux.iter().find(|(own, _)| own == name);
+        found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+    };
+    let (Some(id), Some(offset)) = (field(b"repl-id"), field(b"repl-offset")) else { return };
+    let Some(offset) = offset.parse::<u64>().ok().filter(|_| id.len() == 40) else { return };
+    state.log.restart_at(offset);
+    if state.config.settings().replicaof.is_some() {
+        state.role.id = id;
+        state.role.is_loaded = true;
+        let selected = field(b"repl-stream-db").and_then(|db| db.parse().ok());
+        state.role.loaded_db = selected.unwrap_or(0);
+    } else {
+        state.role.second_id = id;
+        state.role.second_offset = offset as i64 + 1;
+        state.role.without_replicas_since_ms = state.clock.steady_ms();
+    }
+    settle::listen(state);
 }
 
 /// Ends the copying: this server is a primary from here on.

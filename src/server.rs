@@ -13,12 +13,11 @@ use crate::config::{title, Config};
 use crate::connection::Connection;
 use crate::disk::{Disk, RealDisk};
 use crate::dispatch::{Dispatcher, Flow};
-use crate::following;
 use crate::keyspace::db::Db;
 use crate::listeners::{self, Listening, Opened, Port, StartError};
 use crate::process::Title;
 use crate::resp::reader::{self, Value};
-use crate::role::{Address, Role};
+use crate::role::Role;
 use crate::server_log::Logger;
 use crate::settle;
 use crate::shared::{Incoming, Shared, Surroundings, WORKER};
@@ -498,7 +497,6 @@ impl Builder {
         let plain = tcp.into_iter().map(|listener| (Port::Plain, listener));
         let tcp = plain.chain(tls.into_iter().map(|listener| (Port::Tls, listener))).collect();
         let threads = spawn_workers(&shared, receivers, Listeners { tcp, unix, metrics })?;
-        follow(&shared, settings.replicaof);
         let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());
         let threads = Mutex::new(threads);
         let server = Server(Arc::new(Running {
@@ -546,14 +544,6 @@ fn spawn_workers(
         threads.push(thread);
     }
     Ok(threads)
-}
-
-/// `replicaof`
-fn follow(shared: &Shared, primary: Option<(Vec<u8>, u16)>) {
-    if let Some((host, port)) = primary {
-        let host = String::from_utf8_lossy(&host).into_owned();
-        following::start(&mut shared.lock(), Address { host, port });
-    }
 }
 
 fn users_of(config: &Config) -> Result<(Acl, Vec<String>), StartError> {

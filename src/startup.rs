@@ -4,6 +4,7 @@
 use crate::append_only;
 use crate::clock::Stopwatch;
 use crate::commands::load_library;
+use crate::following;
 use crate::listeners::StartError;
 use crate::replay::{Loaded, Replay};
 use crate::shared::{Assistant, Shared};
@@ -28,7 +29,11 @@ pub(crate) fn load(shared: &Arc<Shared>) -> Result<(), StartError> {
     let access = Assistant::of(shared);
     let how = How { replaces: false, keeps_expired: false, load_library };
     match load::load_file(&access, &path, how) {
-        Ok(_) => Ok(()),
+        Ok(report) => {
+            let aux = report.map(|report| report.aux).unwrap_or_default();
+            following::loaded(&mut shared.lock(), &aux);
+            Ok(())
+        }
         Err(error) => Err(StartError::Data(format!("{}: {error}", path.display()))),
     }
 }

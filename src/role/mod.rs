@@ -52,6 +52,8 @@ pub struct Role {
     pub id: String,
     /// The data was loaded from a file that says which point of this history it is.
     pub is_loaded: bool,
+    /// The database that the stream had selected at that point.
+    pub loaded_db: usize,
     /// The history that it comes from.
     pub second_id: String,
     /// The first offset that is not part of that one; -1 without one.
@@ -113,6 +115,7 @@ impl Role {
         Role {
             id: String::new(),
             is_loaded: false,
+            loaded_db: 0,
             second_id: NO_ID.to_string(),
             second_offset: -1,
             upstream: None,

@@ -2,8 +2,10 @@
 
 use super::Server;
 use crate::commands::load_library;
+use crate::following;
 use crate::listeners::StartError;
 use crate::persistence::{Job, Outcome};
+use crate::role::Address;
 use crate::snapshot::load::{self, How, LoadError, Whole};
 use crate::snapshot::rdb_output::RdbOutput;
 use crate::snapshot::{self, save, sinks::MemorySink};
@@ -18,7 +20,11 @@ impl Server {
     /// loads those itself, with [`Server::load`].
     pub(super) fn begin(&self, rdb: Option<&[u8]>, embedded: bool) -> Result<(), StartError> {
         match rdb {
-            Some(rdb) => self.restore(rdb).map_err(|error| StartError::Data(error.to_string())),
+            Some(rdb) => {
+                self.restore(rdb).map_err(|error| StartError::Data(error.to_string()))?;
+                self.follow();
+                Ok(())
+            }
             None if embedded => self.load(),
             None => Ok(()),
         }
@@ -27,7 +33,18 @@ impl Server {
     /// Loads what the files have, if there are any; commands of others get the LOADING error
     /// meanwhile.
     pub fn load(&self) -> Result<(), StartError> {
-        startup::load(self.shared())
+        startup::load(self.shared())?;
+        self.follow();
+        Ok(())
+    }
+
+    /// `replicaof`: only now, since a copy takes the place of what was loaded.
+    fn follow(&self) {
+        let mut state = self.shared().lock();
+        if let Some((host, port)) = state.config.settings().replicaof.clone() {
+            let host = String::from_utf8_lossy(&host).into_owned();
+            following::start(&mut state, Address { host, port });
+        }
     }
 
     /// Saves the data to the file that `dir` and `dbfilename` name; others wait.

@@ -11,6 +11,7 @@ use crate::config::error_text;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::persistence::{Job, Outcome, Over};
+use crate::replicas;
 use crate::state::{Shutdown, State};
 use std::io;
 use std::path::PathBuf;
@@ -52,7 +53,8 @@ fn sink(state: &State, disk: Arc<dyn Disk>) -> FileSink {
 
 fn job(state: &State, over: Over) -> Job {
     let sink = sink(state, state.disk.clone());
-    let aux = vec![("aof-base", "0".to_string())];
+    let mut aux = replicas::point(state);
+    aux.push(("aof-base", "0".to_string()));
     Job { output: Box::new(RdbOutput::new(sink, aux)), over }
 }
 

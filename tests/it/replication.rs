@@ -283,3 +283,30 @@ fn a_replica_that_takes_nothing_is_cut_off() {
         backlog <= (64 + 64 + 100) << 10
     });
 }
+
+#[test]
+fn servers_that_were_restarted_go_on_where_they_were() {
+    let dir = std::env::temp_dir().join(format!("redouble-restarts-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a folder");
+    let kept = |name: &str| {
+        let dir = dir.to_str().expect("a path");
+        builder().config("dir", dir).config("dbfilename", &format!("{name}.rdb"))
+    };
+    let primary = start(kept("primary"));
+    primary.command(&["SELECT", "3"]);
+    primary.command(&["SET", "key", "before"]);
+    let address = primary.addr().expect("an address");
+    let replica = start(kept("replica").replica_of(address));
+    in_sync(&primary, &replica);
+    replica.save().expect("it saves");
+    drop(replica);
+    primary.command(&["SET", "key", "meanwhile"]);
+    let replica = start(kept("replica").replica_of(address));
+    in_sync(&primary, &replica);
+    assert_eq!(
+        (info(&primary, "sync_full"), info(&primary, "sync_partial_ok")),
+        ("1".into(), "1".into())
+    );
+    drop((primary, replica));
+    let _ = std::fs::remove_dir_all(&dir);
+}
