@@ -241,11 +241,11 @@ impl Server {
 
     /// The shutdown that was asked for, once everything is saved. One that a signal asked for is
     /// called off when that fails.
-    fn ready_to_end(&self) -> Option<Shutdown> {
+    fn ready_to_end(&self) -> Option<End> {
         let mut state = self.0.shared.lock();
         let asked = state.shutdown?;
         if state.is_over || state.facts.embedded {
-            return Some(asked);
+            return Some(End::Ready);
         }
         if state.debug.cron_paused {
             return None;
@@ -257,23 +257,32 @@ impl Server {
                  more information",
             );
             state.shutdown = None;
-            return None;
+            return Some(End::CalledOff);
         }
         state.is_over = true;
-        Some(asked)
+        Some(End::Ready)
     }
 
-    /// Resolves when a client or a signal has asked for the end and everything is saved. It takes
-    /// the lock only when it has been told so: who listens to signals must not wait for a slow
-    /// script.
-    pub async fn shutdown_asked(&self) -> Shutdown {
+    /// Resolves when a client or a signal has asked for the end: when everything is saved, or when
+    /// that has failed. It takes the lock only when it has been told so: who listens to signals
+    /// must not wait for a slow script.
+    pub async fn shutdown_asked(&self) -> End {
         loop {
             self.0.shared.control.notified().await;
-            if let Some(shutdown) = self.ready_to_end() {
-                return shutdown;
+            if let Some(end) = self.ready_to_end() {
+                return end;
             }
         }
     }
+}
+
+/// What came of a shutdown that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything is saved: the server may go.
+    Ready,
+    /// It goes on, since saving failed.
+    CalledOff,
 }
 
 impl std::fmt::Debug for Server {

@@ -1,8 +1,9 @@
 //! Waiting for the end: signals, and SHUTDOWN.
 
 use redouble::config::{Settings, ShutdownFlags};
-use redouble::server::Server;
+use redouble::server::{End, Server};
 use redouble::server_log::Logger;
+use redouble::snapshot;
 use redouble::state::Shutdown;
 use std::io;
 use tokio::runtime::Runtime;
@@ -51,15 +52,11 @@ impl Signals {
             };
             runtime.block_on(async {
                 let mut asked = false;
-                // One for all rounds: a fresh one would begin by taking the lock.
-                let ended = server.shutdown_asked();
-                tokio::pin!(ended);
                 loop {
                     tokio::select! {
                         _ = received(&mut interrupt) => {
                             if asked {
-                                log.warning("You insist... exiting now.");
-                                std::process::exit(1);
+                                insist(server, log);
                             }
                             asked = true;
                             log.warning("Received SIGINT scheduling shutdown...");
@@ -74,12 +71,27 @@ impl Signals {
                         _ = received(&mut hangup) => {}
                         // Redis: a line, and nothing else.
                         _ = received(&mut alarm) => log.warning("Received SIGALRM"),
-                        _ = &mut ended => return 0,
+                        end = server.shutdown_asked() => match end {
+                            End::Ready => return 0,
+                            End::CalledOff => asked = false,
+                        },
                     }
                 }
             })
         })
     }
+}
+
+/// An interrupt while the server is about to end: it ends now, unless the shutdown was called off.
+fn insist(server: &Server, log: &Logger) {
+    if let Some(state) = server.shared().lock_unless_busy() {
+        if state.shutdown.is_none() {
+            return;
+        }
+        snapshot::save::remove_temporary(&state);
+    }
+    log.warning("You insist... exiting now.");
+    std::process::exit(1);
 }
 
 async fn received(signal: &mut Signal) {

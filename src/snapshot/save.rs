@@ -39,6 +39,11 @@ fn temporary(state: &State) -> PathBuf {
     state.config.settings().dir.join(format!("temp-{}.rdb", std::process::id()))
 }
 
+/// Removes what a save that will not come to its end has written.
+pub fn remove_temporary(state: &State) {
+    let _ = state.disk.remove(&temporary(state));
+}
+
 fn sink(state: &State, disk: Arc<dyn Disk>) -> FileSink {
     FileSink {
         disk,
