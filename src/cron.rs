@@ -4,7 +4,7 @@
 //! the caller comes back at once, and sessions go in between.
 //!
 //! Ticks come ten times a second or so, and sooner when something is due. A server inside another
-//! program, of which there may be thousands, [`rests`] when nothing has happened for a while and
+//! program, of which there may be thousands, rests when nothing has happened for a while and
 //! nothing is due at a time that nobody states; the next request [`wake`]s it.
 
 use crate::append_only;

@@ -1,7 +1,7 @@
 //! The append-only file as the server drives it: opened when the data is there, turned on and off,
 //! closed at the end.
 //!
-//! [`rewrite`] replaces the files by shorter ones, [`commands`] writes a base of commands.
+//! [`rewrite`] replaces the files by shorter ones, `commands` writes a base of commands.
 //!
 //! Invariant: the log goes to a file only while that file is in the manifest on disk, or, before
 //! the first rewrite has ended, to one that no manifest names.

@@ -6,7 +6,7 @@
 //! version 5 on, a checksum of everything before it. Lengths take one to nine bytes, the first of
 //! which says how many; strings are a length and bytes, or an integer, or packed by LZF.
 //!
-//! * [`write`]: an encoder over a buffer; no I/O, no locks, values whole or in pieces.
+//! * [`mod@write`]: an encoder over a buffer; no I/O, no locks, values whole or in pieces.
 //! * [`read`]: a reader over `std::io::Read`, item by item; keys come as entries that
 //!   [`Db::load`](crate::keyspace::db::Db::load) takes. Versions 1 to 12 and Valkey's 80.
 //! * [`payload`]: a value, or libraries, for DUMP and RESTORE.

@@ -3,14 +3,14 @@
 //! What the link does to the data and to the role is in [`crate::following`]; here are the socket,
 //! the handshake, the full copy on its way in, and the stream. A primary's side is the session of
 //! each of its replicas (`session::feed`) and [`crate::replicas`]; the snapshots for full copies
-//! are ordered in [`copies`].
+//! are ordered in `copies`.
 //!
-//! * [`wire`]: a socket with deadlines that notices when its work is no longer wanted.
-//! * [`handshake`]: PING, AUTH, REPLCONF, PSYNC.
-//! * [`payload`]: the bytes of a full copy, whose end is a length or a mark.
-//! * [`load`]: what becomes of those bytes.
-//! * [`stream`]: the primary's commands.
-//! * [`link`]: all of this in order, again and again.
+//! * `wire`: a socket with deadlines that notices when its work is no longer wanted.
+//! * `handshake`: PING, AUTH, REPLCONF, PSYNC.
+//! * `payload`: the bytes of a full copy, whose end is a length or a mark.
+//! * `load`: what becomes of those bytes.
+//! * `stream`: the primary's commands.
+//! * `link`: all of this in order, again and again.
 //!
 //! Invariant: a link changes nothing once the role is of another generation.
 

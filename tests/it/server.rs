@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -26,21 +26,24 @@ pub fn free_port() -> io::Result<u16> {
     Err(io::Error::other("no free port"))
 }
 
-/// A directory for the files of one server, which goes with it.
-struct Files(PathBuf);
+/// A directory for the files of one server, which goes with it: where it is, and what the server
+/// calls it.
+struct Files(PathBuf, PathBuf);
 
 impl Files {
-    fn new() -> io::Result<Files> {
+    /// For a server whose root directory is this.
+    fn below(root: &Path) -> io::Result<Files> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("redouble-it-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let known = std::env::temp_dir().join(name);
+        let path = root.join(known.strip_prefix("/").unwrap_or(&known));
         std::fs::create_dir_all(&path)?;
-        Ok(Files(path))
+        Ok(Files(path, known))
     }
 
     fn name(&self) -> String {
-        self.0.display().to_string()
+        self.1.display().to_string()
     }
 }
 
@@ -80,7 +83,11 @@ impl Genuine {
     fn start_at(command_line: &str, directives: &[&str], port: u16) -> io::Result<Genuine> {
         let mut words = command_line.split_whitespace();
         let program = words.next().ok_or_else(|| io::Error::other("REDIS_SERVER is empty"))?;
-        let files = Files::new()?;
+        let root = match program {
+            "chroot" => words.clone().next().unwrap_or("/"),
+            _ => "/",
+        };
+        let files = Files::below(Path::new(root))?;
         let child = Command::new(program)
             .args(words)
             .args(["--dir", &files.name()])
@@ -149,7 +156,7 @@ impl Ours {
     /// Starts it with these settings.
     pub fn start(settings: &[(&str, &str)]) -> Result<Ours, String> {
         let builder = redouble::Server::builder().config("enable-debug-command", "yes");
-        let files = Files::new().map_err(|e| e.to_string())?;
+        let files = Files::below(Path::new("/")).map_err(|e| e.to_string())?;
         let builder = builder.config("dir", &files.name());
         let builder = settings.iter().fold(builder, |b, (name, value)| b.config(name, value));
         let server = builder.start().map_err(|e| e.to_string())?;
