@@ -29,6 +29,10 @@ const VALKEYS: &[&str] = &[
     "unixsocketgroup",
 ];
 
+/// What no genuine server of this version has.
+const OURS_ALONE: &[&str] =
+    &["aof-load-corrupt-tail-max-size", "metrics-port", "redis-version", "tls-handshake-timeout"];
+
 /// Names that came to Redis after 7.0, or went before 8.0.
 const NOT_IN_ALL: &[&str] = &[
     "aof-rewrite-cpulist",
@@ -96,7 +100,7 @@ fn names_and_defaults_are_the_genuine_servers() {
     for name in ours.keys().filter(|name| !theirs.contains_key(*name)) {
         let known = VALKEYS.contains(&name.as_str())
             || NOT_IN_ALL.contains(&name.as_str())
-            || name == "redis-version";
+            || OURS_ALONE.contains(&name.as_str());
         if !known {
             faults.push(format!("{name} is ours alone"));
         }
