@@ -28,6 +28,7 @@ pub fn tick(state: &mut State) -> bool {
     let slice = Stopwatch::start();
     state.db.set_now_us(state.clock.now_us());
     release_waiters(state);
+    replicas::answer_waiters(state);
     settle::release_held_back(state);
     if state.debug.cron_paused {
         return false;

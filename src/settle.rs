@@ -14,7 +14,7 @@ use crate::client::{Blocked, ClientId, Clients, ReplyMode, Transport};
 use crate::command::row::flag;
 use crate::command::Spec;
 use crate::config::events;
-use crate::error::{shown, Error};
+use crate::error::shown;
 use crate::keyspace::effects::{listener, Class, Effect};
 use crate::log::aof::{Mode, Policy};
 use crate::replicas;
@@ -513,15 +513,16 @@ pub fn unblock_with(
         None => (blocked.on_timeout)(out),
     });
     client.commands += 1;
-    let failed = reply.first() == Some(&b'-');
+    let text = reply.strip_prefix(b"-");
+    let code = text.and_then(|text| text.split(|byte| *byte == b' ').next());
     hand_over(state, id, &reply);
-    if failed {
-        count_error(state, Error::Unblocked.code());
+    if let Some(code) = code {
+        count_error(state, code);
     }
     state.stats.commands_processed += 1;
     let command = &mut state.stats.commands[blocked.command];
     command.calls += 1;
-    command.failed += failed as u64;
+    command.failed += u64::from(code.is_some());
     true
 }
 

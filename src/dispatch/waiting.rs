@@ -37,9 +37,9 @@ impl Dispatcher<'_> {
             acks: waiting.acks,
         });
         settle::wait_begins(self.state, self.me, blocked);
-        if waiting.acks.is_some() {
+        if let Some(acks) = waiting.acks {
             self.state.role.waiting.push(self.me);
-            self.state.role.wants_acks = true;
+            self.state.role.wants_acks |= acks.replicas > 0;
             replicas::ask_for_acks(self.state);
         }
     }

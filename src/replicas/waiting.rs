@@ -1,7 +1,10 @@
-//! WAIT and WAITAOF: clients that wait until others have their writes.
+//! WAIT and WAITAOF: clients that wait until others, or the disk, have their writes.
 //!
-//! Invariant: a waiting client is answered once, by whichever comes first of enough replicas, its
-//! deadline, CLIENT UNBLOCK and the end of its connection.
+//! Acknowledgements of replicas answer them at once. A sync of the append-only file only rings the
+//! cron, whose tick looks: the thread that syncs does not wait for the server's lock.
+//!
+//! Invariant: a waiting client is answered once, by whichever comes first of enough replicas and
+//! its own disk, its deadline, CLIENT UNBLOCK and the end of its connection.
 
 use crate::client::{Acks, ClientId};
 use crate::error::Error;
@@ -74,7 +77,11 @@ pub fn answer_waiters(state: &mut State) {
             continue;
         };
         let counted = count_acks(state, acks);
-        if is_enough(acks, counted) {
+        if acks.local && state.aof.mode == Mode::Off {
+            settle::unblock_with(state, id, |out, _| {
+                let _ = out.error(&Error::WaitAofOff);
+            });
+        } else if is_enough(acks, counted) {
             settle::unblock_with(state, id, |out, _| {
                 let _ = reply(acks, counted, out);
             });

@@ -362,3 +362,62 @@ fn a_rewrite_may_fail_at_every_call_and_loses_nothing() {
     }
     assert!(failures > 30, "only {failures} calls failed");
 }
+
+#[test]
+fn waitaof_waits_for_the_disk_here() {
+    let folder = Folder::new("aof-waitaof");
+    let disk = FaultyDisk::default();
+    let server = start(&folder, &[("appendfsync", "no")], &disk).expect("it starts");
+    let mut client = server.client();
+    assert_eq!(client.command(&["WAITAOF", "1", "0", "0"]), counts(1), "nothing was written");
+    client.command(&["SET", "key", "1"]);
+    assert_eq!(client.command(&["WAITAOF", "1", "0", "20"]), counts(0), "nothing is forced");
+    let syncs = disk.calls(Call::Sync);
+    server.command(&["CONFIG", "SET", "appendfsync", "everysec"]);
+    assert_eq!(client.command(&["WAITAOF", "1", "0", "0"]), counts(1));
+    assert!(disk.calls(Call::Sync) > syncs);
+
+    disk.fail_all(Call::Sync, Fault::Io);
+    client.command(&["SET", "key", "2"]);
+    assert_eq!(client.command(&["WAITAOF", "1", "0", "20"]), counts(0), "the disk fails");
+    client.command(&["MULTI"]);
+    client.command(&["WAITAOF", "1", "0", "0"]);
+    assert_eq!(client.command(&["EXEC"]), Value::Array(vec![counts(0)]), "it never waits there");
+    let waiting = std::thread::spawn(move || client.command(&["WAITAOF", "1", "0", "0"]));
+    while !waits(&server) {
+        std::thread::yield_now();
+    }
+    disk.cure();
+    assert_eq!(waiting.join().expect("an answer"), counts(1));
+}
+
+#[test]
+fn waitaof_ends_when_the_file_is_turned_off() {
+    let folder = Folder::new("aof-waitaof-off");
+    let directives = [("appendfsync", "no"), ("appendonly", "no")];
+    let server = start(&folder, &directives, &FaultyDisk::default()).expect("it starts");
+    let off = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+    let mut client = server.client();
+    assert_eq!(client.command(&["WAITAOF", "1", "0", "0"]), Value::Error(off.into()));
+    client.command(&["SET", "key", "1"]);
+    server.command(&["CONFIG", "SET", "appendonly", "yes"]);
+    // The base of the rewrite that is under way now has what was written before.
+    assert_eq!(client.command(&["WAITAOF", "1", "0", "0"]), counts(1));
+    client.command(&["SET", "key", "2"]);
+    let waiting = std::thread::spawn(move || client.command(&["WAITAOF", "1", "0", "0"]));
+    while !waits(&server) {
+        std::thread::yield_now();
+    }
+    server.command(&["CONFIG", "SET", "appendonly", "no"]);
+    assert_eq!(waiting.join().expect("an answer"), Value::Error(off.into()));
+}
+
+/// What WAITAOF answers without replicas.
+fn counts(local: i64) -> Value {
+    Value::Array(vec![Value::Int(local), Value::Int(0)])
+}
+
+/// Whether a client waits.
+fn waits(server: &Server) -> bool {
+    server.shared().lock().clients.iter().any(|client| client.blocked.is_some())
+}
