@@ -137,6 +137,18 @@ pub fn turn_on(state: &mut State) {
     }
 }
 
+/// CONFIG SET aof-disable-auto-gc no: what was kept is removed. A rewrite that is under way has a
+/// manifest of its own, and the next one removes what it leaves.
+pub fn forget_history(state: &mut State) {
+    let pen = state.aof.manifest_pen.clone();
+    let Some(_pen) = pen.try_lock() else { return };
+    if state.aof.mode == Mode::On && state.aof.rewrites.running.is_none() {
+        let names = state.config.settings().aof_names();
+        let (disk, manifest) = (state.disk.clone(), &mut state.aof.manifest);
+        rewrite::forget_history(&*disk, &state.logger, &names, manifest);
+    }
+}
+
 /// CONFIG SET appendonly no: the files stay as they are.
 pub fn turn_off(state: &mut State) {
     if state.aof.mode == Mode::Off {

@@ -330,6 +330,36 @@ fn it_is_turned_on_and_off_while_the_server_runs() {
 }
 
 #[test]
+fn history_is_kept_and_removed_as_the_directive_says() {
+    let folder = Folder::new("aof-history");
+    let disk = FaultyDisk::default();
+    let server = start(&folder, &[("aof-disable-auto-gc", "yes"), DEBUG], &disk).expect("starts");
+    let manifest = || {
+        let path = folder.0.join("appendonlydir/appendonly.aof.manifest");
+        fs::read_to_string(path).expect("the manifest")
+    };
+    server.command(&["SET", "first", "1"]);
+    server.command(&["CONFIG", "SET", "appendonly", "no"]);
+    server.command(&["BGREWRITEAOF"]);
+    await_rewrite(&server);
+    // The increment so far is history: the next one must not take its name.
+    server.command(&["CONFIG", "SET", "appendonly", "yes"]);
+    await_rewrite(&server);
+    server.command(&["SET", "second", "2"]);
+    let kept = manifest();
+    assert_eq!(kept.matches("type h").count(), 3, "{kept}");
+    server.command(&["CONFIG", "SET", "aof-disable-auto-gc", "no"]);
+    let left = manifest();
+    assert_eq!(left.matches("type").count(), 2, "{left}");
+    let files = fs::read_dir(folder.0.join("appendonlydir")).expect("a directory");
+    assert_eq!(files.count(), 3);
+    let before = digest(&server);
+    drop(server);
+    let server = start(&folder, &[DEBUG], &disk).expect("it starts");
+    assert_eq!(digest(&server), before);
+}
+
+#[test]
 fn a_rewrite_may_fail_at_every_call_and_loses_nothing() {
     let mut failures = 0;
     for call in Call::ALL {

@@ -65,6 +65,9 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
             false => append_only::turn_off(state),
         }
     }
+    if has("aof-disable-auto-gc") && !settings.append_only.keeps_history {
+        append_only::forget_history(state);
+    }
     if has("slowlog-max-len") {
         state.stats.slowlog.shorten(settings.slowlog_max_len);
     }

@@ -204,9 +204,10 @@ impl Manifest {
         if let Some(before) = self.base.take() {
             self.history.insert(0, before);
         }
-        self.base_seq += 1;
         let kind = if as_snapshot { "rdb" } else { "aof" };
-        let name = format!("{}.{}.base.{kind}", names.filename, self.base_seq);
+        let named = |seq: i64| format!("{}.{seq}.base.{kind}", names.filename);
+        let (seq, name) = self.next_name(self.base_seq, named);
+        self.base_seq = seq;
         self.base = Some(Part { name: name.clone(), seq: self.base_seq });
         name
     }
@@ -219,10 +220,23 @@ impl Manifest {
 
     /// Names a new increment.
     pub fn add_increment(&mut self, names: &Names) -> String {
-        self.increment_seq += 1;
-        let name = format!("{}.{}.incr.aof", names.filename, self.increment_seq);
+        let named = |seq: i64| format!("{}.{seq}.incr.aof", names.filename);
+        let (seq, name) = self.next_name(self.increment_seq, named);
+        self.increment_seq = seq;
         self.increments.push(Part { name: name.clone(), seq: self.increment_seq });
         name
+    }
+
+    /// The first number after `seq` whose name no file of the history has, and the name: what is
+    /// removed as history must not be what counts.
+    fn next_name(&self, seq: i64, named: impl Fn(i64) -> String) -> (i64, String) {
+        let mut seq = seq.saturating_add(1);
+        let mut name = named(seq);
+        while seq < i64::MAX && self.history.iter().any(|part| part.name == name) {
+            seq += 1;
+            name = named(seq);
+        }
+        (seq, name)
     }
 
     /// Makes history of all increments but the last `kept`.
@@ -309,6 +323,17 @@ mod tests {
                     file appendonly.aof.2.incr.aof seq 2 type i\n";
         assert_eq!(manifest.text(), text);
         assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn names_of_the_history_are_not_given_again() {
+        let text = "file appendonly.aof.4.base.rdb seq 4 type h\n\
+                    file appendonly.aof.1.incr.aof seq 1 type h\n\
+                    file appendonly.aof.2.incr.aof seq 2 type h\n\
+                    file appendonly.aof.3.base.rdb seq 3 type b\n";
+        let mut manifest = Manifest::parse(text.as_bytes()).unwrap();
+        assert_eq!(manifest.add_increment(&names()), "appendonly.aof.3.incr.aof");
+        assert_eq!(manifest.add_base(&names(), true), "appendonly.aof.5.base.rdb");
     }
 
     #[test]
