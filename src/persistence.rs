@@ -213,6 +213,9 @@ pub struct Persistence {
     pub keeps_files: bool,
     /// Data is being loaded: most commands have to wait.
     pub loading: Option<Loading>,
+    /// The data of the start is not all there: nobody may write, copy or save what there is, even
+    /// between the files that are loaded. So `loading` stays.
+    pub is_starting: bool,
 }
 
 impl Persistence {

@@ -503,6 +503,9 @@ impl Builder {
             next_worker: AtomicUsize::new(0),
         });
         first_look(&mut shared.lock(), workers);
+        if self.rdb.is_some() || self.keeps_files || settings.append_only.on {
+            snapshot::load::start_begins(&mut shared.lock());
+        }
         let plain = tcp.into_iter().map(|listener| (Port::Plain, listener));
         let tcp = plain.chain(tls.into_iter().map(|listener| (Port::Tls, listener))).collect();
         let threads = spawn_workers(&shared, receivers, Listeners { tcp, unix, metrics })?;

@@ -22,6 +22,7 @@ impl Server {
         match rdb {
             Some(rdb) => {
                 self.restore(rdb).map_err(|error| StartError::Data(error.to_string()))?;
+                load::start_is_over(&mut self.shared().lock());
                 self.follow();
                 Ok(())
             }
@@ -34,6 +35,7 @@ impl Server {
     /// meanwhile.
     pub fn load(&self) -> Result<(), StartError> {
         startup::load(self.shared())?;
+        load::start_is_over(&mut self.shared().lock());
         self.follow();
         Ok(())
     }

@@ -174,9 +174,23 @@ pub fn begin(state: &mut State, total_bytes: u64) {
     });
 }
 
+/// Before anybody can reach a server that has data to load.
+pub fn start_begins(state: &mut State) {
+    state.persistence.is_starting = true;
+    begin(state, 0);
+}
+
+/// Everything that the server starts with is there.
+pub fn start_is_over(state: &mut State) {
+    state.persistence.is_starting = false;
+    state.persistence.loading = None;
+}
+
 /// It is over.
 pub fn end(state: &mut State, report: Option<&Report>) {
-    state.persistence.loading = None;
+    if !state.persistence.is_starting {
+        state.persistence.loading = None;
+    }
     let Some(report) = report else { return };
     state.persistence.file.loaded_keys = report.keys;
     state.persistence.file.loaded_expired = report.expired;

@@ -20,6 +20,7 @@ mod config;
 mod crowd;
 mod cut_off;
 mod differential;
+mod early;
 mod embedded;
 mod exchange;
 mod generate;
