@@ -21,12 +21,13 @@ impl Early {
             .spawn()
             .expect("it starts");
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
-        loop {
-            if let Ok(wire) = Wire::connect(addr) {
-                return Early(child, wire, addr);
+        let wire = loop {
+            match Wire::connect(addr) {
+                Ok(wire) => break wire,
+                Err(_) => std::thread::yield_now(),
             }
-            std::thread::yield_now();
-        }
+        };
+        Early(child, wire, addr)
     }
 
     fn call(&mut self, words: &[&str]) -> Reply {
