@@ -104,11 +104,13 @@ fn end_tail(state: &mut State) {
     state.aof.tail.stop();
 }
 
-/// CONFIG SET appendonly yes: from the end of a rewrite on the log counts.
-pub fn turn_on(state: &mut State) {
+/// CONFIG SET appendonly yes: from the end of a rewrite on the log counts. Refused where no file
+/// can be made: nobody must take for durable what goes nowhere.
+pub fn turn_on(state: &mut State) -> Result<(), Refused> {
     if state.aof.mode != Mode::Off {
-        return;
+        return Ok(());
     }
+    try_folder(state)?;
     state.aof.mode = Mode::AwaitsRewrite;
     let logger = state.logger.clone();
     if state.aof.rewrites.running.is_some() {
@@ -135,6 +137,26 @@ pub fn turn_on(state: &mut State) {
     } else if rewrite::begin(state).is_err() {
         state.aof.rewrites.is_scheduled = true;
     }
+    Ok(())
+}
+
+/// Makes a file where the append-only files shall be, and removes it.
+fn try_folder(state: &State) -> Result<(), Refused> {
+    let names = state.config.settings().aof_names();
+    if let Err(error) = state.disk.make_dir(&names.dir()) {
+        let (dirname, text) = (&names.dirname, error_text(&error));
+        return refuse(state, format!("Can't open or create append-only dir {dirname}: {text}"));
+    }
+    let name = format!("temp-{}.incr", names.filename);
+    match state.disk.open(&names.path(&name), Open::Create) {
+        Ok(file) => drop(file),
+        Err(error) => {
+            let text = error_text(&error);
+            return refuse(state, format!("Can't open the append-only file {name}: {text}"));
+        }
+    }
+    let _ = state.disk.remove(&names.path(&name));
+    Ok(())
 }
 
 /// CONFIG SET aof-disable-auto-gc no: what was kept is removed. A rewrite that is under way has a

@@ -330,6 +330,19 @@ fn it_is_turned_on_and_off_while_the_server_runs() {
 }
 
 #[test]
+fn it_is_not_turned_on_where_no_file_can_be_made() {
+    let folder = Folder::new("aof-nowhere");
+    fs::write(folder.0.join("appendonlydir"), "in its place").expect("a file");
+    let server = start(&folder, &[("appendonly", "no")], &FaultyDisk::default()).expect("started");
+    let refusal = "ERR CONFIG SET failed (possibly related to argument 'appendonly') - Unable to \
+                   turn on AOF. Check server logs.";
+    let answer = server.command(&["CONFIG", "SET", "appendonly", "yes"]);
+    assert_eq!(answer, Value::Error(refusal.to_string()));
+    assert_eq!(info(&server, "aof_enabled"), "0");
+    assert_eq!(server.command(&["SET", "k", "v"]), Value::Simple("OK".to_string()));
+}
+
+#[test]
 fn history_is_kept_and_removed_as_the_directive_says() {
     let folder = Folder::new("aof-history");
     let disk = FaultyDisk::default();

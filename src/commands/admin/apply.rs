@@ -61,8 +61,13 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
     }
     if has("appendonly") {
         match settings.append_only.on {
-            true => append_only::turn_on(state),
             false => append_only::turn_off(state),
+            true => {
+                if append_only::turn_on(state).is_err() {
+                    let reason = "Unable to turn on AOF. Check server logs.";
+                    return refused("appendonly", reason.to_string());
+                }
+            }
         }
     }
     if has("aof-disable-auto-gc") && !settings.append_only.keeps_history {
