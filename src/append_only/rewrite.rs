@@ -17,7 +17,7 @@ use super::commands::CommandsOutput;
 use super::{begin_tail, end_tail};
 use crate::clock::Stopwatch;
 use crate::config::error_text;
-use crate::disk::{Disk, DiskFile, Open};
+use crate::disk::{Disk, DiskFile, Open, Pace};
 use crate::log::aof::{Manifest, Mode, Names, Rewriting};
 use crate::persistence::{Job, Outcome, Output};
 use crate::server_log::Logger;
@@ -26,7 +26,7 @@ use crate::snapshot::rdb_output::{RdbOutput, Sink};
 use crate::snapshot::sinks::FileSink;
 use crate::state::{Access, State};
 use parking_lot::Mutex;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -35,8 +35,6 @@ use std::sync::Arc;
 const FAILURES_MAX: u64 = 3;
 /// The longest pause between such rewrites.
 const PAUSE_MINUTES_MAX: i64 = 60;
-/// Bytes after which a base is forced to disk, so that the end does not have to wait for all.
-const SYNC_BYTES: usize = 4 << 20;
 
 /// A rewrite cannot begin: the log says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -324,13 +322,12 @@ impl Plan {
             manifest,
             mode: self.mode,
             has_increment,
-            syncs_often: self.syncs_often,
+            pace: Pace::new(self.syncs_often),
             keeps_history: self.keeps_history,
             pen: self.pen,
             disk: self.disk,
             logger: self.logger,
             file: None,
-            unsynced_bytes: 0,
             result,
         };
         match self.as_snapshot {
@@ -353,13 +350,12 @@ struct BaseSink {
     manifest: Manifest,
     mode: Mode,
     has_increment: bool,
-    syncs_often: bool,
+    pace: Pace,
     keeps_history: bool,
     pen: Arc<Mutex<()>>,
     disk: Arc<dyn Disk>,
     logger: Arc<Logger>,
     file: Option<DiskFile>,
-    unsynced_bytes: usize,
     /// The manifest that is on disk afterwards.
     result: Arc<Mutex<Option<Manifest>>>,
 }
@@ -424,12 +420,7 @@ impl Sink for BaseSink {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        let mut went = file.write_all(bytes);
-        self.unsynced_bytes += bytes.len();
-        if went.is_ok() && self.syncs_often && self.unsynced_bytes >= SYNC_BYTES {
-            self.unsynced_bytes = 0;
-            went = file.sync_data();
-        }
+        let went = self.pace.write(file, bytes);
         went.inspect_err(|error| self.warn("Write error writing append only file on disk", error))
     }
 
@@ -463,10 +454,9 @@ pub(super) fn base_at_once(
         disk: state.disk.clone(),
         path: names.path(name),
         temporary: names.root.join(format!("temp-rewriteaof-{}.aof", std::process::id())),
-        syncs_often: directives.rewrite_syncs_often,
+        pace: Pace::new(directives.rewrite_syncs_often),
         logger: state.logger.clone(),
         file: None,
-        unsynced_bytes: 0,
     };
     let output: Box<dyn Output> = match as_snapshot {
         true => Box::new(RdbOutput::new(sink, vec![("aof-base", "1".to_string())])),

@@ -125,6 +125,35 @@ impl Write for DiskFile {
     }
 }
 
+/// Bytes after which a file that is written at a pace goes to the disk.
+const PACE_BYTES: usize = 4 << 20;
+
+/// How a long file is written: all at the end to the disk, or a piece at a time, so that the last
+/// sync is short.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    syncs_often: bool,
+    unsynced_bytes: usize,
+}
+
+impl Pace {
+    /// Piece by piece if `syncs_often`.
+    pub fn new(syncs_often: bool) -> Pace {
+        Pace { syncs_often, unsynced_bytes: 0 }
+    }
+
+    /// Writes all of `bytes`, and forces what there is to disk when it is time.
+    pub fn write(&mut self, file: &mut DiskFile, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)?;
+        self.unsynced_bytes += bytes.len();
+        if !self.syncs_often || self.unsynced_bytes < PACE_BYTES {
+            return Ok(());
+        }
+        self.unsynced_bytes = 0;
+        file.sync_data()
+    }
+}
+
 /// The system's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;

@@ -8,7 +8,7 @@ use super::sinks::FileSink;
 use super::{begin, cancel, take_now};
 use crate::clock::Stopwatch;
 use crate::config::error_text;
-use crate::disk::Disk;
+use crate::disk::{Disk, Pace};
 use crate::error::Error;
 use crate::persistence::{Job, Outcome, Over};
 use crate::replicas;
@@ -49,10 +49,9 @@ fn sink(state: &State, disk: Arc<dyn Disk>) -> FileSink {
         disk,
         path: path(state),
         temporary: temporary(state),
-        syncs_often: state.config.settings().rdb_save_incremental_fsync,
+        pace: Pace::new(state.config.settings().rdb_save_incremental_fsync),
         logger: state.logger.clone(),
         file: None,
-        unsynced_bytes: 0,
     }
 }
 

@@ -2,15 +2,12 @@
 
 use super::rdb_output::Sink;
 use crate::config::error_text;
-use crate::disk::{dir_of, Disk, DiskFile, Open};
+use crate::disk::{dir_of, Disk, DiskFile, Open, Pace};
 use crate::server_log::Logger;
 use parking_lot::Mutex;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Bytes after which a file is forced to disk, so that the end does not have to wait for all.
-const SYNC_BYTES: usize = 4 << 20;
 
 /// A file that appears whole or not at all: written under another name, forced to disk, renamed.
 pub struct FileSink {
@@ -21,13 +18,11 @@ pub struct FileSink {
     /// The name that it has until then.
     pub temporary: PathBuf,
     /// `rdb-save-incremental-fsync`
-    pub syncs_often: bool,
+    pub pace: Pace,
     /// Hears of what goes wrong.
     pub logger: Arc<Logger>,
     /// The file, while it is open.
     pub file: Option<DiskFile>,
-    /// Bytes that were written and not yet forced to disk.
-    pub unsynced_bytes: usize,
 }
 
 impl FileSink {
@@ -70,12 +65,7 @@ impl Sink for FileSink {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        let mut went = file.write_all(bytes);
-        self.unsynced_bytes += bytes.len();
-        if went.is_ok() && self.syncs_often && self.unsynced_bytes >= SYNC_BYTES {
-            self.unsynced_bytes = 0;
-            went = file.sync_data();
-        }
+        let went = self.pace.write(file, bytes);
         self.written("rdbSaveRio", went)
     }
 
