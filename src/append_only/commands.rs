@@ -4,14 +4,15 @@
 //! elements, so that loading a large value takes no long steps.
 
 use crate::keyspace::entry::Entry;
-use crate::keyspace::image::Piece;
+use crate::keyspace::image::{Heading, Piece};
 use crate::keyspace::value::{List, Set, SortedSet, Stream};
 use crate::persistence::{Output, Start};
 use crate::resp::out::push_request;
 use crate::snapshot::rdb_output::Sink;
-use crate::types::hash::HashView;
+use crate::types::compact::Item;
 use crate::types::number::format_f64;
 use crate::types::stream::StreamId;
+use crate::types::walk::Part;
 use std::io;
 
 /// Elements of one command.
@@ -25,13 +26,22 @@ pub(super) struct CommandsOutput<S> {
     stamps: bool,
     bytes: Vec<u8>,
     db: Option<usize>,
+    /// The big value of which the parts come.
+    begun: Option<Box<Heading>>,
     written_bytes: u64,
 }
 
 impl<S: Sink> CommandsOutput<S> {
     /// An output into `sink`; with `stamps` it begins with the time.
     pub(super) fn new(sink: S, stamps: bool) -> CommandsOutput<S> {
-        CommandsOutput { sink, stamps, bytes: Vec::new(), db: None, written_bytes: 0 }
+        CommandsOutput { sink, stamps, bytes: Vec::new(), db: None, begun: None, written_bytes: 0 }
+    }
+
+    fn select(&mut self, db: usize) {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            push_request(&mut self.bytes, &["SELECT", itoa::Buffer::new().format(db)]);
+        }
     }
 
     fn flush(&mut self, from_bytes: usize) -> io::Result<()> {
@@ -59,12 +69,26 @@ impl<S: Sink> Output for CommandsOutput<S> {
 
     fn take(&mut self, pieces: &[Piece]) -> io::Result<()> {
         for piece in pieces {
-            let Piece::Whole { db, entry } = piece;
-            if self.db != Some(*db) {
-                self.db = Some(*db);
-                push_request(&mut self.bytes, &["SELECT", itoa::Buffer::new().format(*db)]);
+            match piece {
+                Piece::Whole { db, entry } => {
+                    self.select(*db);
+                    value(&mut self.bytes, entry);
+                }
+                Piece::Begin(heading) => {
+                    self.select(heading.db);
+                    self.begun = Some(heading.clone());
+                }
+                Piece::Part(part) => {
+                    if let Some(heading) = &self.begun {
+                        elements(&mut self.bytes, &heading.key, part);
+                    }
+                }
+                Piece::End => {
+                    if let Some(heading) = self.begun.take() {
+                        deadline(&mut self.bytes, &heading.key, heading.deadline_ms);
+                    }
+                }
             }
-            value(&mut self.bytes, entry);
             self.flush(CHUNK_BYTES)?;
         }
         Ok(())
@@ -90,7 +114,7 @@ fn value(out: &mut Vec<u8>, entry: &Entry) {
     if let Some(text) = entry.string() {
         text.with_bytes(|text| push_request(out, &[b"SET", key, text]));
     } else if let Some(hash) = entry.hash() {
-        fields(out, key, hash);
+        fields(out, key, hash.iter_all());
     } else if let Some(list) = entry.collection::<List>() {
         let mut parts = Parts::new(out, b"RPUSH", key, 1);
         list.iter().for_each(|item| item.with_bytes(|item| parts.add(&[item])));
@@ -102,16 +126,38 @@ fn value(out: &mut Vec<u8>, entry: &Entry) {
     } else if let Some(set) = entry.collection::<SortedSet>() {
         let mut parts = Parts::new(out, b"ZADD", key, 2);
         for (member, score) in set.range(0, set.len(), true) {
-            let mut text = Vec::new();
-            format_f64(score, &mut text);
-            member.with_bytes(|member| parts.add(&[&text, member]));
+            member.with_bytes(|member| parts.add_scored(member, score));
         }
         parts.end();
     } else if let Some(stream) = entry.collection::<Stream>() {
         self::stream(out, key, stream);
     }
-    if let Some(deadline_ms) = entry.deadline_ms() {
+    deadline(out, key, entry.deadline_ms());
+}
+
+fn deadline(out: &mut Vec<u8>, key: &[u8], deadline_ms: Option<i64>) {
+    if let Some(deadline_ms) = deadline_ms {
         push_request(out, &[b"PEXPIREAT", key, itoa::Buffer::new().format(deadline_ms).as_bytes()]);
+    }
+}
+
+/// The commands that add some elements to a big value.
+fn elements(out: &mut Vec<u8>, key: &[u8], part: &Part) {
+    match part {
+        Part::Fields(part) => {
+            let item = |(field, value, at)| (Item::Bytes(field), Item::Bytes(value), at);
+            fields(out, key, part.iter().map(item));
+        }
+        Part::Members(members) => {
+            let mut parts = Parts::new(out, b"SADD", key, 1);
+            members.iter().for_each(|member| parts.add(&[member]));
+            parts.end();
+        }
+        Part::Scored(scored) => {
+            let mut parts = Parts::new(out, b"ZADD", key, 2);
+            scored.iter().for_each(|(member, score)| parts.add_scored(member, score));
+            parts.end();
+        }
     }
 }
 
@@ -137,6 +183,12 @@ impl<'a> Parts<'a> {
         }
     }
 
+    fn add_scored(&mut self, member: &[u8], score: f64) {
+        let mut text = Vec::new();
+        format_f64(score, &mut text);
+        self.add(&[&text, member]);
+    }
+
     fn end(&mut self) {
         if self.words.is_empty() {
             return;
@@ -148,10 +200,15 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn fields(out: &mut Vec<u8>, key: &[u8], hash: HashView<'_>) {
+/// The commands that give a hash fields, each with its value and deadline.
+fn fields<'f>(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    fields: impl Iterator<Item = (Item<'f>, Item<'f>, Option<i64>)>,
+) {
     let mut parts = Parts::new(out, b"HMSET", key, 2);
     let mut dated: Vec<(Vec<u8>, i64)> = Vec::new();
-    for (field, value, deadline_ms) in hash.iter_all() {
+    for (field, value, deadline_ms) in fields {
         field.with_bytes(|field| {
             value.with_bytes(|value| parts.add(&[field, value]));
             dated.extend(deadline_ms.map(|at| (field.to_vec(), at)));

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::ageing::Ageing;
 use crate::keyspace::effects::{Class, Effect, Effects};
 use crate::keyspace::entry::Entry;
-use crate::keyspace::image::Images;
+use crate::keyspace::image::{Images, BIG_BYTES};
 use crate::keyspace::space::Space;
 use crate::keyspace::value::{with_collection, Collection, Kind, StrRef, Value};
 use crate::types::hash::HashView;
@@ -72,6 +72,8 @@ pub struct Db {
     spaces_made: u64,
     /// Images of the data that are being taken.
     pub(super) images: Option<Box<Images>>,
+    /// Heap bytes from which an image walks a value instead of copying it.
+    pub(super) big_bytes: usize,
     current: usize,
     now_us: i64,
     now_ms: i64,
@@ -123,6 +125,7 @@ impl Db {
                 .collect(),
             spaces_made: databases.max(1) as u64,
             images: None,
+            big_bytes: BIG_BYTES,
             current: 0,
             now_us: 0,
             now_ms: 0,

@@ -3,6 +3,7 @@
 use crate::keyspace::effects::Class;
 use crate::types::alloc;
 use crate::types::hash::HashView;
+use crate::types::walk::Walked;
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,11 @@ pub trait Collection: Default + Send + 'static {
     }
     /// The second step, when the place has come: asks for what lies there.
     fn prefetch_item(&self, _hash: u64) {}
+    /// The value as something that can be walked while it changes; `None` for one that is only
+    /// ever copied whole.
+    fn walked(&mut self) -> Option<&mut dyn Walked> {
+        None
+    }
     /// From an owned value.
     fn from_value(value: Value) -> Option<Box<Self>>;
     /// To an owned value.
@@ -78,7 +84,7 @@ pub trait Collection: Default + Send + 'static {
 
 macro_rules! collections {
     ($($name:ident in $room:ident, $class:ident, keeps_empty $keeps:literal,
-       due $due:expr $(, $tabled:ident)?;)*) => {
+       due $due:expr $(, tabled $tabled:ident)? $(, walked $walked:ident)?;)*) => {
         $(pub use crate::types::$room::$name;)*
 
         /// An owned value, outside its entry.
@@ -133,6 +139,14 @@ macro_rules! collections {
                 }
             }
 
+            /// The value as something that can be walked while it changes.
+            pub fn walked(&mut self) -> Option<&mut dyn Walked> {
+                match self {
+                    Value::Int(_) | Value::Str(_) => None,
+                    $(Value::$name(value) => Collection::walked(&mut **value),)*
+                }
+            }
+
             /// Frees a bounded piece of it; false when what is left is small.
             pub fn pop_chunk(&mut self) -> bool {
                 match self {
@@ -171,6 +185,9 @@ macro_rules! collections {
             #[inline]
             fn prefetch_item(&self, hash: u64) {
                 $tabled::prefetch_item(self, hash)
+            })?
+            $(fn walked(&mut self) -> Option<&mut dyn Walked> {
+                $walked::walked(self)
             })?
             fn from_value(value: Value) -> Option<Box<Self>> {
                 match value {
@@ -218,9 +235,10 @@ pub(crate) use with_collection;
 
 collections! {
     List in list, List, keeps_empty false, due |_| None;
-    Set in set, Set, keeps_empty false, due |_| None, Set;
-    SortedSet in sorted_set, SortedSet, keeps_empty false, due |_| None, SortedSet;
-    Hash in hash, Hash, keeps_empty false, due |hash| hash.view().next_deadline(), Hash;
+    Set in set, Set, keeps_empty false, due |_| None, tabled Set;
+    SortedSet in sorted_set, SortedSet, keeps_empty false, due |_| None, tabled SortedSet;
+    Hash in hash, Hash, keeps_empty false, due |hash| hash.view().next_deadline(), tabled Hash,
+        walked Hash;
     Stream in stream, Stream, keeps_empty true, due |_| None;
 }
 

@@ -7,6 +7,7 @@
 //! the head with the number of its parts, then the parts. Whoever writes them fetches what is
 //! [`Writer::pending`] from time to time with [`Writer::take`]; the checksum goes on over it.
 
+mod parts;
 mod pieces;
 mod values;
 

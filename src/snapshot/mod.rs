@@ -4,6 +4,7 @@
 //! which it copies the next pieces of the image ([`crate::keyspace::image`]), lets go of the lock,
 //! and gives them to its outputs, which encode and write them. So nothing is encoded or written
 //! under the lock, and nothing piles up: the walk goes on only when what it took has been written.
+//! A big value takes many slices, and comes in parts.
 //! What writers save for it meanwhile waits in the image for the next slice.
 //!
 //! Several snapshots may be under way; who comes before the first slice of one can join it
@@ -121,6 +122,11 @@ fn start(state: &State, image: ImageId) -> Start {
     }
 }
 
+/// Keys among pieces; a big value counts when it begins.
+fn keys(pieces: &[Piece]) -> usize {
+    pieces.iter().filter(|piece| matches!(piece, Piece::Whole { .. } | Piece::Begin(_))).count()
+}
+
 /// The thread's side of a snapshot.
 struct Walk {
     image: ImageId,
@@ -197,7 +203,7 @@ impl Walk {
             }
         };
         if let Some(running) = state.persistence.find(self.image) {
-            running.keys_done += self.pieces.len();
+            running.keys_done += keys(&self.pieces);
         }
         more
     }
@@ -233,7 +239,7 @@ impl Walk {
     /// `rdb-key-save-delay`: as if it took long to write.
     fn delay(&self) {
         const LOOK: Duration = Duration::from_millis(20);
-        let keys = self.pieces.len() as u64;
+        let keys = keys(&self.pieces) as u64;
         let mut left = match self.start.key_delay_us {
             0 => return,
             delay @ 1.. => Duration::from_micros(keys * delay.unsigned_abs()),

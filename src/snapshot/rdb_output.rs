@@ -5,7 +5,6 @@
 //! several times, so nothing has to be kept back for that.
 
 use crate::keyspace::ageing::{Age, Reading};
-use crate::keyspace::entry::Entry;
 use crate::keyspace::image::Piece;
 use crate::persistence::{Output, Start};
 use crate::rdb::write::{Head, Style, Writer};
@@ -39,12 +38,14 @@ pub struct RdbOutput<S> {
     start: Option<Start>,
     /// The database that was named last.
     db: Option<usize>,
+    /// Elements of the big value that is being written that have not come.
+    missing: usize,
 }
 
 impl<S: Sink> RdbOutput<S> {
     /// An output that will write into `sink`, with `aux` fields of its own.
     pub fn new(sink: S, aux: Vec<(&'static str, String)>) -> RdbOutput<S> {
-        RdbOutput { sink, writer: None, aux, start: None, db: None }
+        RdbOutput { sink, writer: None, aux, start: None, db: None, missing: 0 }
     }
 
     fn select(&mut self, db: usize) {
@@ -56,6 +57,44 @@ impl<S: Sink> RdbOutput<S> {
                 outline.map_or((0, 0), |outline| (outline.keys, outline.with_deadline));
             writer.select(db, keys, dated);
         }
+    }
+
+    fn piece(&mut self, piece: &Piece) -> io::Result<()> {
+        match piece {
+            Piece::Whole { db, .. } => self.select(*db),
+            Piece::Begin(heading) => {
+                self.select(heading.db);
+                self.missing = heading.prelude.elements();
+            }
+            Piece::Part(part) => self.missing = self.missing.wrapping_sub(part.elements()),
+            // The number stands before them: a reader would take what follows for the rest.
+            Piece::End if self.missing != 0 => {
+                return Err(io::Error::other("a value has not as many elements as it should"));
+            }
+            Piece::End => {}
+        }
+        let (Some(writer), Some(start)) = (&mut self.writer, &self.start) else { return Ok(()) };
+        let head = |key, deadline_ms, ageing| {
+            let age = match start.ages {
+                None => Age::Untold,
+                Some(reading @ Reading::Idle) => {
+                    Age::Idle(u64::from(reading.of(ageing, start.now_ms)))
+                }
+                Some(reading) => Age::Freq(reading.of(ageing, start.now_ms) as u8),
+            };
+            Head { key: Some(key), deadline_ms, age }
+        };
+        match piece {
+            Piece::Whole { entry, .. } => {
+                writer.entry(&head(entry.key(), entry.deadline_ms(), entry.ageing()), entry);
+            }
+            Piece::Begin(big) => {
+                writer.begin(&head(&big.key, big.deadline_ms, big.ageing), &big.prelude);
+            }
+            Piece::Part(part) => writer.part(part),
+            Piece::End => {}
+        }
+        Ok(())
     }
 
     fn flush(&mut self, from_bytes: usize) -> io::Result<()> {
@@ -91,11 +130,7 @@ impl<S: Sink> Output for RdbOutput<S> {
 
     fn take(&mut self, pieces: &[Piece]) -> io::Result<()> {
         for piece in pieces {
-            let Piece::Whole { db, entry } = piece;
-            self.select(*db);
-            if let (Some(writer), Some(start)) = (&mut self.writer, &self.start) {
-                writer.entry(&head(entry, start), entry);
-            }
+            self.piece(piece)?;
             self.flush(CHUNK_BYTES)?;
         }
         Ok(())
@@ -116,14 +151,4 @@ impl<S: Sink> Output for RdbOutput<S> {
     fn written_bytes(&self) -> u64 {
         self.writer.as_ref().map_or(0, Writer::written_bytes)
     }
-}
-
-fn head<'a>(entry: &'a Entry, start: &Start) -> Head<'a> {
-    let read = |reading: Reading| reading.of(entry.ageing(), start.now_ms);
-    let age = match start.ages {
-        None => Age::Untold,
-        Some(reading @ Reading::Idle) => Age::Idle(u64::from(read(reading))),
-        Some(reading) => Age::Freq(read(reading) as u8),
-    };
-    Head { key: Some(entry.key()), deadline_ms: entry.deadline_ms(), age }
 }

@@ -22,3 +22,4 @@ pub mod sorted_set;
 pub mod stream;
 pub mod table;
 pub mod thin;
+pub mod walk;

@@ -17,6 +17,7 @@
 mod buckets;
 mod scan;
 mod segment;
+mod shadows;
 mod sized;
 mod slab;
 #[cfg(test)]
@@ -25,9 +26,11 @@ mod tests;
 use super::alloc::class;
 use super::thin;
 pub use scan::{place_of, PLACES};
+pub use shadows::Element;
 
 use buckets::{row_len_at_least, LARGEST};
 use segment::{Place, Segment};
+use shadows::Shadows;
 use slab::Slab;
 
 /// A hash table for items of 8 bytes (`N` = 6) or 16 bytes (`N` = 7) that grows by splitting
@@ -47,6 +50,8 @@ pub struct Table<T, const N: usize = 6> {
     widest: usize,
     /// Segments from this number on are empty because `pop_segment` took their items.
     popped: usize,
+    /// Walks that are open, if any is.
+    shadows: Option<Box<Shadows<T>>>,
 }
 
 /// A place in a table. Any change of the table may bring something else there, or nothing.
@@ -59,7 +64,7 @@ pub struct Spot {
 impl<T: Clone, const N: usize> Clone for Table<T, N> {
     fn clone(&self) -> Self {
         let (directory, segments) = (self.directory.clone(), self.segments.clone());
-        let mut table = Table { directory, segments, ..*self };
+        let mut table = Table { directory, segments, shadows: None, ..*self };
         // Copies of lists have no room to spare.
         table.measure_index();
         table
@@ -84,6 +89,7 @@ impl<T, const N: usize> Table<T, N> {
             depth: 0,
             widest: LARGEST,
             popped: usize::MAX,
+            shadows: None,
         }
     }
 
@@ -105,6 +111,11 @@ impl<T, const N: usize> Table<T, N> {
         self.index_bytes + self.bucket_bytes
     }
 
+    #[inline(always)]
+    fn is_walked(&self) -> bool {
+        self.shadows.is_some()
+    }
+
     fn measure_index(&mut self) {
         self.index_bytes =
             class(self.directory.capacity() * size_of::<u32>()) + self.segments.heap_bytes();
@@ -119,7 +130,10 @@ impl<T, const N: usize> Table<T, N> {
 
     /// As [`find`](Self::find), to change the item; its hash must stay.
     #[inline]
-    pub fn find_mut(&mut self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<&mut T> {
+    pub fn find_mut(&mut self, hash: u64, mut same: impl FnMut(&T) -> bool) -> Option<&mut T> {
+        if self.is_walked() && self.find(hash, &mut same).is_some() {
+            self.meet(hash);
+        }
         let number = self.segment_of(hash);
         let segment = self.segments.at_mut(number)?;
         let place = segment.locate(hash, same)?;
@@ -150,9 +164,11 @@ impl<T, const N: usize> Table<T, N> {
         Some(Spot { number, place })
     }
 
-    /// The item at a spot: the same one as long as nothing was put in or taken out.
+    /// The item at a spot: the same one as long as nothing was put in or taken out. Walks do not
+    /// see that it is changed: only for tables that are never walked.
     #[inline]
     pub fn at_mut(&mut self, spot: Spot) -> Option<&mut T> {
+        debug_assert!(!self.is_walked());
         self.segments.at_mut(spot.number)?.at_mut(spot.place)
     }
 
@@ -163,6 +179,9 @@ impl<T, const N: usize> Table<T, N> {
             self.measure_index();
         }
         self.popped = usize::MAX;
+        if self.is_walked() {
+            self.meet(hash);
+        }
         let mut item = item;
         loop {
             let number = self.segment_of(hash);
@@ -184,7 +203,10 @@ impl<T, const N: usize> Table<T, N> {
     }
 
     /// Takes an item out.
-    pub fn remove(&mut self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<T> {
+    pub fn remove(&mut self, hash: u64, mut same: impl FnMut(&T) -> bool) -> Option<T> {
+        if self.is_walked() && self.find(hash, &mut same).is_some() {
+            self.meet(hash);
+        }
         let number = self.segment_of(hash);
         let segment = self.segments.at_mut(number)?;
         let place = segment.locate(hash, same)?;
@@ -223,6 +245,12 @@ impl<T, const N: usize> Table<T, N> {
     /// Takes a random item out.
     pub fn pop_random(&mut self, rng: &mut impl rand::RngCore) -> Option<T> {
         let (number, place) = self.random_place(rng)?;
+        if self.is_walked() {
+            let item = self.segments[number].at(place);
+            item.and_then(|item| self.hash_for_walks(item)).into_iter().for_each(|hash| {
+                self.meet(hash);
+            });
+        }
         self.take(number, place)
     }
 
@@ -242,7 +270,7 @@ impl<T, const N: usize> Table<T, N> {
             self.len -= items.len();
             return Some(items);
         }
-        *self = Self::new();
+        self.clear();
         None
     }
 
@@ -294,11 +322,16 @@ impl<T, const N: usize> Table<T, N> {
         let item = self.segments[number].take(place)?;
         self.len -= 1;
         if self.len == 0 {
-            *self = Self::new();
+            self.clear();
         } else {
             self.tighten(number);
         }
         Some(item)
+    }
+
+    /// Gives all memory of a table without items back; walks go on.
+    fn clear(&mut self) {
+        *self = Table { shadows: self.shadows.take(), ..Self::new() };
     }
 }
 

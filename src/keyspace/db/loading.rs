@@ -23,6 +23,7 @@ impl Db {
         let hash = self.limits.hash_key.hash(entry.key());
         let (current, now_ms) = (self.current, self.now_ms);
         entry.set_ageing(self.ageing.told(age, now_ms));
+        self.before_change(current, hash);
         let space = &mut self.spaces[current];
         if space.find(hash, entry.key()).is_none() {
             space.insert(hash, entry, now_ms);

@@ -104,6 +104,7 @@ impl Db {
 
     /// Frees a value: a large one later, in pieces.
     pub fn bury_value(&mut self, value: Value) {
+        let Some(value) = self.keep_buried(value) else { return };
         if value.heap_bytes() > self.lazyfree_from * 1024 {
             self.counters.lazyfreed += 1;
             self.graveyard.push(value);

@@ -213,6 +213,7 @@ impl Db {
         self.effects.event(current, key, Class::New, "new");
         let deadline_ms = entry.deadline_ms();
         self.spaces[current].insert(hash, entry.rebuilt(key, deadline_ms), now_ms);
+        self.after_arrival(hash, key);
         self.effects.dirty += 1;
         self.effects.modified(current, key);
     }
@@ -313,9 +314,10 @@ impl Db {
             if let Some(old) = space.replace(hash, entry, self.now_ms) {
                 self.bury(old);
             }
-            return;
+        } else {
+            space.insert(hash, entry, self.now_ms);
         }
-        space.insert(hash, entry, self.now_ms);
+        self.after_arrival(hash, key);
     }
 
     /// Removes the key of which an edit has left nothing.

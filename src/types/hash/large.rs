@@ -8,8 +8,9 @@
 
 use crate::types::equal::same;
 use crate::types::limits::HashKey;
-use crate::types::table::Table;
+use crate::types::table::{Element, Table};
 use crate::types::thin::ThinPair;
+use crate::types::walk::{Fields, Part, Prelude, WalkId, Walked};
 use std::collections::BTreeSet;
 
 /// Bytes that a deadline takes in the ordered set, on average.
@@ -21,6 +22,55 @@ pub(super) struct Large {
     pub(super) order: BTreeSet<(i64, u64)>,
     pair_bytes: usize,
     hash_key: HashKey,
+}
+
+impl Element for ThinPair {
+    fn name(&self) -> &[u8] {
+        self.first()
+    }
+
+    fn part() -> Part {
+        Part::Fields(Fields::default())
+    }
+
+    fn copy_to(&self, part: &mut Part) {
+        if let Part::Fields(fields) = part {
+            let (field, value) = self.both();
+            fields.push(field, value, self.stamp());
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let (field, value) = self.both();
+        field.len() + value.len()
+    }
+}
+
+impl Walked for Large {
+    fn prelude(&self) -> Prelude {
+        let soonest_ms = self.order.first().map(|&(at, _)| at);
+        Prelude::Hash { fields: self.table.len(), soonest_ms }
+    }
+
+    fn open_walk(&mut self, id: WalkId) {
+        self.table.open_walk(id, self.hash_key);
+    }
+
+    fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part> {
+        self.table.next_part(id, bytes)
+    }
+
+    fn end_walk(&mut self, id: WalkId) {
+        self.table.end_walk(id);
+    }
+
+    fn saved_bytes(&self, id: WalkId) -> usize {
+        self.table.saved_bytes(id)
+    }
+
+    fn walks(&self) -> Vec<WalkId> {
+        self.table.walks()
+    }
 }
 
 impl Large {

@@ -20,6 +20,7 @@ pub use view::HashView;
 use super::compact::Listpack;
 use super::limits::{all_differ, Limits};
 use super::thin::{Either, EitherMut, ThinOr, ThinPair};
+use super::walk::Walked;
 use large::Large;
 use packed::{Cells, Packed};
 use view::{find, Inside};
@@ -96,6 +97,14 @@ impl Hash {
     pub fn prefetch_item(&self, hash: u64) {
         if let Either::Boxed(large) = self.0.held() {
             large.table.candidate(hash).into_iter().for_each(ThinPair::prefetch);
+        }
+    }
+
+    /// The hash as something that can be walked; `None` for a small one.
+    pub fn walked(&mut self) -> Option<&mut dyn Walked> {
+        match self.0.held_mut() {
+            EitherMut::Bytes(_) => None,
+            EitherMut::Boxed(large) => Some(large),
         }
     }
 

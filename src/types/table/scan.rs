@@ -40,6 +40,20 @@ impl<T, const N: usize> Table<T, N> {
         rehash: impl Fn(&T) -> u64,
         mut visit: impl FnMut(u64, &'a T),
     ) -> u64 {
+        self.scan_weighed(cursor, count, rehash, |place, item| {
+            visit(place, item);
+            1
+        })
+    }
+
+    /// The same for who says of each item how much of `count` it takes.
+    pub fn scan_weighed<'a>(
+        &'a self,
+        cursor: u64,
+        count: usize,
+        rehash: impl Fn(&T) -> u64,
+        mut visit: impl FnMut(u64, &'a T) -> usize,
+    ) -> u64 {
         if cursor >= PLACES {
             return 0;
         }
@@ -57,8 +71,7 @@ impl<T, const N: usize> Table<T, N> {
                     if left == 0 && last != Some(place) {
                         return place;
                     }
-                    visit(place, item);
-                    left = left.saturating_sub(1);
+                    left = left.saturating_sub(visit(place, item));
                     last = Some(place);
                 }
             }

@@ -1,0 +1,151 @@
+//! Walks through a table that changes (see [`crate::types::walk`]).
+//!
+//! A walk goes in the order of hashes, as a scan does; [`Progress`] says how far it has come and
+//! which places it has met. Every method of the table that changes an item, adds one or takes one
+//! out calls `meet` first, so that who owns the table has nothing to think of. The walks outlive
+//! the items: they stay when the table becomes empty.
+
+use super::{place_of, Table};
+use crate::types::limits::HashKey;
+use crate::types::progress::Progress;
+use crate::types::walk::{Part, Saved, WalkId, ELEMENT_BYTES};
+
+/// An item that walks can copy.
+pub trait Element {
+    /// What its hash is made of.
+    fn name(&self) -> &[u8];
+
+    /// A part without elements.
+    fn part() -> Part;
+
+    /// Adds it to a part of the kind that `part` gives.
+    fn copy_to(&self, part: &mut Part);
+
+    /// Its bytes in a part.
+    fn bytes(&self) -> usize;
+}
+
+/// One walk.
+#[derive(Debug)]
+struct Shadow {
+    id: WalkId,
+    progress: Progress,
+    saved: Saved,
+}
+
+/// The open walks, and how to treat items.
+#[derive(Debug)]
+pub(super) struct Shadows<T> {
+    open: Vec<Shadow>,
+    hash_key: HashKey,
+    name: fn(&T) -> &[u8],
+    part: fn() -> Part,
+    copy: fn(&T, &mut Part),
+}
+
+impl<T, const N: usize> Table<T, N> {
+    /// The hash of an item, while walks are open.
+    pub(super) fn hash_for_walks(&self, item: &T) -> Option<u64> {
+        let shadows = self.shadows.as_ref()?;
+        Some(shadows.hash_key.hash((shadows.name)(item)))
+    }
+
+    /// Something is about to change at the place of `hash`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn meet(&mut self, hash: u64) {
+        let Some(mut shadows) = self.shadows.take() else { return };
+        let Shadows { open, hash_key, name, part, copy } = &mut *shadows;
+        for shadow in open.iter_mut() {
+            if !shadow.progress.meet(place_of(hash)) {
+                continue;
+            }
+            let saved = &mut shadow.saved;
+            self.visit_place(
+                hash,
+                |item| hash_key.hash(name(item)),
+                |item| saved.room(*part).into_iter().for_each(|part| copy(item, part)),
+            );
+        }
+        self.shadows = Some(shadows);
+    }
+
+    /// Ends a walk.
+    pub fn end_walk(&mut self, id: WalkId) {
+        let Some(shadows) = &mut self.shadows else { return };
+        shadows.open.retain(|shadow| shadow.id != id);
+        if shadows.open.is_empty() {
+            self.shadows = None;
+        }
+    }
+
+    /// Bytes saved for a walk.
+    pub fn saved_bytes(&self, id: WalkId) -> usize {
+        let mut open = self.shadows.iter().flat_map(|shadows| &shadows.open);
+        open.find(|shadow| shadow.id == id).map_or(0, |shadow| shadow.saved.bytes())
+    }
+
+    /// The open walks.
+    pub fn walks(&self) -> Vec<WalkId> {
+        let open = self.shadows.iter().flat_map(|shadows| &shadows.open);
+        open.map(|shadow| shadow.id).collect()
+    }
+}
+
+impl<T: Element, const N: usize> Table<T, N> {
+    /// Begins a walk; `hash_key` is what makes the items' hashes.
+    pub fn open_walk(&mut self, id: WalkId, hash_key: HashKey) {
+        let progress = Progress::new(self.len);
+        let shadows = self.shadows.get_or_insert_with(|| {
+            Box::new(Shadows {
+                open: Vec::new(),
+                hash_key,
+                name: T::name,
+                part: T::part,
+                copy: T::copy_to,
+            })
+        });
+        shadows.open.push(Shadow { id, progress, saved: Saved::default() });
+    }
+
+    /// The next part of a walk: [`Walked::next_part`](crate::types::walk::Walked::next_part).
+    pub fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part> {
+        let mut shadows = self.shadows.take()?;
+        let found = shadows.open.iter_mut().find(|shadow| shadow.id == id);
+        let part = found.and_then(|shadow| shadow.next_part(self, shadows.hash_key, bytes));
+        self.shadows = Some(shadows);
+        part
+    }
+}
+
+impl Shadow {
+    fn next_part<T: Element, const N: usize>(
+        &mut self,
+        table: &Table<T, N>,
+        hash_key: HashKey,
+        bytes: usize,
+    ) -> Option<Part> {
+        if let Some(part) = self.saved.pop() {
+            return Some(part);
+        }
+        if self.progress.is_over() {
+            return None;
+        }
+        let mut part = T::part();
+        let progress = &self.progress;
+        let next = table.scan_weighed(
+            progress.next(),
+            bytes,
+            |item| hash_key.hash(item.name()),
+            |place, item| {
+                if progress.has_met(place) {
+                    return ELEMENT_BYTES;
+                }
+                item.copy_to(&mut part);
+                ELEMENT_BYTES + item.bytes()
+            },
+        );
+        self.progress.advance(next);
+        Some(part)
+    }
+}
