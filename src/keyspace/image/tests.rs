@@ -1,3 +1,5 @@
+//! Images against the data that they are of.
+
 use super::*;
 use crate::keyspace::db::Ttl;
 use crate::keyspace::entry::NewValue;
