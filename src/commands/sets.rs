@@ -214,13 +214,16 @@ fn spop_many(db: &mut Db, key: &[u8], args: &mut Args<'_>, out: Out<'_>) -> Resu
     let mut popped: Vec<Vec<u8>> = Vec::new();
     let logged = set.db().is_logged();
     let (members, limits, rng) = set.parts();
-    members.pop_many(count, limits, rng, |member| {
+    let replaced = members.pop_many(count, limits, rng, |member| {
         push_member(&mut items, &member);
         if logged {
             popped.push(member.to_vec());
         }
     });
     set.changed_times(count, "spop");
+    if let Some(replaced) = replaced {
+        set.db().bury_value(Value::Set(Box::new(replaced)));
+    }
     for some in popped.chunks(RECORD_MEMBERS_MAX) {
         let words = [&b"SREM"[..], key].into_iter().chain(some.iter().map(Vec::as_slice));
         set.replay_as(&words.collect::<Vec<_>>());

@@ -26,6 +26,8 @@
 
 mod big;
 #[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
 mod tests;
 
 pub use big::Heading;

@@ -235,8 +235,9 @@ pub(crate) use with_collection;
 
 collections! {
     List in list, List, keeps_empty false, due |_| None;
-    Set in set, Set, keeps_empty false, due |_| None, tabled Set;
-    SortedSet in sorted_set, SortedSet, keeps_empty false, due |_| None, tabled SortedSet;
+    Set in set, Set, keeps_empty false, due |_| None, tabled Set, walked Set;
+    SortedSet in sorted_set, SortedSet, keeps_empty false, due |_| None, tabled SortedSet,
+        walked SortedSet;
     Hash in hash, Hash, keeps_empty false, due |hash| hash.view().next_deadline(), tabled Hash,
         walked Hash;
     Stream in stream, Stream, keeps_empty true, due |_| None;

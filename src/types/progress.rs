@@ -79,6 +79,12 @@ impl Progress {
         self.shards.get_mut(shard).is_some_and(|shard| shard.insert(place))
     }
 
+    /// Whether any place ahead has been met; true also when only such were that lie behind.
+    #[inline]
+    pub fn has_met_any(&self) -> bool {
+        !self.shards.is_empty()
+    }
+
     /// Whether the walk passes this place over.
     #[inline]
     pub fn has_met(&self, place: u64) -> bool {

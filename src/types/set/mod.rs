@@ -16,8 +16,9 @@ use super::compact::{Intset, Item, Listpack};
 use super::equal::same;
 use super::limits::{all_differ, HashKey, Limits};
 use super::number::parse_i64;
-use super::table::{self, Table};
+use super::table::{self, Element, Table};
 use super::thin::Thin;
+use super::walk::{Part, Prelude, Texts, WalkId, Walked};
 
 /// A set of byte strings.
 #[derive(Clone, Debug)]
@@ -73,6 +74,52 @@ impl Members {
         let removed = self.table.remove(hash, |thin| same(thin.as_bytes(), member));
         self.member_bytes -= removed.as_ref().map_or(0, Thin::heap_bytes);
         removed.is_some()
+    }
+}
+
+impl Element for Thin {
+    fn name(&self) -> &[u8] {
+        self.as_bytes()
+    }
+
+    fn part() -> Part {
+        Part::Members(Texts::default())
+    }
+
+    fn copy_to(&self, part: &mut Part) {
+        if let Part::Members(members) = part {
+            members.push(self.as_bytes());
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.as_bytes().len()
+    }
+}
+
+impl Walked for Members {
+    fn prelude(&self) -> Prelude {
+        Prelude::Set { members: self.table.len() }
+    }
+
+    fn open_walk(&mut self, id: WalkId) {
+        self.table.open_walk(id, self.hash_key);
+    }
+
+    fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part> {
+        self.table.next_part(id, bytes)
+    }
+
+    fn end_walk(&mut self, id: WalkId) {
+        self.table.end_walk(id);
+    }
+
+    fn saved_bytes(&self, id: WalkId) -> usize {
+        self.table.saved_bytes(id)
+    }
+
+    fn walks(&self) -> Vec<WalkId> {
+        self.table.walks()
     }
 }
 
@@ -144,6 +191,14 @@ impl Set {
             Repr::Integers(integers) => Some(Small::Integers(integers)),
             Repr::Packed(pack) => Some(Small::Packed(pack)),
             Repr::Members(_) => None,
+        }
+    }
+
+    /// The set as something that can be walked; `None` for a small one.
+    pub fn walked(&mut self) -> Option<&mut dyn Walked> {
+        match &mut self.0 {
+            Repr::Integers(_) | Repr::Packed(_) => None,
+            Repr::Members(members) => Some(&mut **members),
         }
     }
 

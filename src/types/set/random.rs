@@ -80,14 +80,16 @@ impl Set {
     /// Takes `count` random members out, fewer than there are, and visits them.
     ///
     /// Redis: when only a few stay, they move into a new set, which is a listpack again if it was
-    /// a hash table and they fit.
+    /// a hash table and they fit. The old set comes back: to free a large one takes long, and it
+    /// may be walked.
+    #[must_use = "it is to be buried"]
     pub fn pop_many(
         &mut self,
         count: usize,
         limits: &Limits,
         rng: &mut impl RngCore,
         mut visit: impl FnMut(Item<'_>),
-    ) {
+    ) -> Option<Set> {
         let stay = self.len().saturating_sub(count);
         if let Repr::Packed(pack) = &mut self.0 {
             let mut draw = Draw::new(count, pack.len());
@@ -98,14 +100,14 @@ impl Set {
                 }
                 chosen
             });
-            return;
+            return None;
         }
         if stay * REBUILD_RATIO > count {
             for _ in 0..count {
-                let Some(member) = self.pop_random(rng) else { return };
+                let Some(member) = self.pop_random(rng) else { break };
                 visit(Item::Bytes(&member));
             }
-            return;
+            return None;
         }
         let mut rest = match &self.0 {
             Repr::Integers(_) => Set::new(),
@@ -119,7 +121,7 @@ impl Set {
                 visit(item);
             }
         }
-        *self = rest;
+        Some(std::mem::replace(self, rest))
     }
 }
 

@@ -172,7 +172,10 @@ fn popping_many_takes_what_it_shows_and_leaves_the_rest() {
         let was = set.encoding();
         let count = rng.random_range(1..set.len());
         let mut gone = BTreeSet::new();
-        set.pop_many(count, &limits, &mut rng, |item| assert!(gone.insert(item.to_vec())));
+        let old = set.pop_many(count, &limits, &mut rng, |item| {
+            assert!(gone.insert(item.to_vec()));
+        });
+        assert!(old.is_none_or(|old| members(&old) == all));
         set.check();
         assert_eq!(gone.len(), count);
         assert_eq!(&members(&set) | &gone, all);

@@ -6,18 +6,20 @@
 //! leaves the tree first.
 
 use super::tree::{Member, Tree};
+use super::walks::Walks;
 use crate::types::equal::same;
 use crate::types::limits::HashKey;
 use crate::types::table::Table;
 use crate::types::thin::{Thin, ThinRef};
 
 /// A member and its score: one slot of the table.
-type Slot = (Thin, f64);
+pub(super) type Slot = (Thin, f64);
 
 pub(super) struct Large {
-    members: Table<Slot, 7>,
-    tree: Tree<ThinRef>,
-    hash_key: HashKey,
+    pub(super) members: Table<Slot, 7>,
+    pub(super) tree: Tree<ThinRef>,
+    pub(super) hash_key: HashKey,
+    pub(super) walks: Option<Box<Walks>>,
     /// Heap memory of the members.
     member_bytes: usize,
 }
@@ -41,7 +43,8 @@ const BATCH: usize = 64;
 
 impl Large {
     pub fn new(hash_key: HashKey) -> Self {
-        Large { members: Table::new(), tree: Tree::default(), hash_key, member_bytes: 0 }
+        let (members, tree, walks) = (Table::new(), Tree::default(), None);
+        Large { members, tree, hash_key, walks, member_bytes: 0 }
     }
 
     pub fn with_capacity(hash_key: HashKey, members: usize) -> Self {
@@ -96,6 +99,9 @@ impl Large {
         change: impl FnOnce(Option<f64>) -> (Option<f64>, R),
     ) -> R {
         let hash = self.hash_key.hash(member);
+        if self.walks.is_some() {
+            self.meet(hash);
+        }
         let slot = self.members.find_mut(hash, |slot| same(slot.0.as_bytes(), member));
         match slot {
             Some(slot) => {
@@ -120,7 +126,11 @@ impl Large {
 
     /// Puts in a member that is not there.
     pub fn insert(&mut self, member: &[u8], score: f64) {
-        self.insert_hashed(self.hash_key.hash(member), member, score);
+        let hash = self.hash_key.hash(member);
+        if self.walks.is_some() {
+            self.meet(hash);
+        }
+        self.insert_hashed(hash, member, score);
     }
 
     fn insert_hashed(&mut self, hash: u64, member: &[u8], score: f64) {
@@ -164,6 +174,9 @@ impl Large {
 
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
         let hash = self.hash_key.hash(member);
+        if self.walks.is_some() {
+            self.meet(hash);
+        }
         let (thin, score) = self.members.remove(hash, |slot| same(slot.0.as_bytes(), member))?;
         self.tree.remove(score, &thin.alias());
         self.member_bytes -= thin.heap_bytes();
@@ -186,6 +199,9 @@ impl Large {
             for member in &batch[..count] {
                 let bytes = member.as_bytes();
                 let hash = self.hash_key.hash(bytes);
+                if self.walks.is_some() {
+                    self.meet(hash);
+                }
                 if let Some((thin, _)) =
                     self.members.remove(hash, |slot| same(slot.0.as_bytes(), bytes))
                 {
@@ -248,6 +264,6 @@ impl Clone for Large {
             (score, alias)
         });
         let tree = Tree::from_sorted(entries);
-        Large { members, tree, hash_key: key, member_bytes }
+        Large { members, tree, hash_key: key, walks: None, member_bytes }
     }
 }

@@ -19,6 +19,7 @@ mod random;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod walks;
 
 pub use bounds::{LexBound, ScoreBound};
 pub use gather::Gather;
@@ -27,6 +28,7 @@ use super::alloc;
 use super::compact::{Item, Listpack};
 use super::limits::Limits;
 use super::thin::ThinRef;
+use super::walk::Walked;
 use large::Large;
 use packed::Packed;
 use std::fmt;
@@ -196,6 +198,14 @@ impl SortedSet {
     pub fn prefetch_item(&self, hash: u64) {
         if let Ordered(large) = &self.0 {
             large.prefetch_item(hash);
+        }
+    }
+
+    /// The set as something that can be walked; `None` for a small one.
+    pub fn walked(&mut self) -> Option<&mut dyn Walked> {
+        match &mut self.0 {
+            Small(_) => None,
+            Ordered(large) => Some(&mut **large),
         }
     }
 

@@ -1,0 +1,135 @@
+//! Walks through a large sorted set that changes (see [`crate::types::walk`]).
+//!
+//! A walk goes from the highest entry down, because that is the order in which files are read
+//! quickest. How far it has come is an entry, so entries that come and go do not disturb it. A
+//! member may change its score, and so go from behind the walk to ahead of it or the other way
+//! round: members that were met are known by the places of their hashes, wherever they are, until
+//! the walk ends.
+
+use super::large::{Large, Slot};
+use crate::types::progress::Progress;
+use crate::types::table::place_of;
+use crate::types::walk::{Part, Prelude, Saved, Scored, WalkId, Walked, ELEMENT_BYTES};
+
+/// The walks that are open.
+#[derive(Default)]
+pub(super) struct Walks(Vec<Walk>);
+
+struct Walk {
+    id: WalkId,
+    /// It stays at its beginning: only the places matter.
+    met: Progress,
+    reached: Reached,
+    saved: Saved,
+}
+
+enum Reached {
+    Nothing,
+    /// Entries that are not below this one have been handed out.
+    Entry(f64, Box<[u8]>),
+    All,
+}
+
+/// Whether one entry comes before another.
+fn is_below(score: f64, member: &[u8], (other, name): (f64, &[u8])) -> bool {
+    score < other || score == other && member < name
+}
+
+impl Walk {
+    fn has_ahead(&self, score: f64, member: &[u8]) -> bool {
+        match &self.reached {
+            Reached::Nothing => true,
+            Reached::Entry(reached, name) => is_below(score, member, (*reached, name)),
+            Reached::All => false,
+        }
+    }
+}
+
+fn fresh() -> Part {
+    Part::Scored(Scored::default())
+}
+
+impl Large {
+    /// The member with this hash is about to come, to go, or to change its score.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn meet(&mut self, hash: u64) {
+        let (key, Some(walks)) = (self.hash_key, &mut self.walks) else { return };
+        for walk in &mut walks.0 {
+            if !walk.met.meet(place_of(hash)) {
+                continue;
+            }
+            let rehash = |slot: &Slot| key.hash(slot.0.as_bytes());
+            self.members.visit_place(hash, rehash, |(member, score)| {
+                if walk.has_ahead(*score, member.as_bytes()) {
+                    if let Some(Part::Scored(scored)) = walk.saved.room(fresh) {
+                        scored.push(member.as_bytes(), *score);
+                    }
+                }
+            });
+        }
+    }
+}
+
+impl Walked for Large {
+    fn prelude(&self) -> Prelude {
+        Prelude::SortedSet { members: self.len() }
+    }
+
+    fn open_walk(&mut self, id: WalkId) {
+        let (met, saved) = (Progress::new(self.len()), Saved::default());
+        let walks = self.walks.get_or_insert_default();
+        walks.0.push(Walk { id, met, reached: Reached::Nothing, saved });
+    }
+
+    fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part> {
+        let open = &mut self.walks.as_mut()?.0;
+        let walk = open.iter_mut().find(|walk| walk.id == id)?;
+        if let Some(part) = walk.saved.pop() {
+            return Some(part);
+        }
+        let to = match &walk.reached {
+            Reached::Nothing => self.tree.len(),
+            Reached::Entry(reached, name) => {
+                let last = (*reached, &**name);
+                self.tree.prefix(|score, member| is_below(score, member.as_bytes(), last))
+            }
+            Reached::All => return None,
+        };
+        let (mut scored, mut taken, mut last) = (Scored::default(), 0, None);
+        let mut entries = self.tree.range(0, to, true);
+        while taken < bytes {
+            let Some((score, member)) = entries.next() else {
+                walk.reached = Reached::All;
+                return Some(Part::Scored(scored));
+            };
+            let member = member.as_bytes();
+            if !walk.met.has_met_any() || !walk.met.has_met(place_of(self.hash_key.hash(member))) {
+                scored.push(member, score);
+            }
+            taken += ELEMENT_BYTES + member.len();
+            last = Some((score, member));
+        }
+        if let Some((score, member)) = last {
+            walk.reached = Reached::Entry(score, member.into());
+        }
+        Some(Part::Scored(scored))
+    }
+
+    fn end_walk(&mut self, id: WalkId) {
+        let Some(walks) = &mut self.walks else { return };
+        walks.0.retain(|walk| walk.id != id);
+        if walks.0.is_empty() {
+            self.walks = None;
+        }
+    }
+
+    fn saved_bytes(&self, id: WalkId) -> usize {
+        let mut open = self.walks.iter().flat_map(|walks| &walks.0);
+        open.find(|walk| walk.id == id).map_or(0, |walk| walk.saved.bytes())
+    }
+
+    fn walks(&self) -> Vec<WalkId> {
+        self.walks.iter().flat_map(|walks| &walks.0).map(|walk| walk.id).collect()
+    }
+}
