@@ -426,6 +426,12 @@ impl Builder {
         }
     }
 
+    /// Serves connections by so many threads instead of one.
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = Some(count.max(1));
+        self
+    }
+
     /// Starts it.
     pub fn start(self) -> Result<Server, StartError> {
         if let Some(failure) = self.failure {
@@ -501,6 +507,8 @@ impl Builder {
             tail,
             workers: senders,
             next_worker: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            endless: AtomicUsize::new(0),
         });
         first_look(&mut shared.lock(), workers);
         if self.rdb.is_some() || self.keeps_files || settings.append_only.on {

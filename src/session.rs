@@ -1,17 +1,19 @@
 //! One connection's I/O: read, decode, run a batch under the lock, write.
 //!
-//! A session lives on one worker for life and runs to completion there: the thread that reads a
-//! request executes it and writes the reply. It takes turns with the worker's other sessions, as
-//! an event loop would serve them: one read, one batch, one write of bounded size; then it stands
-//! behind all that are ready, those included whose bytes have come meanwhile, and what it has read
-//! beyond its batch waits with it. It sleeps in one place, `Session::poll_turn`, from which bytes,
-//! room to write, or a ring of its client's [`Kick`] wake it.
+//! A session lives on a worker and runs to completion there: the thread that reads a request
+//! executes it and writes the reply. It takes turns with the worker's other sessions, as an event
+//! loop would serve them: one read, one batch, one write of bounded size; then it stands behind all
+//! that are ready, those included whose bytes have come meanwhile, and what it has read beyond its
+//! batch waits with it. One that never stops sending goes to the worker that serves all of its kind
+//! (`lane`). It sleeps in one place, `Session::poll_turn`, from which bytes, room to write, or a
+//! ring of its client's [`Kick`] wake it.
 //!
 //! Invariant: an idle session owns no buffer; reading and replying use the worker's own, and only
 //! what is left over (half a request, replies that the peer does not take) is kept.
 
 mod feed;
 mod input;
+mod lane;
 mod order;
 mod output;
 mod reading;
@@ -27,6 +29,8 @@ use crate::settle;
 use crate::shared::Shared;
 use crate::state::State;
 use input::Kept;
+pub(crate) use lane::Moved;
+use lane::Place;
 use order::after_the_others;
 use output::Output;
 use reading::Arrived;
@@ -51,6 +55,16 @@ pub struct Scratch {
     batch: Batch,
 }
 
+/// What a session does after a turn.
+enum Step {
+    /// The client's state wants attention.
+    Attend,
+    /// Another worker serves it from here on.
+    Move(usize),
+    /// The connection has ended, or is a replica's from here on.
+    End,
+}
+
 /// One connection.
 pub struct Session {
     socket: Rc<Socket>,
@@ -59,6 +73,7 @@ pub struct Session {
     scratch: Rc<RefCell<Scratch>>,
     decoder: Decoder,
     pace: Pace,
+    place: Place,
     /// Input that is not yet consumed.
     kept: Kept,
     /// `kept` may hold a whole request, which waits for this session's next turn.
@@ -95,6 +110,7 @@ impl Session {
             scratch,
             decoder: Decoder::default(),
             pace: Pace::default(),
+            place: Place::default(),
             kept: Kept::default(),
             more: false,
             output: Output::default(),
@@ -110,9 +126,14 @@ impl Session {
 
     /// Serves the connection until it ends, then forgets the client.
     pub async fn run(mut self, kick: Arc<Kick>) {
-        while poll_fn(|cx| self.poll_turn(cx, &kick)).await {
-            self.attend().await;
+        loop {
+            match poll_fn(|cx| self.poll_turn(cx, &kick)).await {
+                Step::Attend => self.attend().await,
+                Step::Move(worker) => return Box::pin(self.move_to(worker)).await,
+                Step::End => break,
+            }
         }
+        self.place.leave(&self.shared.endless);
         if self.attached {
             self = feed::Feed::new(self, kick).run().await;
         }
@@ -123,19 +144,21 @@ impl Session {
         settle::disconnect(&mut state, self.me);
     }
 
-    /// Takes a turn, and waits for the next one. Ready when the client's state wants attention, or
-    /// with false when the connection has ended.
-    fn poll_turn(&mut self, cx: &mut Context<'_>, kick: &Kick) -> Poll<bool> {
+    /// Takes a turn, and waits for the next one.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, kick: &Kick) -> Poll<Step> {
         let mut has_run = false;
         loop {
             if self.flush(cx, kick).is_err() || (self.closing && self.output.is_empty()) {
-                return Poll::Ready(false);
+                return Poll::Ready(Step::End);
             }
             if self.attached {
-                return Poll::Ready(false);
+                return Poll::Ready(Step::End);
             }
             if kick.poll_rung(cx).is_ready() {
-                return Poll::Ready(true);
+                return Poll::Ready(Step::Attend);
+            }
+            if let Some(worker) = self.wants_to_move() {
+                return Poll::Ready(Step::Move(worker));
             }
             if self.owes() {
                 after_the_others(cx);
@@ -151,17 +174,19 @@ impl Session {
                 true => Arrived::Kept,
                 false => match ready!(self.poll_input(cx)) {
                     Ok(arrived) => arrived,
-                    Err(_) => return Poll::Ready(false),
+                    Err(_) => return Poll::Ready(Step::End),
                 },
             };
             self.socket.idle.set(false);
             if matches!(arrived, Arrived::End) {
-                return Poll::Ready(false);
+                return Poll::Ready(Step::End);
             }
             if has_run || self.waiting {
                 self.keep(&arrived);
             } else {
                 self.work(cx, &arrived);
+                let more = self.has_work() || arrived.fills_a_read();
+                self.place.note(more, &self.shared.endless);
                 has_run = true;
             }
             if arrived.is_full() || self.has_work() || self.owes() {

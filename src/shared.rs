@@ -65,6 +65,10 @@ pub struct Shared {
     pub(crate) tail: Arc<Tail>,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Incoming>>,
     pub(crate) next_worker: AtomicUsize,
+    /// Sessions that wait for the lock in this moment.
+    pub(crate) waiting: AtomicUsize,
+    /// Endless sessions: while there is one, the lane is open.
+    pub(crate) endless: AtomicUsize,
 }
 
 impl Shared {
@@ -77,23 +81,35 @@ impl Shared {
     /// The state, or nothing when a slow script keeps it.
     #[inline]
     pub fn lock_unless_busy(&self) -> Option<MutexGuard<'_, State>> {
+        self.lock_or_wait(|| {})
+    }
+
+    /// The same; calls `waits` before it waits.
+    #[inline]
+    pub(crate) fn lock_or_wait(&self, waits: impl FnOnce()) -> Option<MutexGuard<'_, State>> {
         match self.state.try_lock() {
             Some(state) => Some(state),
-            None => self.wait_unless_busy(),
+            None => {
+                waits();
+                self.wait_unless_busy()
+            }
         }
     }
 
     #[cold]
     fn wait_unless_busy(&self) -> Option<MutexGuard<'_, State>> {
         const LOOK: Duration = Duration::from_millis(20);
-        loop {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let state = loop {
             if self.running.is_slow() {
-                return None;
+                break None;
             }
             if let Some(state) = self.state.try_lock_for(LOOK) {
-                return Some(state);
+                break Some(state);
             }
-        }
+        };
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        state
     }
 
     /// The state, when no slow script keeps it; other sessions of the thread go on meanwhile.
@@ -104,6 +120,11 @@ impl Shared {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Sessions that wait for the lock in this moment.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// The listeners of a port.
@@ -149,6 +170,8 @@ pub(crate) enum Incoming {
     Memory(DuplexStream),
     /// One that came while a slow script ran.
     Guest(busy::Guest),
+    /// A session that another worker served so far.
+    Moved(Box<session::Moved>),
 }
 
 /// The way of a thread that does slow work to the state.

@@ -86,7 +86,7 @@ impl Incoming {
     /// What is known of the connection; `None` when it has gone already.
     pub(crate) fn visitor(&self) -> Option<Arc<Visitor>> {
         match self {
-            Incoming::Listener(..) => None,
+            Incoming::Listener(..) | Incoming::Moved(_) => None,
             Incoming::Tcp(stream) | Incoming::Handshake(stream) => {
                 Visitor::tcp(stream).map(Arc::new)
             }
@@ -100,7 +100,7 @@ impl Incoming {
 
     fn stream(self) -> std::io::Result<Option<Stream>> {
         Ok(match self {
-            Incoming::Listener(..) | Incoming::Handshake(_) => None,
+            Incoming::Listener(..) | Incoming::Handshake(_) | Incoming::Moved(_) => None,
             Incoming::Tls(socket) => Some(Stream::Tls(socket)),
             Incoming::Tcp(stream) => Some(Stream::Tcp(TcpStream::from_std(stream)?)),
             Incoming::Guest(guest) => Some(Stream::Tcp(TcpStream::from_std(guest.stream)?)),

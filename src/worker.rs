@@ -102,6 +102,9 @@ pub(crate) fn run(
                         let (shared, scratch) = (shared.clone(), scratch.clone());
                         tokio::task::spawn_local(shake_hands(shared, scratch, stream));
                     }
+                    Some(Incoming::Moved(moved)) => {
+                        moved.arrive(scratch.clone());
+                    }
                     Some(connection) => {
                         let Some(visitor) = connection.visitor() else { continue };
                         match shared.lock_unless_busy() {

@@ -31,6 +31,11 @@ impl Arrived {
     pub(super) fn is_full(&self) -> bool {
         !matches!(self, Arrived::Apart(len) if *len < READ_BYTES)
     }
+
+    /// A read that could have taken more requests if there had been room.
+    pub(super) fn fills_a_read(&self) -> bool {
+        matches!(self, Arrived::Apart(READ_BYTES))
+    }
 }
 
 impl Session {

@@ -89,6 +89,36 @@ impl AsyncWrite for Stream {
     }
 }
 
+/// A connection that belongs to no worker's runtime, on its way between two.
+#[derive(Debug)]
+pub(super) enum Detached {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+    Memory(DuplexStream),
+}
+
+impl Stream {
+    fn detach(self) -> io::Result<Detached> {
+        Ok(match self {
+            Stream::Tcp(stream) => Detached::Tcp(stream.into_std()?),
+            Stream::Unix(stream) => Detached::Unix(stream.into_std()?),
+            Stream::Memory(stream) => Detached::Memory(stream),
+            Stream::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
+        })
+    }
+}
+
+impl Detached {
+    /// The same connection, of this thread's runtime.
+    pub(super) fn attach(self) -> io::Result<Stream> {
+        Ok(match self {
+            Detached::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Detached::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+            Detached::Memory(stream) => Stream::Memory(stream),
+        })
+    }
+}
+
 /// A connection's stream, which others of its thread may reach while the session sleeps.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -119,6 +149,18 @@ impl Socket {
     /// Forgets the socket of a session that has ended.
     pub(super) fn forget(owner: ClientId) {
         SOCKETS.with_borrow_mut(|sockets| sockets.remove(&owner));
+    }
+
+    /// Whether another thread may serve it. What is enciphered stays: most of its work is that, and
+    /// needs no lock.
+    pub(super) fn may_move(&self) -> bool {
+        !matches!(*self.stream.borrow(), Stream::Tls(_))
+    }
+
+    /// Takes the connection away from this thread.
+    pub(super) fn detach(self: Rc<Socket>) -> io::Result<Detached> {
+        let socket = Rc::into_inner(self).ok_or(io::ErrorKind::ResourceBusy)?;
+        socket.stream.into_inner().detach()
     }
 
     /// Reads into `buf`.

@@ -23,7 +23,7 @@ const BATCH_REPLY_BYTES_MAX: usize = 256 * 1024;
 const BATCH_NS_MAX: u64 = 200_000;
 /// After a stay of this length the lock goes to who has waited longest. Shorter ones leave it to
 /// whoever comes first: to wake a thread for each of them would cost more than they do.
-const LONG_STAY_NS: u64 = 50_000;
+const LONG_STAY_NS: u64 = 20_000;
 /// Requests whose keys are fetched from memory together, before the first of them runs.
 const PREFETCH: usize = 16;
 
@@ -116,7 +116,8 @@ impl Session {
 
     /// Runs a batch under one lock, or its beginning; returns how many of its requests are done.
     fn run_batch(&mut self, input: &[u8], out: &mut Vec<u8>, batch: &Batch) -> (usize, Flow) {
-        let (first, mut state) = match self.shared.lock_unless_busy() {
+        let waits = || self.place.note_wait();
+        let (first, mut state) = match self.shared.lock_or_wait(waits) {
             Some(state) => (0, state),
             None => match self.answer_without_lock(input, out, batch) {
                 (done, Some(flow)) => return (done, flow),

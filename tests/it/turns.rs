@@ -8,18 +8,18 @@ use redouble::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::runtime::Runtime;
 
-/// A server with one worker, and clients in the same process: who is ready, and in which order,
-/// does not depend on a network.
+/// A server, and clients in the same process: who is ready, and in which order, does not depend on
+/// a network.
 struct Stage {
     server: Server,
     runtime: Runtime,
 }
 
 impl Stage {
-    fn new() -> Stage {
+    fn new(workers: usize) -> Stage {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let builder = Server::builder().without_tcp().config("enable-debug-command", "yes");
-        Stage { server: builder.start().unwrap(), runtime }
+        Stage { server: builder.workers(workers).start().unwrap(), runtime }
     }
 
     /// A client whose session sleeps.
@@ -74,7 +74,7 @@ impl Stage {
 
 /// Two clients send `line` so often at one go, then a third sends one command: who comes when.
 fn order_of(line: &str, count: usize) -> Vec<(u8, usize)> {
-    let stage = Stage::new();
+    let stage = Stage::new(1);
     let (mut a, mut b, mut bystander) = (stage.client(), stage.client(), stage.client());
     {
         // Nobody runs before all are ready.
@@ -108,4 +108,77 @@ fn slow_commands_take_turns_of_bounded_time() {
     let (_, turns) = runs[1..].split_last().unwrap();
     assert!(turns.iter().all(|(_, count)| *count == 1), "{runs:?}");
     assert_eq!(runs.iter().map(|(_, count)| count).sum::<usize>(), 101);
+}
+
+#[test]
+fn endless_pipelines_of_two_workers_take_equal_turns_in_one_lane() {
+    let stage = Stage::new(2);
+    let mut hogs = [b'a', b'b', b'c'].map(|name| (name, stage.client()));
+    // Each takes a turn.
+    let line = |name: u8| format!("DEBUG SLEEP 0.0003\r\nRPUSH order {}\r\n", name as char);
+    for (name, client) in &mut hogs {
+        // Long enough to be known as endless.
+        stage.send(client, line(*name).repeat(100).as_bytes());
+        stage.replies(client, 200);
+    }
+    stage.server.command(&["DEL", "order"]);
+    {
+        let _lock = stage.server.shared().lock();
+        for (name, client) in &mut hogs {
+            stage.send(client, line(*name).repeat(50).as_bytes());
+        }
+    }
+    for (_, client) in &mut hogs {
+        stage.replies(client, 100);
+    }
+    // Two workers would come to the lock in turns, and one of them has two of the three.
+    assert_eq!(
+        stage.runs(),
+        b"abc".repeat(50).into_iter().map(|name| (name, 1)).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_session_that_has_calmed_down_goes_on_at_its_own_worker() {
+    let stage = Stage::new(2);
+    let mut client = stage.client();
+    for round in 0..3 {
+        stage.send(&mut client, "DEBUG SLEEP 0.0003\r\nINCR n\r\n".repeat(100).as_bytes());
+        let replies = stage.replies(&mut client, 200);
+        assert_eq!(replies[199], Value::Int((round + 1) * 100));
+        for _ in 0..100 {
+            stage.send(&mut client, b"GET n\r\n");
+            assert_eq!(stage.replies(&mut client, 1)[0], ((round + 1) * 100).to_string().as_str());
+        }
+        // What others write to it finds it wherever it is.
+        stage.send(&mut client, b"SUBSCRIBE news\r\n");
+        stage.replies(&mut client, 1);
+        stage.server.command(&["PUBLISH", "news", "hi"]);
+        assert_eq!(stage.replies(&mut client, 1)[0], ["message", "news", "hi"]);
+        stage.send(&mut client, b"UNSUBSCRIBE\r\nBLPOP queue 0\r\n");
+        stage.replies(&mut client, 1);
+        stage.server.command(&["RPUSH", "queue", "x"]);
+        assert_eq!(stage.replies(&mut client, 1)[0], ["queue", "x"]);
+    }
+}
+
+#[test]
+fn who_waits_for_the_lock_gets_it_between_the_batches_of_another_worker() {
+    let stage = Stage::new(2);
+    let (mut hog, mut bystander) = (stage.client(), stage.client());
+    {
+        let lock = stage.server.shared().lock();
+        stage.send(&mut hog, b"RPUSH order h\r\nDEBUG SLEEP 0.0003\r\n".repeat(60).as_slice());
+        stage.send(&mut bystander, b"RPUSH order x\r\n");
+        while stage.server.shared().waiting() < 2 {
+            std::thread::yield_now();
+        }
+        drop(lock);
+    }
+    stage.replies(&mut bystander, 1);
+    stage.replies(&mut hog, 120);
+    let runs = stage.runs();
+    let before = if runs[0].0 == b'x' { 0 } else { runs[0].1 };
+    // The hog may have been the first, and the bystander have looked up just when its turn came.
+    assert!(before <= 5, "{runs:?}");
 }

@@ -1,0 +1,233 @@
+//! Which worker serves a session: the one that it came to, or, with an endless pipeline in the
+//! house, the one that all share who meet at the lock: the lane.
+//!
+//! A client that sends without an end takes all that a worker has, and its worker is under the lock
+//! most of the time. Two such workers would pass the lock to and fro with each batch, each waiting
+//! for the other to be woken: less gets done than by one alone, and shares depend on who sits
+//! beside whom. Who wants little fares worse still: on another worker each of its commands waits
+//! for a batch of the endless one. In the lane all take turns at one thread, as in a server that
+//! has no other, and nobody waits for a lock. When the last endless pipeline has ended or calmed
+//! down, everybody goes home at their next turn.
+//!
+//! Invariant: a session moves between two of its turns, while no reply is under way and nothing but
+//! its own task waits for anything, so it goes on there as if it had slept.
+
+use super::input::Kept;
+use super::stream::{Detached, Socket};
+use super::turn::Pace;
+use super::{note_end, Scratch, Session};
+use crate::client::{ClientId, Kick};
+use crate::resp::decode::Decoder;
+use crate::settle;
+use crate::shared::{Incoming, Shared, WORKER};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+/// Who has had so many more turns that left something to do than others is endless, until it has
+/// had as many others.
+const ENDLESS: u8 = 64;
+/// Waits for the lock, while the lane is open, after which a session goes there too.
+const WAITS: u8 = 3;
+
+/// Where a session belongs.
+#[derive(Debug)]
+pub(super) struct Place {
+    home: usize,
+    now: usize,
+    excess: u8,
+    is_endless: bool,
+    waits: u8,
+}
+
+impl Default for Place {
+    /// The worker of this thread.
+    fn default() -> Place {
+        let here = WORKER.get();
+        Place { home: here, now: here, excess: 0, is_endless: false, waits: 0 }
+    }
+}
+
+impl Place {
+    /// A turn is over, and there is more to do already, or not.
+    pub(super) fn note(&mut self, more: bool, endless: &AtomicUsize) {
+        self.excess = match more {
+            true => (self.excess + 1).min(ENDLESS),
+            false => self.excess.saturating_sub(1),
+        };
+        if self.excess == 0 {
+            self.leave(endless);
+        } else if self.excess == ENDLESS && !self.is_endless {
+            self.is_endless = true;
+            endless.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The lock was taken when this session wanted it.
+    pub(super) fn note_wait(&mut self) {
+        self.waits = self.waits.saturating_add(1);
+    }
+
+    /// It is endless no more.
+    pub(super) fn leave(&mut self, endless: &AtomicUsize) {
+        if std::mem::take(&mut self.is_endless) {
+            endless.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The worker to go to.
+    fn elsewhere(&mut self, workers: usize, endless: &AtomicUsize) -> Option<usize> {
+        if workers == 1 {
+            return None;
+        }
+        if endless.load(Ordering::Relaxed) == 0 {
+            self.waits = 0;
+        }
+        let in_lane = self.is_endless || self.waits >= WAITS;
+        let wanted = if in_lane { workers - 1 } else { self.home };
+        (wanted != self.now).then_some(wanted)
+    }
+}
+
+/// A session on its way to another worker.
+pub(crate) struct Moved {
+    stream: Detached,
+    me: ClientId,
+    kick: Arc<Kick>,
+    shared: Arc<Shared>,
+    decoder: Decoder,
+    pace: Pace,
+    place: Place,
+    kept: Kept,
+    more: bool,
+    mark: u64,
+}
+
+impl Session {
+    /// The worker to go to now.
+    pub(super) fn wants_to_move(&mut self) -> Option<usize> {
+        let worker = self.place.elsewhere(self.shared.workers.len(), &self.shared.endless)?;
+        let rests = self.output.is_empty() && !self.waiting && !self.closing;
+        (rests && self.socket.may_move()).then_some(worker)
+    }
+
+    /// Goes on at another worker.
+    pub(super) async fn move_to(mut self, worker: usize) {
+        Socket::forget(self.me);
+        // What rings from here on wakes the session there.
+        let kick = Arc::new(Kick::default());
+        kick.ring();
+        self.shared.lock_when_free().await.clients.at(self.me).kick = kick.clone();
+        let (me, shared) = (self.me, self.shared);
+        match self.socket.detach() {
+            Ok(stream) => {
+                let moved = Moved {
+                    stream,
+                    me,
+                    kick,
+                    shared: shared.clone(),
+                    decoder: self.decoder,
+                    pace: self.pace,
+                    place: Place { now: worker, ..self.place },
+                    kept: self.kept,
+                    more: self.more,
+                    mark: self.mark,
+                };
+                // Where nobody listens any more the server has ended.
+                let _ = shared.workers[worker].send(Incoming::Moved(Box::new(moved)));
+            }
+            Err(_) => {
+                self.place.leave(&shared.endless);
+                end(&shared, me).await;
+            }
+        }
+    }
+}
+
+impl Moved {
+    /// Goes on here.
+    pub(crate) fn arrive(self: Box<Moved>, scratch: Rc<RefCell<Scratch>>) {
+        let (me, shared) = (self.me, self.shared);
+        let mut place = self.place;
+        let Ok(stream) = self.stream.attach() else {
+            place.leave(&shared.endless);
+            tokio::task::spawn_local(async move { end(&shared, me).await });
+            return;
+        };
+        let session = Session {
+            decoder: self.decoder,
+            pace: self.pace,
+            place,
+            kept: self.kept,
+            more: self.more,
+            mark: self.mark,
+            ..Session::new(stream, me, shared, scratch)
+        };
+        tokio::task::spawn_local(session.run(self.kick));
+    }
+}
+
+/// The connection was lost between two workers.
+async fn end(shared: &Shared, me: ClientId) {
+    let mut state = shared.lock_when_free().await;
+    note_end(&mut state, me);
+    settle::disconnect(&mut state, me);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        Place { home: 0, now: 0, excess: 0, is_endless: false, waits: 0 }
+    }
+
+    #[test]
+    fn who_has_more_to_do_again_and_again_belongs_to_the_lane_until_it_calms_down() {
+        let (mut place, endless) = (place(), AtomicUsize::new(0));
+        for _ in 1..ENDLESS {
+            place.note(true, &endless);
+            assert_eq!(place.elsewhere(3, &endless), None);
+        }
+        place.note(true, &endless);
+        assert_eq!(place.elsewhere(3, &endless), Some(2));
+        assert_eq!(place.elsewhere(1, &endless), None);
+        place.now = 2;
+        for _ in 1..ENDLESS {
+            place.note(false, &endless);
+            assert_eq!(place.elsewhere(3, &endless), None);
+        }
+        place.note(false, &endless);
+        assert_eq!(place.elsewhere(3, &endless), Some(0));
+        assert_eq!(endless.into_inner(), 0);
+    }
+
+    #[test]
+    fn a_pipeline_with_an_end_stays() {
+        let (mut place, endless) = (place(), AtomicUsize::new(0));
+        for turn in 0..1000 {
+            place.note(turn % 2 == 0, &endless);
+            assert_eq!(place.elsewhere(2, &endless), None);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_lock_goes_to_the_lane_while_it_is_open() {
+        let (mut place, endless) = (place(), AtomicUsize::new(0));
+        for _ in 0..2 * WAITS {
+            place.note_wait();
+            assert_eq!(place.elsewhere(2, &endless), None);
+        }
+        endless.store(1, Ordering::Relaxed);
+        for _ in 0..WAITS {
+            assert_eq!(place.elsewhere(2, &endless), None);
+            place.note_wait();
+        }
+        assert_eq!(place.elsewhere(2, &endless), Some(1));
+        place.now = 1;
+        assert_eq!(place.elsewhere(2, &endless), None);
+        endless.store(0, Ordering::Relaxed);
+        assert_eq!(place.elsewhere(2, &endless), Some(0));
+    }
+}
