@@ -5,6 +5,7 @@
 //! between: a command, a transaction or a script; waiters are served and the log is written at its
 //! end.
 
+mod calm;
 mod nested;
 mod permission;
 mod roles;
@@ -70,6 +71,8 @@ pub struct Dispatcher<'a> {
     script_resp3: Option<bool>,
     /// A slow script runs, and lets few commands come between.
     while_busy: bool,
+    /// See `calm`.
+    calm: bool,
     watch: Stopwatch,
     /// Sum of the laps of `watch`.
     worked_ns: u64,
@@ -145,7 +148,9 @@ impl<'a> Dispatcher<'a> {
         let client = state.clients.at(me);
         let most = Bound::of_bytes(state.facts.reply_bytes_max);
         let (db, bound) = (client.db, client.reply_bound(state.config.settings(), most));
+        let calm = calm::is_calm(state, me);
         Dispatcher {
+            calm,
             db,
             bound,
             mark: 0,
@@ -333,10 +338,11 @@ impl<'a> Dispatcher<'a> {
             client.outbox.drain_into(out);
         }
         let outcome = self.call(spec, argv, out);
+        self.calm &= spec.row.run.reaches_only_data();
         let flow = match outcome {
             None => Flow::Next,
             Some(waiting) => {
-                self.block(spec, waiting, argv);
+                self.block(spec, *waiting, argv);
                 Flow::Blocked
             }
         };
@@ -353,6 +359,10 @@ impl<'a> Dispatcher<'a> {
     fn gate(&mut self, spec: &'static Spec, argv: &[&[u8]]) -> Result<Gate> {
         if !spec.accepts(argv.len()) {
             return Err(Error::wrong_arity(&spec.name));
+        }
+        if self.calm {
+            self.state.clients.at(self.me).last_command = Some(spec.id);
+            return Ok(Gate::Run);
         }
         if self.state.is_over {
             return Ok(Gate::HoldBack);
@@ -531,7 +541,12 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Runs a command that nothing refuses any more. `Some` when it waits.
-    fn call(&mut self, spec: &'static Spec, argv: &[&[u8]], out: &mut Vec<u8>) -> Option<Waiting> {
+    fn call(
+        &mut self,
+        spec: &'static Spec,
+        argv: &[&[u8]],
+        out: &mut Vec<u8>,
+    ) -> Option<Box<Waiting>> {
         let mark = out.len();
         let (resp3, db, no_touch, may_all) = {
             let client = self.state.clients.at(self.me);
@@ -610,7 +625,7 @@ impl<'a> Dispatcher<'a> {
         spec: &'static Spec,
         argv: &[&[u8]],
         out: Out<'_>,
-    ) -> Result<Option<Waiting>> {
+    ) -> Result<Option<Box<Waiting>>> {
         let mut args = Args::new(argv, spec.name_words(), &spec.name);
         match spec.row.run {
             Run::Read(run) => run(&self.state.db, &mut args, out).map(|_| None),

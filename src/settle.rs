@@ -202,9 +202,13 @@ fn swapped(state: &mut State, first: usize, second: usize) {
 /// A command that is not part of a transaction or script, or one of those as a whole, is over.
 #[inline]
 pub fn unit_over(state: &mut State) {
-    if state.inside_unit {
-        return;
+    let is_heard = !state.db.effects.records.is_empty() || !state.tracking.is_empty();
+    if is_heard && !state.inside_unit {
+        tell_of_unit(state);
     }
+}
+
+fn tell_of_unit(state: &mut State) {
     if !state.tracking.is_empty() {
         let keys_max = state.config.settings().tracking_table_max_keys;
         let (tracking, mut to) = audience(state);

@@ -39,6 +39,14 @@ pub enum Run {
     Nested(NestedFn),
 }
 
+impl Run {
+    /// Whether its type lets it reach nothing but the data.
+    #[inline]
+    pub fn reaches_only_data(&self) -> bool {
+        matches!(self, Run::Read(_) | Run::Write(_) | Run::Wait(_))
+    }
+}
+
 /// What a waiting command answers.
 #[derive(Debug)]
 pub enum Wait {
@@ -50,10 +58,10 @@ pub enum Wait {
 
 impl Wait {
     /// What the command waits for, if it has not replied.
-    pub fn waiting(self) -> Option<Waiting> {
+    pub fn waiting(self) -> Option<Box<Waiting>> {
         match self {
             Wait::Done(_) => None,
-            Wait::For(waiting) => Some(waiting),
+            Wait::For(waiting) => Some(Box::new(waiting)),
         }
     }
 }

@@ -46,6 +46,7 @@ impl Caller for Dispatcher<'_> {
         }
         let mine = std::mem::replace(&mut self.me, client);
         let before = std::mem::replace(&mut self.while_busy, true);
+        self.calm = false;
         let protocol = self.script_resp3.take();
         let flow = self.request_unprepared(argv, reply);
         self.script_resp3 = protocol;

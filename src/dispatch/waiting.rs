@@ -48,6 +48,7 @@ impl Dispatcher<'_> {
     /// the changes, for each key in the order in which they came, until nothing changes any more.
     pub fn serve_ready(&mut self) {
         let mine = self.me;
+        self.calm = false;
         let bound = std::mem::replace(&mut self.bound, Bound::NONE);
         while self.state.blocking.has_ready() {
             // What the unit brought may have expired while it ran.

@@ -244,12 +244,16 @@ impl Db {
     pub fn pass_ns(&mut self, ns: u64) {
         self.rest_ns += ns;
         if self.rest_ns >= 1000 && !self.time_stands {
-            let passed_us = (self.rest_ns / 1000) as i64;
-            self.rest_ns %= 1000;
-            self.now_us = self.now_us.saturating_add(passed_us);
-            self.now_ms = self.now_us.div_euclid(1000);
-            self.wall_ms = self.now_ms;
+            self.pass_whole_us();
         }
+    }
+
+    fn pass_whole_us(&mut self) {
+        let passed_us = (self.rest_ns / 1000) as i64;
+        self.rest_ns %= 1000;
+        self.now_us = self.now_us.saturating_add(passed_us);
+        self.now_ms = self.now_us.div_euclid(1000);
+        self.wall_ms = self.now_ms;
     }
 
     /// Heap bytes of all databases and of what waits to be freed.

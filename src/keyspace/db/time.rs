@@ -52,17 +52,23 @@ impl Db {
 
     /// Removes what readers met after its time; part of settling a command. True when there was
     /// something.
+    #[inline]
     pub fn drop_met_expired(&mut self) -> bool {
-        if self.met_expired.get_mut().is_empty() {
-            return false;
+        let any = !self.met_expired.get_mut().is_empty();
+        if any {
+            self.drop_all_met();
         }
+        any
+    }
+
+    #[cold]
+    fn drop_all_met(&mut self) {
         for (db, key) in std::mem::take(self.met_expired.get_mut()) {
             let hash = self.limits.hash_key.hash(&key);
             if self.spaces[db].find(hash, &key).is_some_and(|entry| entry.is_gone(self.now_ms)) {
                 self.expire(db, &key);
             }
         }
-        true
     }
 
     /// Expires what has come due, at most `looks` keys; true when more is waiting.
