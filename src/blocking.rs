@@ -213,7 +213,7 @@ mod tests {
             until_ms,
             on_timeout: |out: Out<'_>| out.null_array(),
             wakes_on_loss: false,
-            acks: None,
+            awaits: None,
             kind,
             command: 0,
             since_ms: 0,

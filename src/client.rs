@@ -75,8 +75,27 @@ pub struct Blocked {
     pub since_ms: i64,
     /// Its place among all that wait: the order of service.
     pub ticket: u64,
-    /// WAIT and WAITAOF: what it waits for besides keys.
-    pub acks: Option<Acks>,
+    /// What it waits for besides keys.
+    pub awaits: Option<Awaited>,
+}
+
+impl Blocked {
+    /// What WAIT and WAITAOF wait for.
+    pub fn acks(&self) -> Option<Acks> {
+        match self.awaits {
+            Some(Awaited::Acks(acks)) => Some(acks),
+            _ => None,
+        }
+    }
+}
+
+/// What commands wait for that wait for no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// WAIT and WAITAOF: others, or the disk, have the client's writes.
+    Acks(Acks),
+    /// FLUSHALL and FLUSHDB: all that they removed is freed, up to this mark of the graveyard.
+    Freed(u64),
 }
 
 /// What WAIT and WAITAOF wait for.

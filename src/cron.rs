@@ -10,6 +10,7 @@
 use crate::append_only;
 use crate::client::Client;
 use crate::clock::Stopwatch;
+use crate::commands;
 use crate::dispatch::Dispatcher;
 use crate::following;
 use crate::memory;
@@ -48,6 +49,7 @@ pub fn tick(state: &mut State) -> bool {
     while left && slice.elapsed_ns() < SLICE_NS {
         left = state.db.free_chunk();
     }
+    commands::answer_flushed(state);
     if state.blocking.has_ready() {
         serve(state);
     }

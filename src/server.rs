@@ -590,6 +590,7 @@ fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> St
         monitors: Vec::new(),
         pause: None,
         held_back: Vec::new(),
+        flushing: Vec::new(),
         renames,
         evictable: Default::default(),
         shutdown: None,

@@ -10,11 +10,12 @@ pub use arrival::{
     connect, connect_caller, connect_internal, connect_primary, misunderstood, suspect,
 };
 
-use crate::client::{Blocked, ClientId, Clients, ReplyMode, Transport};
+use crate::client::{Awaited, Blocked, ClientId, Clients, ReplyMode, Transport};
 use crate::command::row::flag;
 use crate::command::Spec;
 use crate::config::events;
 use crate::error::shown;
+use crate::keyspace::db::FreedLater;
 use crate::keyspace::effects::{listener, Class, Effect};
 use crate::log::aof::{Mode, Policy};
 use crate::replicas;
@@ -59,6 +60,12 @@ pub fn configured(state: &mut State) {
     state.db.string_bytes_max = settings.proto_max_bulk_len;
     state.db.payloads.compress = settings.rdbcompression;
     state.db.payloads.deep = settings.sanitizes_payloads;
+    state.db.freed_later = FreedLater {
+        deleted: settings.lazyfree_user_del,
+        replaced: settings.lazyfree_server_del,
+        expired: settings.lazyfree_expire,
+        evicted: settings.lazyfree_eviction,
+    };
     let policy = settings.maxmemory_policy;
     let ages = settings.maxmemory > 0 && (policy.is_lru() || policy.is_lfu());
     state.db.shares_integers = !ages;
@@ -466,8 +473,10 @@ pub fn wait_ends(state: &mut State, id: ClientId, blocked: &Blocked) {
         state.db.effects.waited.remove(*db, key);
     }
     state.blocking.remove(id, blocked);
-    if blocked.acks.is_some() {
-        state.role.waiting.retain(|waiting| *waiting != id);
+    match blocked.awaits {
+        Some(Awaited::Acks(_)) => state.role.waiting.retain(|waiting| *waiting != id),
+        Some(Awaited::Freed(_)) => state.flushing.retain(|waiting| *waiting != id),
+        None => {}
     }
     listen(state);
 }
@@ -509,7 +518,7 @@ pub fn unblock_with(
         return false;
     };
     wait_ends(state, id, &blocked);
-    let counted = blocked.acks.map(|acks| (acks, replicas::count_acks(state, acks)));
+    let counted = blocked.acks().map(|acks| (acks, replicas::count_acks(state, acks)));
     let client = state.clients.at(id);
     let mut reply = Vec::new();
     answer(Out::new(&mut reply, client.resp3), &|out| match counted {

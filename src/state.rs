@@ -170,6 +170,8 @@ pub struct State {
     pub pause: Option<Pause>,
     /// Clients whose command is held back by CLIENT PAUSE.
     pub held_back: Vec<ClientId>,
+    /// Clients whose FLUSHALL or FLUSHDB waits until all is freed.
+    pub flushing: Vec<ClientId>,
     /// Commands by names that `rename-command` gave or took away: `None`.
     pub renames: HashMap<Vec<u8>, Option<usize>>,
     /// Keys that may be evicted.

@@ -1,6 +1,6 @@
 //! The row: a synopsis line, a function, and a few builders for what neither can say.
 
-use crate::client::{Acks, ClientId};
+use crate::client::{Awaited, ClientId};
 use crate::command::args::Args;
 use crate::command::spec::KeySpec;
 use crate::error::Result;
@@ -79,8 +79,8 @@ pub struct Waiting {
     pub argv: Option<Vec<Vec<u8>>>,
     /// Runs again also when a key goes or changes its type (XREADGROUP), to answer with an error.
     pub wakes_on_loss: bool,
-    /// What it waits for besides keys (WAIT).
-    pub acks: Option<Acks>,
+    /// What it waits for besides keys (WAIT, FLUSHALL).
+    pub awaits: Option<Awaited>,
 }
 
 /// What a client-shaped handler reaches: everything under the lock, and who calls.
@@ -296,6 +296,11 @@ impl Row {
     /// Touches no data, although its shape reaches it (WAIT).
     pub const fn touches_nothing(mut self) -> Row {
         self.flags &= !(flag::WRITE | flag::READONLY);
+        self
+    }
+    /// Not called blocking, although it has the waiting shape (FLUSHALL).
+    pub const fn seldom_waits(mut self) -> Row {
+        self.flags &= !flag::BLOCKING;
         self
     }
     /// Changes the data, although it has the client shape (FLUSHALL, SWAPDB).

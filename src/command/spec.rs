@@ -2,7 +2,7 @@
 
 use crate::acl::ChannelWords;
 use crate::command::access::{self, Access};
-use crate::command::row::{flag, Family, Row, Run};
+use crate::command::row::{flag, Family, Row};
 use crate::command::synopsis::{self, Node};
 use std::collections::HashMap;
 
@@ -264,9 +264,6 @@ impl Table {
             .any(|key| !matches!((key.begin, key.find), (Begin::Index(_), Find::Range { .. })))
         {
             flags |= flag::MOVABLEKEYS;
-        }
-        if matches!(row.run, Run::Wait(_) | Run::ClientWait(_)) {
-            flags |= flag::BLOCKING;
         }
         let is_readonly = flags & flag::READONLY != 0;
         let access = (0..keys.len()).map(|rule| access::words(&name, rule, is_readonly)).collect();

@@ -191,12 +191,14 @@ fn copy(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn del(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let removed = args.rest().iter().filter(|key| db.remove(key, "del")).count();
+    let later = db.freed_later.deleted;
+    let removed = args.rest().iter().filter(|key| db.delete(key, later)).count();
     Ok(out.int(removed as i64))
 }
 
 fn unlink(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    del(db, args, out)
+    let removed = args.rest().iter().filter(|key| db.delete(key, true)).count();
+    Ok(out.int(removed as i64))
 }
 
 fn exists(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

@@ -39,6 +39,7 @@ mod streams;
 mod strings;
 mod transactions;
 
+pub use admin::answer_flushed;
 pub use client_info::line as client_line;
 pub use scripting::load_library;
 

@@ -6,7 +6,7 @@
 use super::Dispatcher;
 use crate::acl::log::Origin;
 use crate::blocking::Place;
-use crate::client::{Blocked, ClientId};
+use crate::client::{Awaited, Blocked, ClientId};
 use crate::command::row::{flag, Waiting};
 use crate::command::Spec;
 use crate::error::Result;
@@ -34,13 +34,17 @@ impl Dispatcher<'_> {
             command: spec.id,
             since_ms: self.state.db.now_ms(),
             ticket,
-            acks: waiting.acks,
+            awaits: waiting.awaits,
         });
         settle::wait_begins(self.state, self.me, blocked);
-        if let Some(acks) = waiting.acks {
-            self.state.role.waiting.push(self.me);
-            self.state.role.wants_acks |= acks.replicas > 0;
-            replicas::ask_for_acks(self.state);
+        match waiting.awaits {
+            Some(Awaited::Acks(acks)) => {
+                self.state.role.waiting.push(self.me);
+                self.state.role.wants_acks |= acks.replicas > 0;
+                replicas::ask_for_acks(self.state);
+            }
+            Some(Awaited::Freed(_)) => self.state.flushing.push(self.me),
+            None => {}
         }
     }
 

@@ -14,9 +14,10 @@ use crate::error::{Error, Result};
 use crate::keyspace::ageing::Ageing;
 use crate::keyspace::effects::{Class, Effect, Effects};
 use crate::keyspace::entry::Entry;
+use crate::keyspace::graveyard::Graveyard;
 use crate::keyspace::image::{Images, BIG_BYTES};
 use crate::keyspace::space::Space;
-use crate::keyspace::value::{with_collection, Collection, Kind, StrRef, Value};
+use crate::keyspace::value::{with_collection, Collection, Kind, StrRef};
 use crate::types::hash::HashView;
 use crate::types::limits::Limits;
 use rand::rngs::SmallRng;
@@ -48,10 +49,21 @@ pub struct Counters {
     pub expired_fields: u64,
     /// `evicted_keys`
     pub evicted: u64,
-    /// `lazyfreed_objects`
-    pub lazyfreed: u64,
     /// `dump_payload_sanitizations`
     pub sanitized: u64,
+}
+
+/// `lazyfree-lazy-...`: what is freed later, although it could be freed at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FreedLater {
+    /// What DEL removes.
+    pub deleted: bool,
+    /// What others overwrite or remove.
+    pub replaced: bool,
+    /// What has expired.
+    pub expired: bool,
+    /// What was evicted.
+    pub evicted: bool,
 }
 
 /// What DUMP and RESTORE go by.
@@ -108,12 +120,11 @@ pub struct Db {
     pub string_bytes_max: usize,
     /// How DUMP writes and RESTORE reads.
     pub payloads: Payloads,
-    /// Values of at least this many elements are freed in pieces, later.
-    pub lazyfree_from: usize,
+    /// When values go to the graveyard that are not too large to be freed at once.
+    pub freed_later: FreedLater,
     met_expired: RefCell<Vec<(usize, Box<[u8]>)>>,
     hash_memo: Cell<(usize, usize, u64)>,
-    graveyard: Vec<Value>,
-    pub(super) abandoned: Vec<Space>,
+    pub(super) graveyard: Graveyard,
 }
 
 impl Db {
@@ -146,11 +157,10 @@ impl Db {
             shares_integers: true,
             string_bytes_max: 512 << 20,
             payloads: Payloads { compress: true, ..Payloads::default() },
-            lazyfree_from: 64,
+            freed_later: FreedLater::default(),
             met_expired: RefCell::default(),
             hash_memo: Cell::new((0, 0, 0)),
-            graveyard: Vec::new(),
-            abandoned: Vec::new(),
+            graveyard: Graveyard::default(),
         }
     }
 
@@ -258,8 +268,13 @@ impl Db {
 
     /// Heap bytes of all databases and of what waits to be freed.
     pub fn heap_bytes(&self) -> usize {
-        let waiting: usize = self.graveyard.iter().map(Value::heap_bytes).sum();
-        self.spaces.iter().chain(&self.abandoned).map(Space::heap_bytes).sum::<usize>() + waiting
+        self.spaces.iter().map(Space::heap_bytes).sum::<usize>() + self.graveyard.heap_bytes()
+    }
+
+    /// Sets the figures for INFO back to 0.
+    pub fn reset_statistics(&mut self) {
+        self.counters = Counters::default();
+        self.graveyard.freed_objects = 0;
     }
 
     // ---- Reading ----
@@ -508,8 +523,8 @@ impl Db {
 
     fn abandon(&mut self, space: Space, lazily: bool) {
         let Some(space) = self.keep_flushed(space) else { return };
-        if lazily && !space.is_empty() {
-            self.abandoned.push(space);
+        if lazily {
+            self.graveyard.push_space(space);
         }
     }
 

@@ -72,7 +72,7 @@ impl Db {
         };
         let Some((db, key)) = victim else { return false };
         self.within(db, |here| {
-            let removed = here.remove_as(&key, Class::Evicted, "evicted");
+            let removed = here.discard(&key, Class::Evicted, "evicted", here.freed_later.evicted);
             // Otherwise its time had come, and that has removed it.
             if removed {
                 here.counters.evicted += 1;

@@ -380,7 +380,7 @@ impl Db {
         let (kept, mut released): (Vec<Space>, Vec<Space>) = kept.into_iter().partition(is_needed);
         images.kept = kept;
         released.iter_mut().for_each(|space| images.bigs.rescue(space));
-        self.abandoned.extend(released);
+        released.into_iter().for_each(|space| self.graveyard.push_space(space));
         if images.open.is_empty() {
             self.images = None;
         }

@@ -12,6 +12,7 @@ pub mod evict;
 pub mod expire;
 pub mod fields;
 pub mod fresh;
+pub mod graveyard;
 pub mod image;
 pub mod space;
 pub mod value;

@@ -257,6 +257,8 @@ impl Space {
 
     /// Takes a bounded number of entries out of an abandoned database; `None` when it is empty.
     pub(crate) fn pop_chunk(&mut self) -> Option<Vec<Entry>> {
-        self.table.pop_segment()
+        let entries = self.table.pop_segment()?;
+        self.value_bytes -= entries.iter().map(Entry::heap_bytes).sum::<usize>();
+        Some(entries)
     }
 }

@@ -30,6 +30,11 @@ pub fn pack(entry: &Entry, compress: bool) -> Option<Vec<u8>> {
     writer.entry(&Head::default(), entry).then(|| sealed(writer, style.version))
 }
 
+/// Bytes that the value of an entry takes in a file, its type included.
+pub fn packed_bytes(entry: &Entry, compress: bool) -> usize {
+    pack(entry, compress).map_or(0, |packed| packed.len() - FOOTER_BYTES)
+}
+
 /// Codes of libraries as FUNCTION DUMP gives them.
 pub fn pack_functions<'a>(codes: impl Iterator<Item = &'a [u8]>, compress: bool) -> Vec<u8> {
     let style = Style { version: Version::OLDEST, compress, checksum: false };

@@ -71,7 +71,7 @@ pub fn answer_waiters(state: &mut State) {
         return;
     }
     for id in state.role.waiting.clone() {
-        let acks = state.clients.find(id).and_then(|client| client.blocked.as_ref()?.acks);
+        let acks = state.clients.find(id).and_then(|client| client.blocked.as_ref()?.acks());
         let Some(acks) = acks else {
             state.role.waiting.retain(|waiting| *waiting != id);
             continue;

@@ -23,6 +23,7 @@ mod differential;
 mod early;
 mod embedded;
 mod exchange;
+mod freeing;
 mod generate;
 mod grammar;
 mod kills;

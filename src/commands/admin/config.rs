@@ -107,7 +107,7 @@ fn resetstat(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done
 /// Sets counters back to 0. Slow log, latency events and the peak of memory stay.
 pub fn reset_statistics(state: &mut State) {
     state.stats.reset();
-    state.db.counters = Default::default();
+    state.db.reset_statistics();
     state.scripting.scripts.reset_statistics();
 }
 

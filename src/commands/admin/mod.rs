@@ -16,6 +16,8 @@ mod slowlog;
 
 use crate::command::Family;
 
+pub use data::answer_flushed;
+
 pub(super) use config::replace_file;
 pub(super) use info::metrics_text;
 

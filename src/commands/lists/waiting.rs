@@ -88,6 +88,6 @@ fn waiting(keys: &[&[u8]], until_ms: Option<i64>) -> Waiting {
         on_timeout: |out| out.null_array(),
         argv: None,
         wakes_on_loss: false,
-        acks: None,
+        awaits: None,
     }
 }

@@ -1,6 +1,6 @@
 //! WAIT and WAITAOF.
 
-use crate::client::Acks;
+use crate::client::{Acks, Awaited};
 use crate::command::{Args, Call, Wait, Waiting};
 use crate::error::{Error, Result};
 use crate::log::aof::Mode;
@@ -60,6 +60,6 @@ fn wait_for(call: &mut Call<'_>, acks: Acks, until_ms: Option<i64>, out: Out<'_>
         on_timeout: |out| out.int(0),
         argv: None,
         wakes_on_loss: false,
-        acks: Some(acks),
+        awaits: Some(Awaited::Acks(acks)),
     }))
 }

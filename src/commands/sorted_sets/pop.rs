@@ -152,7 +152,7 @@ fn wait_for(keys: &[&[u8]], until_ms: Option<i64>) -> Wait {
         on_timeout: |out| out.null_array(),
         argv: None,
         wakes_on_loss: false,
-        acks: None,
+        awaits: None,
     })
 }
 

@@ -216,7 +216,7 @@ impl<'a> Request<'a> {
             on_timeout: |out| out.null_array(),
             argv: restated.then_some(argv),
             wakes_on_loss: self.group.is_some(),
-            acks: None,
+            awaits: None,
         })
     }
 }

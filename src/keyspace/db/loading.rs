@@ -31,7 +31,7 @@ impl Db {
         }
         if overwrite {
             if let Some(old) = space.replace(hash, entry, now_ms) {
-                self.bury(old);
+                self.bury(old, self.freed_later.replaced);
             }
         }
         overwrite

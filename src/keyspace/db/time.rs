@@ -3,8 +3,8 @@
 use super::Db;
 use crate::keyspace::effects::Class;
 use crate::keyspace::entry::Entry;
-use crate::keyspace::space::Space;
-use crate::keyspace::value::{Kind, Value};
+use crate::keyspace::graveyard::{self, Graveyard};
+use crate::keyspace::value::Value;
 
 impl Db {
     /// Removes the key if its time has come; true when it did.
@@ -37,7 +37,7 @@ impl Db {
         let Some(entry) = self.spaces[db].remove(hash, key) else { return };
         let by_fields = entry.deadline_ms().is_none_or(|at| at > self.now_ms);
         let fields = entry.hash().map_or(0, |hash| hash.len());
-        self.bury(entry);
+        self.bury(entry, self.freed_later.expired);
         self.effects.expired(db, key);
         if by_fields {
             self.counters.expired_fields += fields as u64;
@@ -98,44 +98,31 @@ impl Db {
         self.spaces.iter().filter_map(|space| space.wheel.next_due_ms()).min()
     }
 
-    /// Frees a removed entry: a large value later, in pieces.
-    pub(super) fn bury(&mut self, mut entry: Entry) {
-        if entry.is_inline() || entry.kind() == Kind::Int {
-            return;
-        }
-        if let Some(value) = entry.take() {
-            self.bury_value(value);
+    /// Frees a removed entry: a large value later, in pieces, and one of many parts when that was
+    /// asked for.
+    pub(super) fn bury(&mut self, entry: Entry, later: bool) {
+        let Some(value) = graveyard::content(entry) else { return };
+        let Some(value) = self.keep_buried(value) else { return };
+        if graveyard::is_large(&value) || (later && graveyard::is_worth_a_lot(&value)) {
+            self.graveyard.push_value(value);
         }
     }
 
     /// Frees a value: a large one later, in pieces.
     pub fn bury_value(&mut self, value: Value) {
         let Some(value) = self.keep_buried(value) else { return };
-        if value.heap_bytes() > self.lazyfree_from * 1024 {
-            self.counters.lazyfreed += 1;
-            self.graveyard.push(value);
+        if graveyard::is_large(&value) {
+            self.graveyard.push_value(value);
         }
     }
 
     /// Frees one bounded piece of what was removed; false when nothing is left.
     pub fn free_chunk(&mut self) -> bool {
-        if let Some(value) = self.graveyard.last_mut() {
-            if !value.pop_chunk() {
-                self.graveyard.pop();
-            }
-            return true;
-        }
-        let Some(space) = self.abandoned.last_mut() else { return false };
-        match space.pop_chunk() {
-            // Large values among them wait for their own turns.
-            Some(entries) => entries.into_iter().for_each(|entry| self.bury(entry)),
-            None => drop(self.abandoned.pop()),
-        }
-        true
+        self.graveyard.free_chunk()
     }
 
-    /// Objects that wait to be freed.
-    pub fn waiting_to_be_freed(&self) -> usize {
-        self.graveyard.len() + self.abandoned.iter().map(Space::len).sum::<usize>()
+    /// What waits to be freed.
+    pub fn graveyard(&self) -> &Graveyard {
+        &self.graveyard
     }
 }

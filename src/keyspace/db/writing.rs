@@ -115,7 +115,7 @@ impl Db {
             }
             let entry = Entry::new(key, value, deadline_ms, ageing);
             if let Some(old) = space.replace(hash, entry, now_ms) {
-                self.bury(old);
+                self.bury(old, self.freed_later.replaced);
             }
             return;
         }
@@ -135,13 +135,29 @@ impl Db {
 
     /// Removes a key and raises an event of any class.
     pub fn remove_as(&mut self, key: &[u8], class: Class, event: &'static str) -> bool {
+        self.discard(key, class, event, self.freed_later.replaced)
+    }
+
+    /// Removes a key for good (DEL); what it held may be freed `later`.
+    pub fn delete(&mut self, key: &[u8], later: bool) -> bool {
+        self.discard(key, Class::Generic, "del", later)
+    }
+
+    /// Removes a key; what it held may be freed `later`.
+    pub(in crate::keyspace) fn discard(
+        &mut self,
+        key: &[u8],
+        class: Class,
+        event: &'static str,
+        later: bool,
+    ) -> bool {
         let hash = self.hash(key);
         if self.drop_if_expired(hash, key) {
             return false;
         }
         self.before_change(self.current, hash);
         let Some(entry) = self.spaces[self.current].remove(hash, key) else { return false };
-        self.bury(entry);
+        self.bury(entry, later);
         self.effects.dirty += 1;
         self.effects.modified(self.current, key);
         self.effects.event(self.current, key, class, event);
@@ -207,7 +223,7 @@ impl Db {
         self.drop_if_expired(hash, key);
         self.before_change(current, hash);
         if let Some(old) = self.spaces[current].remove(hash, key) {
-            self.bury(old);
+            self.bury(old, self.freed_later.replaced);
         }
         // Redis: also when it takes the place of another.
         self.effects.event(current, key, Class::New, "new");
@@ -312,7 +328,7 @@ impl Db {
         if space.find(hash, key).is_some() {
             // A key whose time has come but that is kept, or that came meanwhile.
             if let Some(old) = space.replace(hash, entry, self.now_ms) {
-                self.bury(old);
+                self.bury(old, self.freed_later.replaced);
             }
         } else {
             space.insert(hash, entry, self.now_ms);

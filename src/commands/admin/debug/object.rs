@@ -15,7 +15,8 @@ pub(super) fn object(db: &Db, key: &[u8], out: Out<'_>) -> Result<Done> {
          lru_seconds_idle:{idle_s}",
         std::ptr::from_ref(entry) as usize,
         entry.encoding(),
-        entry.heap_bytes(),
+        // Redis: without the byte that tells the type.
+        crate::rdb::payload::packed_bytes(entry, db.payloads.compress).saturating_sub(1),
     );
     if let Some(list) = entry.collection::<List>() {
         if let Some(nodes) = list.nodes() {

@@ -57,8 +57,8 @@ pub(super) fn memory(report: &mut Report, state: &mut State) {
     report.numbers(&[
         ("mem_overhead_db_hashtable_rehashing", 0),
         ("active_defrag_running", 0),
-        ("lazyfree_pending_objects", state.db.waiting_to_be_freed() as u64),
-        ("lazyfreed_objects", state.db.counters.lazyfreed),
+        ("lazyfree_pending_objects", state.db.graveyard().objects() as u64),
+        ("lazyfreed_objects", state.db.graveyard().freed_objects),
     ]);
 }
 

@@ -1,0 +1,167 @@
+//! What was removed and waits to be freed, in pieces, so that nobody waits for it.
+//!
+//! Lots are freed in the order in which they came. A large value that comes out of an emptied
+//! database is freed before anything else of that database, so that a lot is done when it leaves
+//! the queue, and whoever waits for one ([`Graveyard::mark`]) has waited for all of it.
+//!
+//! Invariant: `bytes` and `objects` are those of everything that waits.
+
+use crate::keyspace::entry::Entry;
+use crate::keyspace::space::Space;
+use crate::keyspace::value::{Kind, Value};
+use std::collections::VecDeque;
+
+/// Values of more bytes are freed in pieces.
+const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+/// Redis: values of more parts are freed later, where that was asked for.
+const PARTS_MAX: usize = 64;
+
+/// What was removed at once.
+#[derive(Debug)]
+enum Lot {
+    Value(Value),
+    Space(Space),
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Graveyard {
+    lots: VecDeque<Lot>,
+    /// Large values of the database that comes first in the queue.
+    opened: Vec<Value>,
+    /// Lots that ever came.
+    came: u64,
+    bytes: usize,
+    objects: usize,
+    /// Objects that were freed here; set back by CONFIG RESETSTAT.
+    pub freed_objects: u64,
+}
+
+/// Whether a value is so large that it is freed in pieces.
+pub fn is_large(value: &Value) -> bool {
+    value.heap_bytes() > AT_ONCE_BYTES_MAX
+}
+
+/// Whether a value is to be freed later when that was asked for.
+pub fn is_worth_a_lot(value: &Value) -> bool {
+    parts(value) > PARTS_MAX || is_large(value)
+}
+
+/// Blocks of memory that freeing a value gives back, about.
+fn parts(value: &Value) -> usize {
+    match value {
+        Value::Int(_) | Value::Str(_) => 1,
+        Value::List(list) => list.nodes().unwrap_or(1),
+        Value::Set(set) if set.small().is_some() => 1,
+        Value::Set(set) => set.len(),
+        Value::SortedSet(set) if set.listpack().is_some() => 1,
+        Value::SortedSet(set) => set.len(),
+        Value::Hash(hash) if hash.encoding() != "hashtable" => 1,
+        Value::Hash(hash) => hash.len(),
+        Value::Stream(stream) => {
+            let pending = stream.groups().map(|group| group.pending().len());
+            stream.block_count() + pending.sum::<usize>()
+        }
+    }
+}
+
+/// The value of an entry, if it can be large.
+pub fn content(mut entry: Entry) -> Option<Value> {
+    match entry.is_inline() || entry.kind() == Kind::Int {
+        true => None,
+        false => entry.take(),
+    }
+}
+
+impl Graveyard {
+    /// Takes a value.
+    pub fn push_value(&mut self, value: Value) {
+        self.count_in(value.heap_bytes(), 1);
+        self.lots.push_back(Lot::Value(value));
+    }
+
+    /// Takes an emptied database with all that was in it.
+    pub fn push_space(&mut self, space: Space) {
+        if space.is_empty() {
+            return;
+        }
+        self.count_in(space.heap_bytes(), space.len());
+        self.lots.push_back(Lot::Space(space));
+    }
+
+    fn count_in(&mut self, bytes: usize, objects: usize) {
+        self.came += 1;
+        self.bytes += bytes;
+        self.objects += objects;
+    }
+
+    /// A piece took `before` bytes and takes `after`; so many objects are gone with it.
+    fn count_out(&mut self, before: usize, after: usize, objects: usize) {
+        self.bytes = self.bytes + after - before;
+        self.objects -= objects;
+        self.freed_objects += objects as u64;
+    }
+
+    /// Bytes that wait.
+    pub fn heap_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Objects that wait.
+    pub fn objects(&self) -> usize {
+        self.objects
+    }
+
+    /// Stands for all that has come by now.
+    pub fn mark(&self) -> u64 {
+        self.came
+    }
+
+    /// Whether all that had come when `mark` was taken is freed.
+    pub fn is_past(&self, mark: u64) -> bool {
+        self.came - self.lots.len() as u64 >= mark
+    }
+
+    /// Frees one bounded piece; false when nothing is left.
+    pub fn free_chunk(&mut self) -> bool {
+        if let Some(value) = self.opened.last_mut() {
+            let before = value.heap_bytes();
+            let more = value.pop_chunk();
+            let after = if more { value.heap_bytes() } else { 0 };
+            if !more {
+                self.opened.pop();
+            }
+            self.count_out(before, after, usize::from(!more));
+            return true;
+        }
+        match self.lots.pop_front() {
+            None => return false,
+            Some(Lot::Value(mut value)) => {
+                let before = value.heap_bytes();
+                if value.pop_chunk() {
+                    self.count_out(before, value.heap_bytes(), 0);
+                    self.lots.push_front(Lot::Value(value));
+                } else {
+                    self.count_out(before, 0, 1);
+                }
+            }
+            Some(Lot::Space(mut space)) => {
+                let before = space.heap_bytes();
+                let Some(entries) = space.pop_chunk() else {
+                    self.count_out(before, 0, 0);
+                    return true;
+                };
+                let mut objects = entries.len();
+                let mut kept_bytes = 0;
+                for value in entries.into_iter().filter_map(content).filter(is_large) {
+                    kept_bytes += value.heap_bytes();
+                    objects -= 1;
+                    self.opened.push(value);
+                }
+                self.count_out(before, space.heap_bytes() + kept_bytes, objects);
+                self.lots.push_front(Lot::Space(space));
+            }
+        }
+        true
+    }
+}
