@@ -13,7 +13,7 @@ use crate::keyspace::value::Value;
 use crate::resp::out::{Done, Out};
 use crate::types::compact::Item;
 use crate::types::limits::Limits;
-use crate::types::set::{Set, Small};
+use crate::types::set::{sift, Set, Small, Wanted};
 
 /// Up to so many sets a union looks into the earlier sets instead of copying them.
 const LOOKED_AT_MAX: usize = 8;
@@ -37,19 +37,10 @@ fn to_intersect<'a>(db: &'a Db, keys: &[&[u8]]) -> Result<Vec<&'a Set>> {
     Ok(once)
 }
 
-/// Members of the first set that are in all others.
-fn common<'a>(sets: &'a [&'a Set]) -> impl Iterator<Item = Item<'a>> {
-    let (first, others) =
-        sets.split_first().map_or((None, sets), |(first, rest)| (Some(first), rest));
-    let members = first.into_iter().flat_map(|set| set.iter());
-    members.filter(move |member| others.iter().all(|set| set.contains_item(member)))
-}
-
-/// Members of the first set that are in none of the others.
-fn only_in_first<'a>(sets: &'a [Option<&'a Set>]) -> impl Iterator<Item = Item<'a>> {
-    let (first, others) = sets.split_first().map_or((None, sets), |(first, rest)| (*first, rest));
-    let members = first.into_iter().flat_map(|set| set.iter());
-    members.filter(move |member| !others.iter().flatten().any(|set| set.contains_item(member)))
+/// The first set and the others that there are; nothing when there is no first one.
+fn split<'a>(sets: &[Option<&'a Set>]) -> Option<(&'a Set, Vec<&'a Set>)> {
+    let (first, others) = sets.split_first()?;
+    Some(((*first)?, others.iter().copied().flatten().collect()))
 }
 
 /// Stores a result, or removes the key when there is none; returns its size.
@@ -66,7 +57,12 @@ fn store(db: &mut Db, key: &[u8], set: Set, event: &'static str) -> i64 {
 pub(super) fn sinter(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let sets = to_intersect(db, args.rest())?;
     let mut items = out.set_of_unknown_len();
-    common(&sets).for_each(|member| push_member(&mut items, &member));
+    if let Some((first, others)) = sets.split_first() {
+        sift(first, others, Wanted::InAll, |(member, _)| {
+            push_member(&mut items, &member);
+            !items.is_full()
+        });
+    }
     Ok(items.end())
 }
 
@@ -77,8 +73,11 @@ pub(super) fn sinterstore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Res
         Some(Small::Integers(_)) => Set::new(),
         _ => Set::packed(),
     };
-    for member in common(&sets) {
-        result.add_item(&member, &db.limits);
+    if let Some((first, others)) = sets.split_first() {
+        sift(first, others, Wanted::InAll, |member| {
+            result.add_new(&member, &db.limits);
+            true
+        });
     }
     result.settle_intersection(&db.limits);
     Ok(out.int(store(db, destination, result, "sinterstore")))
@@ -98,8 +97,14 @@ pub(super) fn sintercard(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
         limit = number.ok_or(Error::LimitNegative)?;
     }
     let sets = to_intersect(db, keys)?;
-    let most = if limit == 0 { usize::MAX } else { limit };
-    Ok(out.int(common(&sets).take(most).count() as i64))
+    let mut count = 0;
+    if let Some((first, others)) = sets.split_first() {
+        sift(first, others, Wanted::InAll, |_| {
+            count += 1;
+            count != limit
+        });
+    }
+    Ok(out.int(count as i64))
 }
 
 pub(super) fn sunion(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -108,19 +113,17 @@ pub(super) fn sunion(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
     if sets.len() > 1 && (all_integers || sets.len() > LOOKED_AT_MAX) {
         // Redis: a union of integers comes in ascending order.
         let mut union = if all_integers { Set::new() } else { Set::packed() };
-        for member in sets.iter().flat_map(|set| set.iter()) {
-            union.add_item(&member, &db.limits);
-        }
+        sets.iter().for_each(|set| union.add_all(set, &db.limits));
         let mut items = out.set(union.len());
         union.iter().for_each(|member| push_member(&mut items, &member));
         return Ok(items.end());
     }
     let mut items = out.set_of_unknown_len();
     for (at, set) in sets.iter().enumerate() {
-        let shown = &sets[..at];
-        for member in set.iter().filter(|member| !shown.iter().any(|s| s.contains_item(member))) {
+        sift(set, &sets[..at], Wanted::InNone, |(member, _)| {
             push_member(&mut items, &member);
-        }
+            !items.is_full()
+        });
     }
     Ok(items.end())
 }
@@ -140,9 +143,7 @@ pub(super) fn sunionstore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Res
     let copied = largest.filter(|set| stays_hashed(set, &db.limits));
     let mut union = copied.cloned().unwrap_or_default();
     for set in sets.iter().filter(|set| !copied.is_some_and(|copied| std::ptr::eq(**set, copied))) {
-        for member in set.iter() {
-            union.add_item(&member, &db.limits);
-        }
+        union.add_all(set, &db.limits);
     }
     Ok(out.int(store(db, destination, union, "sunionstore")))
 }
@@ -150,7 +151,12 @@ pub(super) fn sunionstore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Res
 pub(super) fn sdiff(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let sets = sets_at(db, args.rest())?;
     let mut items = out.set_of_unknown_len();
-    only_in_first(&sets).for_each(|member| push_member(&mut items, &member));
+    if let Some((first, others)) = split(&sets) {
+        sift(first, &others, Wanted::InNone, |(member, _)| {
+            push_member(&mut items, &member);
+            !items.is_full()
+        });
+    }
     Ok(items.end())
 }
 
@@ -158,8 +164,11 @@ pub(super) fn sdiffstore(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Resu
     let destination = args.key();
     let sets = sets_at(db, args.rest())?;
     let mut difference = Set::new();
-    for member in only_in_first(&sets) {
-        difference.add_item(&member, &db.limits);
+    if let Some((first, others)) = split(&sets) {
+        sift(first, &others, Wanted::InNone, |member| {
+            difference.add_new(&member, &db.limits);
+            true
+        });
     }
     Ok(out.int(store(db, destination, difference, "sdiffstore")))
 }

@@ -11,6 +11,11 @@
 use crate::error::Error;
 use crate::types::number::format_f64;
 
+/// From this length on a reply makes room for all that it will be.
+const FORESEEN_FROM_BYTES: usize = 256 << 10;
+/// As much room as a reply makes at once, until it is itself a good part of that.
+const ROOM_BYTES_MAX: usize = 64 << 20;
+
 /// Proof that a reply was written. Only this module makes one.
 #[derive(Debug)]
 pub struct Done(());
@@ -210,8 +215,10 @@ impl<'a> Out<'a> {
     }
 
     fn items(self) -> Items<'a> {
-        let bound = self.bound.bytes();
-        Items { buf: self.buf, resp3: self.resp3, bound, open: 1, free: false, late: None }
+        let (bound, start) = (self.bound.bytes(), self.buf.len());
+        let mark = bound.min(start.saturating_add(FORESEEN_FROM_BYTES));
+        let (open, announced, free, late) = (1, 0, false, None);
+        Items { buf: self.buf, resp3: self.resp3, bound, mark, start, open, announced, free, late }
     }
 
     fn one(self, write: impl FnOnce(&mut Items<'a>)) -> Done {
@@ -229,8 +236,15 @@ pub struct Items<'a> {
     resp3: bool,
     /// Items are written while `buf` is not longer than this.
     bound: usize,
+    /// When `buf` is longer than this, something is due: room is made for all that is announced,
+    /// or the bound is reached.
+    mark: usize,
+    /// Where the reply begins in `buf`.
+    start: usize,
     /// Items announced and not yet written.
     open: i64,
+    /// Items announced altogether.
+    announced: usize,
     /// Several replies in a row: nothing is counted.
     free: bool,
     /// Where the header goes, its kind, and the items so far, when the length was not known.
@@ -275,7 +289,31 @@ impl Items<'_> {
                 *len += 1;
                 self.open = opens as i64;
             }
-            _ => self.open += opens as i64 - 1,
+            _ => {
+                self.open += opens as i64 - 1;
+                self.announced += opens;
+            }
+        }
+        self.buf.len() <= self.mark || self.may_grow()
+    }
+
+    /// A long reply makes room for the items that are announced, if they are like those that are
+    /// written: a buffer that grows step by step is copied again and again. False when the reply
+    /// has outgrown its bound.
+    #[cold]
+    #[inline(never)]
+    fn may_grow(&mut self) -> bool {
+        let len = self.buf.len();
+        let open = self.open.max(0) as usize;
+        self.mark = self.bound;
+        if self.late.is_none() && len <= self.bound && open > 0 {
+            let done = (self.announced + 1).saturating_sub(open).max(1);
+            let item_bytes = (len - self.start) as f64 / done as f64;
+            let rest = (item_bytes * open as f64 * 1.02) as usize;
+            // Not at one go for a reply that never ends.
+            let room = rest.min(self.bound - len).min(ROOM_BYTES_MAX.max(3 * len));
+            self.buf.reserve_exact(room);
+            self.mark = self.bound.min(len + room);
         }
         !self.is_full()
     }
@@ -478,7 +516,14 @@ pub fn push_number(buf: &mut Vec<u8>, kind: u8, number: i64) {
 #[inline]
 pub fn push_bulk(buf: &mut Vec<u8>, bytes: &[u8]) {
     buf.reserve(bytes.len() + 16);
-    push_number(buf, b'$', bytes.len() as i64);
+    let digit = |number: usize| b'0' + number as u8;
+    match bytes.len() {
+        len @ 0..=9 => buf.extend_from_slice(&[b'$', digit(len), b'\r', b'\n']),
+        len @ 10..=99 => {
+            buf.extend_from_slice(&[b'$', digit(len / 10), digit(len % 10), b'\r', b'\n']);
+        }
+        len => push_number(buf, b'$', len as i64),
+    }
     buf.extend_from_slice(bytes);
     buf.extend_from_slice(b"\r\n");
 }
@@ -501,6 +546,32 @@ pub fn push_request<B: AsRef<[u8]>>(buf: &mut Vec<u8>, argv: &[B]) {
 #[cfg(test)]
 mod tests {
     use super::{Bound, Out};
+
+    #[test]
+    fn a_long_reply_makes_room_for_itself_once_and_an_endless_one_in_steps() {
+        let mut buf = Vec::new();
+        let mut items = Out::new(&mut buf, false).array(100_000);
+        (0..100_000).for_each(|_| items.bulk(&[b'x'; 100]));
+        let _ = items.end();
+        assert_eq!(buf.len(), 9 + 100_000 * 108);
+        assert!(buf.capacity() < buf.len() * 11 / 10, "{} for {}", buf.capacity(), buf.len());
+        let mut buf = Vec::new();
+        let mut items = Out::new(&mut buf, false).several();
+        items.array(1 << 40);
+        (0..100_000).for_each(|_| items.bulk(&[b'x'; 100]));
+        let _ = items.end();
+        assert!(buf.capacity() < 200 << 20);
+    }
+
+    #[test]
+    fn headers_of_any_length_are_right() {
+        for len in [0, 1, 9, 10, 11, 99, 100, 101, 1000, 12_345] {
+            let mut buf = Vec::new();
+            super::push_bulk(&mut buf, &vec![b'x'; len]);
+            let expected = format!("${len}\r\n{}\r\n", "x".repeat(len));
+            assert_eq!(buf, expected.as_bytes());
+        }
+    }
 
     #[test]
     fn what_outgrows_its_bound_stops_growing() {

@@ -3,6 +3,7 @@
 //! Invariant: a type keeps its own running size, so that `heap_bytes` is O(1), and its encodings
 //! are private to it.
 
+pub mod ahead;
 pub mod alloc;
 pub mod bits;
 pub mod compact;

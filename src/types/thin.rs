@@ -303,6 +303,14 @@ impl Thin {
     }
 }
 
+impl ThinRef {
+    /// Asks the processor to load the head of the block.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        prefetch(self.0.as_ptr());
+    }
+}
+
 impl ThinPair {
     /// Asks the processor to load the head of the block.
     #[inline(always)]

@@ -251,9 +251,17 @@ fn remove(
         return Ok(out.int(0));
     };
     let (from, to) = span.ranks(&edit, false, 0);
-    let removed = edit.remove_ranks(from, to);
+    let removed = to - from;
     if removed > 0 {
         edit.changed_times(removed, event);
+    }
+    if removed == edit.len() {
+        // All of it is freed as a whole, as the key goes.
+        let gone = std::mem::take(&mut *edit);
+        drop(edit);
+        db.bury_value(Value::SortedSet(Box::new(gone)));
+    } else {
+        edit.remove_ranks(from, to);
     }
     Ok(out.int(removed as i64))
 }

@@ -3,7 +3,9 @@
 
 use super::large::Large;
 use super::packed::{self, Cells, Packed};
+use crate::types::ahead::Ahead;
 use crate::types::compact::{Item, Listpack};
+use crate::types::thin::ThinPair;
 
 /// A hash to be read.
 #[derive(Clone, Copy)]
@@ -143,7 +145,8 @@ impl<'a> HashView<'a> {
                 (field, value, place.deadline)
             })
         });
-        let large = large.into_iter().flat_map(|large| large.table.iter()).map(|pair| {
+        let ahead = |large: &'a Large| Ahead::new(large.table.iter(), ThinPair::prefetch);
+        let large = large.into_iter().flat_map(ahead).map(|pair| {
             let (field, value) = pair.both();
             (Item::Bytes(field), Item::Bytes(value), pair.stamp())
         });

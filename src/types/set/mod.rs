@@ -8,9 +8,13 @@
 //! Invariant: no member twice; `member_bytes` is the heap memory of all members of the table.
 
 mod random;
+mod sift;
 #[cfg(test)]
 mod tests;
 
+pub use sift::{sift, Wanted};
+
+use super::ahead::Ahead;
 use super::alloc::class;
 use super::compact::{Intset, Item, Listpack};
 use super::equal::same;
@@ -62,11 +66,16 @@ impl Members {
         if self.table.find(hash, |thin| same(thin.as_bytes(), member)).is_some() {
             return false;
         }
+        self.insert(hash, member);
+        true
+    }
+
+    /// Puts in a member that is not there.
+    fn insert(&mut self, hash: u64, member: &[u8]) {
         let thin = Thin::new(member);
         self.member_bytes += thin.heap_bytes();
         let key = self.hash_key;
         self.table.insert(hash, thin, |thin| key.hash(thin.as_bytes()));
-        true
     }
 
     fn remove(&mut self, member: &[u8]) -> bool {
@@ -341,7 +350,9 @@ impl Set {
         match &self.0 {
             Repr::Integers(integers) => Iter::Integers { integers, next: 0 },
             Repr::Packed(pack) => Iter::Packed { items: pack.iter(), left: pack.len() },
-            Repr::Members(members) => Iter::Members(members.table.iter()),
+            Repr::Members(members) => {
+                Iter::Members(Ahead::new(members.table.iter(), Thin::prefetch))
+            }
         }
     }
 
@@ -459,7 +470,7 @@ pub enum Iter<'a> {
     #[doc(hidden)]
     Packed { items: super::compact::listpack::Iter<'a>, left: usize },
     #[doc(hidden)]
-    Members(table::Iter<'a, Thin, 6>),
+    Members(Ahead<'a, table::Iter<'a, Thin, 6>, Thin>),
 }
 
 impl<'a> Iterator for Iter<'a> {

@@ -36,6 +36,11 @@ impl Member for ThinRef {
     fn is(&self, other: &ThinRef) -> bool {
         self.same_block(other)
     }
+
+    #[inline]
+    fn fetch(&self) {
+        self.prefetch();
+    }
 }
 
 /// Entries that leave together: one leaf of the tree.
@@ -196,21 +201,29 @@ impl Large {
             if count == 0 {
                 break;
             }
-            for member in &batch[..count] {
-                let bytes = member.as_bytes();
-                let hash = self.hash_key.hash(bytes);
-                if self.walks.is_some() {
-                    self.meet(hash);
-                }
-                if let Some((thin, _)) =
-                    self.members.remove(hash, |slot| same(slot.0.as_bytes(), bytes))
-                {
-                    self.member_bytes -= thin.heap_bytes();
-                }
-            }
+            self.forget(&batch[..count]);
             left -= count;
         }
         to - from - left
+    }
+
+    /// Takes members out of the table, which have left the tree.
+    fn forget(&mut self, batch: &[ThinRef]) {
+        let mut hashes = [0; BATCH];
+        batch.iter().for_each(ThinRef::prefetch);
+        for (hash, member) in hashes.iter_mut().zip(batch) {
+            *hash = self.hash_key.hash(member.as_bytes());
+            self.members.prefetch(*hash);
+        }
+        for (hash, member) in hashes.iter().zip(batch) {
+            if self.walks.is_some() {
+                self.meet(*hash);
+            }
+            let is_it = |slot: &Slot| slot.0.alias().same_block(member);
+            if let Some((thin, _)) = self.members.remove(*hash, is_it) {
+                self.member_bytes -= thin.heap_bytes();
+            }
+        }
     }
 
     /// Visits about `count` members from `cursor` on; 0 is the first and the last cursor.

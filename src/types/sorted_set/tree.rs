@@ -22,7 +22,12 @@ pub trait Member: Copy {
     fn bytes(&self) -> &[u8];
     /// Whether both refer to the very same bytes in memory.
     fn is(&self, other: &Self) -> bool;
+    /// Asks the processor for the bytes.
+    fn fetch(&self) {}
 }
+
+/// Members that a walk asks for ahead of their turns.
+const STEPS: usize = 12;
 
 /// How many nodes there are, for the running size.
 #[derive(Default)]
@@ -448,9 +453,12 @@ impl<'a, M: Member> Iterator for Range<'a, M> {
             Some(leaf) => (leaf, self.index),
             None => {
                 let rank = if self.reverse { self.to - 1 } else { self.from };
-                self.tree.leaf_at(rank)?
+                let (leaf, index) = self.tree.leaf_at(rank)?;
+                (1..STEPS).for_each(|steps| self.fetch(leaf, index, steps));
+                (leaf, index)
             }
         };
+        self.fetch(leaf, index, STEPS);
         let entry = leaf.keys.entry(index);
         if self.reverse {
             self.to -= 1;
@@ -467,6 +475,20 @@ impl<'a, M: Member> Iterator for Range<'a, M> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = self.to - self.from;
         (left, Some(left))
+    }
+}
+
+impl<M: Member> Range<'_, M> {
+    /// Asks for the member so many steps away, if its turn comes and it lies in the same leaf.
+    #[inline]
+    fn fetch(&self, leaf: &Leaf<M>, index: usize, steps: usize) {
+        let coming = match self.reverse {
+            true => index.checked_sub(steps),
+            false => Some(index + steps).filter(|index| *index < leaf.len()),
+        };
+        if let Some(coming) = coming.filter(|_| self.to - self.from > steps) {
+            leaf.keys.entry(coming).1.fetch();
+        }
     }
 }
 
