@@ -20,7 +20,7 @@ const PARTS_MAX: usize = 64;
 #[derive(Debug)]
 enum Lot {
     Value(Value),
-    Space(Space),
+    Space(Box<Space>),
 }
 
 /// The queue.
@@ -86,7 +86,7 @@ impl Graveyard {
             return;
         }
         self.count_in(space.heap_bytes(), space.len());
-        self.lots.push_back(Lot::Space(space));
+        self.lots.push_back(Lot::Space(Box::new(space)));
     }
 
     fn count_in(&mut self, bytes: usize, objects: usize) {
@@ -163,5 +163,51 @@ impl Graveyard {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::entry::NewValue;
+    use crate::keyspace::value::Set;
+    use crate::types::limits::Limits;
+
+    fn set(members: usize, limits: &Limits) -> Value {
+        let mut set = Set::new();
+        for number in 0..members {
+            set.add(format!("member:{number}").as_bytes(), limits);
+        }
+        Value::Set(Box::new(set))
+    }
+
+    #[test]
+    fn everything_is_freed_in_order_and_the_figures_end_at_nothing() {
+        let limits = Limits::default();
+        let mut graveyard = Graveyard::default();
+        let mut space = Space::new(limits.hash_key, 0);
+        for number in 0..3000 {
+            let key = format!("key:{number}").into_bytes();
+            // Some large values among them, which are freed before the rest.
+            let members = if number % 500 == 0 { 20_000 } else { number % 7 };
+            let entry = Entry::new(&key, NewValue::Owned(set(members, &limits)), None, 0);
+            space.insert(limits.hash_key.hash(&key), entry, 0);
+        }
+        graveyard.push_space(space);
+        let after_space = graveyard.mark();
+        graveyard.push_value(set(50_000, &limits));
+        assert_eq!((graveyard.objects(), graveyard.is_past(after_space)), (3001, false));
+        while !graveyard.is_past(after_space) {
+            assert!(graveyard.free_chunk());
+        }
+        assert_eq!((graveyard.objects(), graveyard.freed_objects), (1, 3000));
+        let mut before = graveyard.heap_bytes();
+        assert!(before > 50_000 * 8);
+        while graveyard.free_chunk() {
+            assert!(graveyard.heap_bytes() <= before, "it only shrinks");
+            before = graveyard.heap_bytes();
+        }
+        assert_eq!((graveyard.heap_bytes(), graveyard.objects()), (0, 0));
+        assert!(graveyard.is_past(graveyard.mark()));
     }
 }
