@@ -53,7 +53,7 @@ fn an_image_is_the_data_at_the_moment_of_its_beginning() {
         open.into_iter().for_each(|(id, ..)| db.end_image(id));
         assert!(db.images.is_none());
         while db.free_chunk() {}
-        assert_eq!(db.waiting_to_be_freed(), 0);
+        assert_eq!(db.graveyard().objects(), 0);
     }
     assert!(bigs > 500, "{bigs} big values");
 }
