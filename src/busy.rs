@@ -3,13 +3,16 @@
 //! Sessions of other workers find the lock taken, and answer by [`answer`]. The script's own
 //! worker is stuck in it, so a thread of its own, the [`rescue`], looks after that worker's sockets
 //! and listeners: it takes whole requests only, and never a byte more, so that the sessions go on
-//! afterwards as if nothing had happened. The end of the script waits for the rescue's round to
-//! end (`Running::over`), so never do two threads read the same socket.
+//! afterwards as if nothing had happened. Of a connection that speaks TLS it borrows the keys, and
+//! gives back what it has deciphered and not answered. The end of the script waits for the rescue's
+//! round to end (`Running::over`), so never do two threads read the same socket.
 
-use crate::client::{Asker, ClientId, Visitor};
+use crate::client::{Asker, ClientId, Kick, Visitor};
+use crate::clock::Stopwatch;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::out::Out;
 use crate::scripting::{Reply, Running};
+use crate::tls::Lent;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -66,24 +69,71 @@ pub fn twin(socket: &impl AsFd) -> Option<TcpStream> {
     socket.as_fd().try_clone_to_owned().ok().map(TcpStream::from)
 }
 
-/// Answers the whole requests that wait in a socket, which must not block. False when the peer
-/// has gone.
-pub fn serve(mut socket: &TcpStream, asker: &Asker, running: &Running) -> bool {
-    let mut input = [0u8; PEEK_BYTES];
-    let input = match socket.peek(&mut input) {
-        Ok(0) => return false,
-        Ok(len) => &input[..len],
+/// A connection that somebody else answers; nothing of it waits for the peer.
+#[derive(Debug)]
+pub enum Line {
+    /// Of TCP or a unix socket.
+    Plain(TcpStream),
+    /// Of TLS.
+    Tls(Lent),
+}
+
+impl Line {
+    /// What waits and is not consumed; nothing at the end of the stream.
+    fn peek(&self) -> io::Result<Vec<u8>> {
+        match self {
+            Line::Plain(socket) => {
+                let mut input = vec![0; PEEK_BYTES];
+                let len = socket.peek(&mut input)?;
+                input.truncate(len);
+                Ok(input)
+            }
+            Line::Tls(lent) => lent.peek(),
+        }
+    }
+
+    fn consume(&self, len: usize) -> io::Result<()> {
+        match self {
+            Line::Plain(socket) => (&mut &*socket).read_exact(&mut vec![0; len]),
+            Line::Tls(lent) => {
+                lent.consume(len);
+                Ok(())
+            }
+        }
+    }
+
+    fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Line::Plain(socket) => (&mut &*socket).write_all(bytes),
+            Line::Tls(lent) => lent.write_all(bytes),
+        }
+    }
+
+    fn shut_down(&self) {
+        let socket = match self {
+            Line::Plain(socket) => socket,
+            Line::Tls(lent) => lent.tcp(),
+        };
+        let _ = socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// Answers the whole requests that wait in a connection. False when the peer has gone.
+pub fn serve(line: &Line, asker: &Asker, running: &Running) -> bool {
+    let input = match line.peek() {
+        Ok(input) if input.is_empty() => return false,
+        Ok(input) => input,
         Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
     };
     let mut batch = Batch::default();
     let bounds = Bounds { bulk_bytes_max: PEEK_BYTES, unauthenticated: false };
-    if Decoder::default().decode(input, bounds, REQUESTS_MAX, &mut batch).is_err() {
+    if Decoder::default().decode(&input, bounds, REQUESTS_MAX, &mut batch).is_err() {
         return true;
     }
     let (mut out, mut argv, mut consumed) = (Vec::new(), Argv::new(), 0);
     let mut goes_on = true;
     for request in &batch.requests {
-        batch.argv(request, input, &mut argv);
+        batch.argv(request, &input, &mut argv);
         let answer = answer(running, asker, &argv, &mut out);
         if answer == Answer::AwaitsLock {
             break;
@@ -94,63 +144,107 @@ pub fn serve(mut socket: &TcpStream, asker: &Asker, running: &Running) -> bool {
             break;
         }
     }
-    let mut taken = vec![0u8; consumed];
-    let served =
-        consumed == 0 || (socket.read_exact(&mut taken).is_ok() && socket.write_all(&out).is_ok());
+    let served = consumed == 0 || (line.consume(consumed).is_ok() && line.write_all(&out).is_ok());
     let goes_on = goes_on && served;
     if !goes_on {
         // Its session finds the end of the stream when the script is over. So does that of a peer
         // that takes no replies, rather than miss one of them.
-        let _ = socket.shutdown(std::net::Shutdown::Both);
+        line.shut_down();
     }
     goes_on
+}
+
+/// A connection of a sleeping session of the stuck worker.
+#[derive(Debug)]
+pub struct Sleeper {
+    /// Whose it is.
+    pub client: ClientId,
+    /// The connection.
+    pub line: Line,
+    /// Wakes the session: bytes that came meanwhile may wait in it.
+    pub kick: Option<Arc<Kick>>,
 }
 
 /// A connection that came while a slow script ran.
 #[derive(Debug)]
 pub struct Guest {
-    /// Its socket.
-    pub stream: TcpStream,
+    /// The connection.
+    pub line: Line,
     /// What is known of it; registered if it has asked for something.
     pub visitor: Arc<Visitor>,
     has_gone: bool,
+    since: Stopwatch,
 }
 
 impl Guest {
-    fn welcome(stream: TcpStream) -> Option<Guest> {
-        stream.set_nonblocking(true).ok()?;
-        let _ = stream.set_nodelay(true);
-        let visitor = Arc::new(Visitor::tcp(&stream)?);
-        Some(Guest { stream, visitor, has_gone: false })
+    fn new(line: Line) -> Option<Guest> {
+        let tcp = match &line {
+            Line::Plain(tcp) => tcp,
+            Line::Tls(lent) => lent.tcp(),
+        };
+        tcp.set_nonblocking(true).ok()?;
+        let _ = tcp.set_nodelay(true);
+        let visitor = Arc::new(Visitor::tcp(tcp)?);
+        Some(Guest { line, visitor, has_gone: false, since: Stopwatch::start() })
+    }
+
+    /// It speaks TLS, and has not shaken hands.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(&self.line, Line::Tls(lent) if lent.is_handshaking())
     }
 
     fn serve(&mut self, running: &Running) {
         let asker = Asker::Visitor(self.visitor.clone());
-        self.has_gone = self.has_gone || !serve(&self.stream, &asker, running);
+        self.has_gone = self.has_gone || !serve(&self.line, &asker, running);
     }
 }
 
-/// Looks after `sockets` and `listeners` until the slow script ends, and after connections that
-/// have `arrived` and are nobody's yet. Gives these and the ones that came meanwhile; one that has
-/// gone again is among them if it has to be unregistered.
+/// How connections come in during a slow script.
+pub trait Door {
+    /// Begins with a connection that has been accepted; nothing when it may not stay.
+    fn open(&self, tcp: TcpStream, secure: bool, handshakes: usize) -> Option<Line>;
+    /// How long a handshake may take.
+    fn handshake_limit(&self) -> Duration;
+}
+
+/// Looks after the `sleepers` and the listeners, which say whether they are for TLS, until the slow
+/// script ends, and after connections that have `arrived` and are nobody's yet. Gives these and
+/// the ones that came meanwhile; one that has gone again is among them if it has to be
+/// unregistered.
 pub fn rescue(
     running: &Running,
-    mut sockets: Vec<(ClientId, TcpStream)>,
-    arrived: Vec<TcpStream>,
-    listeners: &[TcpListener],
+    sleepers: Vec<Sleeper>,
+    arrived: Vec<(TcpStream, bool)>,
+    listeners: &[(TcpListener, bool)],
+    door: &impl Door,
 ) -> Vec<Guest> {
-    let mut guests: Vec<Guest> = arrived.into_iter().filter_map(Guest::welcome).collect();
+    let (mut awake, mut guests): (Vec<&Sleeper>, Vec<Guest>) =
+        (sleepers.iter().collect(), Vec::new());
+    let limit_ns = u64::try_from(door.handshake_limit().as_nanos()).unwrap_or(u64::MAX);
+    let mut handshakes = 0;
+    let enter = |guests: &mut Vec<Guest>, handshakes: &mut usize, tcp, secure| {
+        *handshakes += usize::from(secure);
+        guests.extend(door.open(tcp, secure, *handshakes).and_then(Guest::new));
+    };
+    for (tcp, secure) in arrived {
+        enter(&mut guests, &mut handshakes, tcp, secure);
+    }
     while running.while_slow(|| {
-        sockets.retain(|(client, socket)| serve(socket, &Asker::Client(*client), running));
+        awake.retain(|one| serve(&one.line, &Asker::Client(one.client), running));
         guests.iter_mut().for_each(|guest| guest.serve(running));
-        guests.retain(|guest| !guest.has_gone || guest.visitor.id.get().is_some());
-        for listener in listeners {
-            while let Ok((stream, _)) = listener.accept() {
-                guests.extend(Guest::welcome(stream));
+        guests.retain(|guest| {
+            let is_late = guest.is_handshaking() && guest.since.elapsed_ns() > limit_ns;
+            !(guest.has_gone || is_late) || guest.visitor.id.get().is_some()
+        });
+        handshakes = guests.iter().filter(|guest| guest.is_handshaking()).count();
+        for (listener, secure) in listeners {
+            while let Ok((tcp, _)) = listener.accept() {
+                enter(&mut guests, &mut handshakes, tcp, *secure);
             }
         }
     }) {
         std::thread::sleep(ROUND);
     }
+    sleepers.iter().filter_map(|one| one.kick.as_ref()).for_each(|kick| kick.ring());
     guests
 }

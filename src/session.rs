@@ -126,6 +126,7 @@ impl Session {
 
     /// Serves the connection until it ends, then forgets the client.
     pub async fn run(mut self, kick: Arc<Kick>) {
+        let _ = self.socket.kick.set(kick.clone());
         loop {
             match poll_fn(|cx| self.poll_turn(cx, &kick)).await {
                 Step::Attend => self.attend().await,

@@ -312,22 +312,27 @@ impl Outside for Surroundings {
             return;
         }
         shared.stuck.store(number, Ordering::Relaxed);
-        let sockets = session::idle_sockets();
+        let sleepers = session::idle_sockets();
         // The first worker accepts.
-        let listeners: Vec<_> = match number {
-            0 => shared.listening(Port::Plain).twins(),
-            _ => Vec::new(),
-        };
+        let mut listeners = Vec::new();
+        for (port, secure) in [(Port::Plain, false), (Port::Tls, true)] {
+            if number == 0 {
+                let twins = shared.listening(port).twins();
+                listeners.extend(twins.into_iter().map(|listener| (listener, secure)));
+            }
+        }
         let mut arrived = Vec::new();
         for connection in worker::arriving() {
             match connection {
-                Incoming::Tcp(stream) => arrived.push(stream),
+                Incoming::Tcp(stream) => arrived.push((stream, false)),
+                Incoming::Handshake(stream) => arrived.push((stream, true)),
                 other => shared.hand_over(other),
             }
         }
         let rescue = std::thread::Builder::new().name("redouble-rescue".into());
         let _ = rescue.spawn(move || {
-            let guests = busy::rescue(&shared.running, sockets, arrived, &listeners);
+            let door = &shared.handshakes;
+            let guests = busy::rescue(&shared.running, sleepers, arrived, &listeners, door);
             shared.stuck.store(usize::MAX, Ordering::Relaxed);
             for guest in guests {
                 shared.hand_over(Incoming::Guest(guest));

@@ -1,11 +1,13 @@
 //! How connections come in: accepted, counted, refused or given a session.
 
-use crate::client::{Transport, Visitor};
+use crate::busy::{self, Line};
+use crate::client::{Asker, Transport, Visitor};
 use crate::listeners::{refuse, Port};
 use crate::session::{Scratch, Session, Stream};
 use crate::settle;
 use crate::shared::{Incoming, Shared};
 use crate::state::State;
+use crate::tls::TlsSocket;
 use parking_lot::MutexGuard;
 use std::cell::RefCell;
 use std::net::TcpListener as StdTcpListener;
@@ -16,7 +18,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 mod handshake;
-pub(crate) use handshake::{shake_hands, Handshakes};
+pub(crate) use handshake::{go_on_shaking, shake_hands, Handshakes};
 
 pub(crate) async fn accept_tcp(shared: Arc<Shared>, port: Port, listener: StdTcpListener) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
@@ -103,11 +105,47 @@ impl Incoming {
             Incoming::Listener(..) | Incoming::Handshake(_) | Incoming::Moved(_) => None,
             Incoming::Tls(socket) => Some(Stream::Tls(socket)),
             Incoming::Tcp(stream) => Some(Stream::Tcp(TcpStream::from_std(stream)?)),
-            Incoming::Guest(guest) => Some(Stream::Tcp(TcpStream::from_std(guest.stream)?)),
+            Incoming::Guest(guest) => Some(match guest.line {
+                Line::Plain(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+                Line::Tls(lent) => Stream::Tls(Box::new(TlsSocket::back(lent)?)),
+            }),
             Incoming::Unix(stream) => Some(Stream::Unix(UnixStream::from_std(stream)?)),
             Incoming::Memory(stream) => Some(Stream::Memory(stream)),
         })
     }
+}
+
+/// Answers a connection that came while a slow script runs, and welcomes it afterwards.
+pub(crate) async fn entertain(
+    shared: Arc<Shared>,
+    scratch: Rc<RefCell<Scratch>>,
+    mut connection: Incoming,
+    visitor: Arc<Visitor>,
+) {
+    let lent = match &mut connection {
+        Incoming::Tcp(stream) => busy::twin(stream).map(Line::Plain),
+        Incoming::Unix(stream) => busy::twin(stream).map(Line::Plain),
+        Incoming::Tls(socket) => socket.lend().map(Line::Tls),
+        _ => None,
+    };
+    if let Some(Line::Plain(twin)) = &lent {
+        let _ = twin.set_nonblocking(true);
+    }
+    let asker = Asker::Visitor(visitor.clone());
+    let mut goes_on = true;
+    let state = loop {
+        if let Some(state) = shared.lock_unless_busy() {
+            break state;
+        }
+        let line = match &connection {
+            Incoming::Guest(guest) => Some(&guest.line),
+            _ => lent.as_ref(),
+        };
+        // One that has gone may have to be unregistered, which needs the lock.
+        goes_on &= line.is_some_and(|line| goes_on && busy::serve(line, &asker, &shared.running));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    welcome(&shared, &scratch, connection, &visitor, state);
 }
 
 /// Registers a connection and starts its session, or refuses it. The caller has the lock, so that

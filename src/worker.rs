@@ -3,15 +3,14 @@
 //! Invariant: a worker keeps the lock only while it runs commands or a tick of time, never while
 //! it sleeps.
 
-use crate::busy;
-use crate::client::{Asker, Client, Visitor};
+use crate::client::Client;
 use crate::clock::Stopwatch;
 use crate::cron;
 use crate::listeners::Port;
 use crate::memory;
 use crate::session::Scratch;
 use crate::shared::{Incoming, Shared};
-use crate::welcome::{accept_tcp, accept_unix, shake_hands, welcome};
+use crate::welcome::{accept_tcp, accept_unix, entertain, go_on_shaking, shake_hands, welcome};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::TcpListener as StdTcpListener;
@@ -105,6 +104,10 @@ pub(crate) fn run(
                     Some(Incoming::Moved(moved)) => {
                         moved.arrive(scratch.clone());
                     }
+                    Some(Incoming::Guest(guest)) if guest.is_handshaking() => {
+                        let (shared, scratch) = (shared.clone(), scratch.clone());
+                        tokio::task::spawn_local(go_on_shaking(shared, scratch, guest));
+                    }
                     Some(connection) => {
                         let Some(visitor) = connection.visitor() else { continue };
                         match shared.lock_unless_busy() {
@@ -126,34 +129,6 @@ pub(crate) fn run(
     drop(runtime);
     // Nobody serves them any more: calls inside the process that wait have to end.
     stopped.lock().clients.iter_mut().for_each(Client::close_soon);
-}
-
-/// Answers a connection that came while a slow script runs, and welcomes it afterwards.
-async fn entertain(
-    shared: Arc<Shared>,
-    scratch: Rc<RefCell<Scratch>>,
-    connection: Incoming,
-    visitor: Arc<Visitor>,
-) {
-    let mut twin = match &connection {
-        Incoming::Tcp(stream) => busy::twin(stream),
-        Incoming::Unix(stream) => busy::twin(stream),
-        Incoming::Guest(guest) => busy::twin(&guest.stream),
-        _ => None,
-    };
-    if let Some(twin) = &twin {
-        let _ = twin.set_nonblocking(true);
-    }
-    let asker = Asker::Visitor(visitor.clone());
-    let state = loop {
-        if let Some(state) = shared.lock_unless_busy() {
-            break state;
-        }
-        // One that has gone may have to be unregistered, which needs the lock.
-        twin = twin.filter(|twin| busy::serve(twin, &asker, &shared.running));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    };
-    welcome(&shared, &scratch, connection, &visitor, state);
 }
 
 /// Freed bytes that are worth a walk through the allocator's pages.

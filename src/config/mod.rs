@@ -40,8 +40,7 @@ pub const REDIS_VERSION: &str = "7.4.2";
 const BACKLOG_BYTES_MIN: i128 = 16 << 10;
 
 /// Directives that, not honoured, lose data, split it, or send it in the clear.
-const INDISPENSABLE: [&str; 5] =
-    ["appendonly", "replicaof", "cluster-enabled", "tls-replication", "tls-cluster"];
+const INDISPENSABLE: [&str; 4] = ["appendonly", "replicaof", "cluster-enabled", "tls-replication"];
 
 /// The values of all directives of one server.
 #[derive(Clone, Debug)]

@@ -3,14 +3,15 @@
 //! Invariant: a socket counts as idle only while its session sleeps and no part of a request or a
 //! reply is under way, so whoever speaks for the session then cannot come between.
 
-use crate::busy;
-use crate::client::ClientId;
+use crate::busy::{self, Line, Sleeper};
+use crate::client::{ClientId, Kick};
 use crate::tls::TlsSocket;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -125,6 +126,8 @@ pub(super) struct Socket {
     stream: RefCell<Stream>,
     /// The session sleeps, and no part of a request or reply is under way.
     pub(super) idle: Cell<bool>,
+    /// Wakes the session.
+    pub(super) kick: OnceCell<Arc<Kick>>,
 }
 
 thread_local! {
@@ -134,7 +137,8 @@ thread_local! {
 impl Socket {
     /// A socket that the others of this thread know.
     pub(super) fn known(stream: Stream, owner: ClientId) -> Rc<Socket> {
-        let socket = Rc::new(Socket { stream: RefCell::new(stream), idle: Cell::new(true) });
+        let (stream, kick) = (RefCell::new(stream), OnceCell::new());
+        let socket = Rc::new(Socket { stream, idle: Cell::new(true), kick });
         SOCKETS.with_borrow_mut(|sockets| sockets.insert(owner, Rc::downgrade(&socket)));
         socket
     }
@@ -208,16 +212,24 @@ impl Socket {
     }
 }
 
-/// Twins of the sockets of this thread's sleeping sessions.
-pub fn idle_sockets() -> Vec<(ClientId, std::net::TcpStream)> {
-    let twin = |socket: Rc<Socket>| match &*socket.stream.try_borrow().ok()? {
+/// The connections of this thread's sleeping sessions, for somebody who answers in their place.
+pub fn idle_sockets() -> Vec<Sleeper> {
+    let line = |socket: &Socket| match &mut *socket.stream.try_borrow_mut().ok()? {
         _ if !socket.idle.get() => None,
-        Stream::Tcp(stream) => busy::twin(stream),
-        Stream::Unix(stream) => busy::twin(stream),
-        Stream::Memory(_) | Stream::Tls(_) => None,
+        Stream::Tcp(stream) => busy::twin(stream).map(Line::Plain),
+        Stream::Unix(stream) => busy::twin(stream).map(Line::Plain),
+        Stream::Tls(socket) => socket.lend().map(Line::Tls),
+        Stream::Memory(_) => None,
     };
-    SOCKETS.with_borrow(|sockets| {
-        let live = sockets.iter().filter_map(|(id, socket)| Some((*id, twin(socket.upgrade()?)?)));
-        live.collect()
-    })
+    let sleeper = |(client, socket): (&ClientId, &Weak<Socket>)| {
+        let socket = socket.upgrade()?;
+        let line = line(&socket)?;
+        // Bytes that wait in a plain socket wake whoever sleeps there.
+        let kick = match line {
+            Line::Plain(_) => None,
+            Line::Tls(_) => socket.kick.get().cloned(),
+        };
+        Some(Sleeper { client: *client, line, kick })
+    };
+    SOCKETS.with_borrow(|sockets| sockets.iter().filter_map(sleeper).collect())
 }

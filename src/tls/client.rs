@@ -1,15 +1,12 @@
 //! The other side: connections to servers that speak TLS.
 
+use super::trust::{OfServers, Trust};
 use super::{files::Identity, identity, Common, SelfSigned};
 use crate::config::Settings;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, ResolvesClientCert};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature, WebPkiSupportedAlgorithms};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
+use rustls::client::ResolvesClientCert;
+use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore};
-use rustls::{Error, SignatureScheme, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -38,7 +35,7 @@ pub fn client_config(
         .with_protocol_versions(&versions)
         .map_err(|error| format!("Failed to configure TLS: {error}"))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ByAuthority { roots, algorithms }))
+        .with_custom_certificate_verifier(Arc::new(OfServers(Trust { roots, algorithms })))
         .with_client_cert_resolver(shown);
     Ok(Arc::new(config))
 }
@@ -72,54 +69,4 @@ pub fn connect_blocking(
 fn name(host: &str) -> ServerName<'static> {
     let unnamed = std::net::IpAddr::from([0, 0, 0, 0]);
     ServerName::try_from(host.to_string()).unwrap_or(ServerName::from(unnamed))
-}
-
-/// Trusts every server whose certificate a trusted authority signed, whatever its name.
-#[derive(Debug)]
-struct ByAuthority {
-    roots: Arc<RootCertStore>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for ByAuthority {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let parsed = ParsedCertificate::try_from(certificate)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &parsed,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }

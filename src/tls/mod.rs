@@ -2,8 +2,10 @@
 //! configurations of rustls, and the streams that speak it.
 //!
 //! `files` reads certificates and keys, `words` understands lists of protocols and ciphers,
-//! `server` and `client` build the two sides, `socket` is an accepted connection, `self_signed`
-//! makes throw-away certificates for tests.
+//! `server` and `client` build the two sides, `trust` judges what the other side shows (reading it
+//! with `certificate` where rustls does not), `socket` is an accepted connection, `lent`
+//! one that another thread answers for a while, `self_signed` makes throw-away certificates for
+//! tests.
 //!
 //! Towards another server (a primary, the target of MIGRATE):
 //!
@@ -20,14 +22,18 @@
 //! Invariant: what rustls cannot do is refused, with the directive's name, and never left out
 //! silently. Nothing here is global: each server has its own configurations.
 
+mod certificate;
 mod client;
 mod files;
+mod lent;
 mod self_signed;
 mod server;
 mod socket;
+mod trust;
 mod words;
 
 pub use client::{client_config, connect, connect_blocking, TlsStream};
+pub use lent::Lent;
 pub use self_signed::{self_signed, SelfSigned};
 pub use server::server_config;
 pub use socket::TlsSocket;

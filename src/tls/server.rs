@@ -1,5 +1,6 @@
 //! The server's side: whom it admits, what it shows, how it remembers sessions.
 
+use super::trust::{OfClients, Trust};
 use super::{identity, Common, SelfSigned};
 use crate::config::{AuthClients, Settings};
 use rustls::crypto::aws_lc_rs;
@@ -32,13 +33,15 @@ pub fn server_config(
     let builder = match tls.auth_clients {
         AuthClients::No => builder.with_no_client_auth(),
         asked => {
+            let algorithms = provider.signature_verification_algorithms;
+            let trust = Trust { roots: roots.clone(), algorithms };
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
             let verifier = match asked {
                 AuthClients::Optional => verifier.allow_unauthenticated(),
                 _ => verifier,
             };
-            let verifier = verifier.build().map_err(|error| failed(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+            let first = verifier.build().map_err(|error| failed(error.to_string()))?;
+            builder.with_client_cert_verifier(Arc::new(OfClients { first, trust }))
         }
     };
     let shown: Arc<dyn ResolvesServerCert> =

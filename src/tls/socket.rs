@@ -5,14 +5,15 @@
 //! with the same bytes first, as sessions do. So the replies that a peer does not read stay where
 //! they are counted, and at most [`PLAIN_BYTES_MAX`] of them stand here a second time.
 
-use rustls::{ServerConfig, ServerConnection};
+use super::lent::{Cipher, Held, Lent};
+use rustls::{Error, InvalidMessage, ServerConfig, ServerConnection};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 /// What is enciphered at one go: four records of TLS, in one system call.
 const PLAIN_BYTES_MAX: usize = 64 * 1024;
@@ -20,9 +21,11 @@ const PLAIN_BYTES_MAX: usize = 64 * 1024;
 /// An accepted connection.
 pub struct TlsSocket {
     tcp: TcpStream,
-    tls: ServerConnection,
+    held: Held,
     /// Bytes that are enciphered, and not yet reported as taken.
     taken: usize,
+    /// The peer does not speak TLS: nothing is said to it.
+    mute: bool,
 }
 
 impl std::fmt::Debug for TlsSocket {
@@ -32,10 +35,30 @@ impl std::fmt::Debug for TlsSocket {
 }
 
 impl TlsSocket {
-    /// Shakes hands.
-    pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<TlsSocket> {
-        let (tcp, tls) = TlsAcceptor::from(config).accept(tcp).await?.into_inner();
-        Ok(TlsSocket { tcp, tls, taken: 0 })
+    /// A connection that has to shake hands yet.
+    pub fn new(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<TlsSocket> {
+        let tls = ServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(TlsSocket { tcp, held: Held::here(Cipher::new(tls)), taken: 0, mute: false })
+    }
+
+    /// The connection that somebody else has looked after, as far as it came there.
+    pub fn back(lent: Lent) -> io::Result<TlsSocket> {
+        let (tcp, cipher) = lent.into_parts();
+        let gone = || io::Error::from(io::ErrorKind::NotConnected);
+        let cipher = cipher.ok_or_else(gone)?;
+        Ok(TlsSocket {
+            tcp: TcpStream::from_std(tcp)?,
+            held: Held::here(cipher),
+            taken: 0,
+            mute: false,
+        })
+    }
+
+    /// Somebody else looks after the connection, until this is used again; between two writes
+    /// only.
+    pub fn lend(&mut self) -> Option<Lent> {
+        let tcp = std::net::TcpStream::from(self.tcp.as_fd().try_clone_to_owned().ok()?);
+        (self.taken == 0).then(|| self.held.lend(tcp))
     }
 
     /// The socket below.
@@ -43,10 +66,50 @@ impl TlsSocket {
         &self.tcp
     }
 
+    /// Shakes hands. Ready at the end of it, whichever it is.
+    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_drain(cx))?;
+            if !self.held.cipher().tls.is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(self.poll_records(cx))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Takes what has come; how many bytes that was.
+    fn poll_records(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Cipher { tls, .. } = self.held.cipher();
+        let read = match tls.read_tls(&mut Ready { tcp: &mut self.tcp, cx }) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let understood = tls.process_new_packets();
+        // Redis: what begins as no record does is answered by the end alone, as by OpenSSL.
+        self.mute |= matches!(
+            &understood,
+            Err(Error::InvalidMessage(
+                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion
+            ))
+        );
+        if self.taken == 0 && !self.mute {
+            // An alert about what was not understood, or an answer to a change of keys.
+            let _ = self.poll_drain(cx);
+        }
+        match understood {
+            Ok(_) => Poll::Ready(Ok(read)),
+            Err(error) => Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
+        }
+    }
+
     /// Sends all that is enciphered.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.tls.wants_write() {
-            match self.tls.write_tls(&mut Ready { tcp: &mut self.tcp, cx }) {
+        let Cipher { tls, .. } = self.held.cipher();
+        while tls.wants_write() {
+            match tls.write_tls(&mut Ready { tcp: &mut self.tcp, cx }) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
@@ -65,7 +128,14 @@ impl AsyncRead for TlsSocket {
     ) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
         loop {
-            match socket.tls.reader().read(buf.initialize_unfilled()) {
+            let cipher = socket.held.cipher();
+            if !cipher.early.is_empty() {
+                let len = cipher.early.len().min(buf.remaining());
+                buf.put_slice(&cipher.early[..len]);
+                cipher.early.drain(..len);
+                return Poll::Ready(Ok(()));
+            }
+            match cipher.tls.reader().read(buf.initialize_unfilled()) {
                 Ok(len) => {
                     buf.advance(len);
                     return Poll::Ready(Ok(()));
@@ -77,19 +147,7 @@ impl AsyncRead for TlsSocket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            match socket.tls.read_tls(&mut Ready { tcp: &mut socket.tcp, cx }) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-            let understood = socket.tls.process_new_packets();
-            if socket.taken == 0 {
-                // An alert about what was not understood, or an answer to a change of keys.
-                let _ = socket.poll_drain(cx);
-            }
-            if let Err(error) = understood {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
-            }
+            ready!(socket.poll_records(cx))?;
         }
     }
 }
@@ -103,7 +161,7 @@ impl AsyncWrite for TlsSocket {
         let socket = self.get_mut();
         if socket.taken == 0 {
             let plain = &buf[..buf.len().min(PLAIN_BYTES_MAX)];
-            socket.taken = socket.tls.writer().write(plain)?;
+            socket.taken = socket.held.cipher().tls.writer().write(plain)?;
         }
         ready!(socket.poll_drain(cx))?;
         Poll::Ready(Ok(std::mem::take(&mut socket.taken)))
@@ -115,7 +173,7 @@ impl AsyncWrite for TlsSocket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
-        socket.tls.send_close_notify();
+        socket.held.cipher().tls.send_close_notify();
         ready!(socket.poll_drain(cx))?;
         Pin::new(&mut socket.tcp).poll_shutdown(cx)
     }
@@ -124,9 +182,10 @@ impl AsyncWrite for TlsSocket {
 impl Drop for TlsSocket {
     /// Says goodbye, if the peer takes it at once: an end without it looks like an attack.
     fn drop(&mut self) {
-        self.tls.send_close_notify();
+        let Some(Cipher { tls, .. }) = self.held.cipher_if_here() else { return };
+        tls.send_close_notify();
         let mut out = Vec::new();
-        if self.taken == 0 && self.tls.write_tls(&mut out).is_ok() {
+        if self.taken == 0 && !self.mute && tls.write_tls(&mut out).is_ok() {
             let _ = self.tcp.try_write(&out);
         }
     }

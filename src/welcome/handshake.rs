@@ -3,15 +3,17 @@
 //! Invariant: a handshake never holds the lock, ends within `tls-handshake-timeout`, and those
 //! under way count towards `maxclients`, so that strangers can keep neither memory nor files.
 
-use super::welcome;
+use super::{entertain, welcome};
+use crate::busy::{Door, Guest, Line};
 use crate::client::Visitor;
 use crate::config::Settings;
 use crate::session::Scratch;
 use crate::shared::{Incoming, Shared};
-use crate::tls::{self, SelfSigned, TlsSocket};
+use crate::tls::{self, Lent, SelfSigned, TlsSocket};
 use parking_lot::RwLock;
 use rustls::ServerConfig;
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -78,6 +80,22 @@ impl Drop for Handshake<'_> {
     }
 }
 
+impl Door for Handshakes {
+    fn open(&self, tcp: std::net::TcpStream, secure: bool, handshakes: usize) -> Option<Line> {
+        if !secure {
+            return Some(Line::Plain(tcp));
+        }
+        let under_way = self.under_way.load(Ordering::Relaxed) + handshakes;
+        let config = self.config.read().clone()?;
+        let fits = under_way <= self.clients_max.load(Ordering::Relaxed);
+        fits.then(|| Lent::accepted(tcp, config).ok()).flatten().map(Line::Tls)
+    }
+
+    fn handshake_limit(&self) -> Duration {
+        Duration::from_secs(self.limit_s.load(Ordering::Relaxed))
+    }
+}
+
 /// Shakes hands with a TLS client and welcomes it. What is no TLS, or too slow, is let go with a
 /// line in the log.
 pub(crate) async fn shake_hands(
@@ -85,26 +103,52 @@ pub(crate) async fn shake_hands(
     scratch: Rc<RefCell<Scratch>>,
     stream: std::net::TcpStream,
 ) {
-    let Some(visitor) = Visitor::tcp(&stream) else { return };
+    let Some(visitor) = Visitor::tcp(&stream).map(Arc::new) else { return };
     let config = shared.handshakes.config.read().clone();
     let (Ok(stream), Some(config)) = (TcpStream::from_std(stream), config) else { return };
+    if let Ok(socket) = TlsSocket::new(stream, config) {
+        finish(shared, scratch, socket, visitor).await;
+    }
+}
+
+/// The same for a connection that came while a slow script ran.
+pub(crate) async fn go_on_shaking(
+    shared: Arc<Shared>,
+    scratch: Rc<RefCell<Scratch>>,
+    guest: Guest,
+) {
+    let Line::Tls(lent) = guest.line else { return };
+    if let Ok(socket) = TlsSocket::back(lent) {
+        finish(shared, scratch, socket, guest.visitor).await;
+    }
+}
+
+async fn finish(
+    shared: Arc<Shared>,
+    scratch: Rc<RefCell<Scratch>>,
+    mut socket: TlsSocket,
+    visitor: Arc<Visitor>,
+) {
     let Some(begun) = Handshake::begin(&shared) else {
         // Redis: without a handshake nothing can be said, so the connection just ends.
         shared.lock_when_free().await.stats.connections_rejected += 1;
         return;
     };
-    let limit = Duration::from_secs(shared.handshakes.limit_s.load(Ordering::Relaxed));
-    let why = match tokio::time::timeout(limit, TlsSocket::accept(stream, config)).await {
-        Ok(Ok(socket)) => {
-            let state = shared.lock_when_free().await;
-            drop(begun);
+    let limit = shared.handshakes.handshake_limit();
+    let shaken = poll_fn(|cx| socket.poll_handshake(cx));
+    let why = match tokio::time::timeout(limit, shaken).await {
+        Ok(Ok(())) => {
             let connection = Incoming::Tls(Box::new(socket));
+            let Some(state) = shared.lock_unless_busy() else {
+                return entertain(shared.clone(), scratch, connection, visitor).await;
+            };
+            drop(begun);
             return welcome(&shared, &scratch, connection, &visitor, state);
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the TLS handshake took too long".to_string(),
     };
-    let Visitor { addr, laddr, .. } = &visitor;
+    let Visitor { addr, laddr, .. } = &*visitor;
     shared
         .logger
         .warning(format!("Error accepting a client connection: {why} (addr={addr} laddr={laddr})"));

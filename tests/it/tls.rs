@@ -271,13 +271,19 @@ fn certificates_are_replaced_without_dropping_anybody() {
 #[test]
 fn plain_bytes_on_the_tls_port_and_tls_on_the_plain_one_get_a_line_each() {
     let tls = Tls::start("tls-mixed", &[]);
-    let mut wire = Wire::connect(tls.addr()).expect("connected");
-    wire.send(b"*1\r\n$4\r\nPING\r\n");
-    let mut told = Vec::new();
+    for plain in [&b"*1\r\n$4\r\nPING\r\n"[..], b"PING\r\n", b"GET / HTTP/1.1\r\n\r\n", &[0; 99]] {
+        let mut stream = TcpStream::connect(tls.addr()).expect("connected");
+        stream.write_all(plain).expect("sent");
+        let mut told = Vec::new();
+        // Closed with bytes unread: the system may say "reset".
+        let _ = stream.read_to_end(&mut told);
+        assert!(told.is_empty(), "nothing is said to who does not speak TLS: {told:?}");
+    }
     let mut stream = TcpStream::connect(tls.addr()).expect("connected");
-    stream.write_all(b"PING\r\n").expect("sent");
-    stream.read_to_end(&mut told).expect("an alert, then the end");
-    assert!(told.first() == Some(&0x15), "an alert of TLS: {told:?}");
+    stream.write_all(b"\x16\x03\x01\x00\x05abcde").expect("sent");
+    let mut told = Vec::new();
+    let _ = stream.read_to_end(&mut told);
+    assert_eq!(told.first(), Some(&0x15), "an alert of TLS: {told:?}");
     tls.logs("# Error accepting a client connection: received corrupt message");
     let config = client(&tls.certificates, false, "");
     assert!(shake_hands(&config, tls.plain()).is_err());
@@ -496,4 +502,46 @@ fn replicas_follow_under_tls() {
     wait_for(&|| same(&["DBSIZE"]) && same(&["GET", "k49"]));
     primary.command(&["SET", "later", "yes"]);
     wait_for(&|| same(&["GET", "later"]));
+}
+
+#[test]
+fn a_slow_script_keeps_nobody_who_speaks_tls_without_an_answer() {
+    for workers in ["1", "2"] {
+        let directives = [("busy-reply-threshold", "20"), ("io-threads", workers)];
+        let tls = Tls::start(&format!("tls-busy-{workers}"), &directives);
+        let config = client(&tls.certificates, false, "");
+        let busy = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or \
+                    SHUTDOWN NOSAVE.";
+        let busy = Reply::Error(busy.as_bytes().to_vec());
+        for round in 0..3 {
+            let mut slow = shake_hands(&config, tls.addr()).expect("a handshake");
+            let mut before: Vec<Stream> =
+                (0..4).map(|_| shake_hands(&config, tls.addr()).expect("a handshake")).collect();
+            for stream in &mut before {
+                assert_eq!(call(stream, &["PING"]).expect("a reply"), status("PONG"));
+            }
+            slow.write_all(&request(&["EVAL", "while true do end", "0"])).expect("sent");
+            while call(&mut before[0], &["PING"]).expect("a reply") != busy {}
+            let mut during: Vec<Stream> =
+                (0..4).map(|_| shake_hands(&config, tls.addr()).expect("a handshake")).collect();
+            for stream in before.iter_mut().chain(&mut during) {
+                assert_eq!(call(stream, &["GET", "k"]).expect("a reply"), busy, "round {round}");
+                // Half a request: its beginning is deciphered now, its end comes later.
+                stream.write_all(b"*2\r\n$4\r\nECHO\r\n$3\r\nab").expect("sent");
+            }
+            // Nothing has come of these yet; their handshake begins and ends as it pleases.
+            let mut silent = TcpStream::connect(tls.addr()).expect("connected");
+            silent.write_all(b"\x16\x03\x01").expect("sent");
+            let mut killer = shake_hands(&config, tls.addr()).expect("a handshake");
+            assert_eq!(call(&mut killer, &["SCRIPT", "KILL"]).expect("a reply"), status("OK"));
+            assert!(matches!(reply(&mut slow).expect("a reply"), Reply::Error(_)));
+            for stream in before.iter_mut().chain(&mut during) {
+                stream.write_all(b"c\r\n").expect("sent");
+                assert_eq!(reply(stream).expect("a reply"), Reply::Bulk(b"abc".to_vec()));
+                assert_eq!(call(stream, &["PING"]).expect("a reply"), status("PONG"));
+            }
+            assert_eq!(call(&mut slow, &["PING"]).expect("a reply"), status("PONG"));
+            assert_eq!(call(&mut killer, &["PING"]).expect("a reply"), status("PONG"));
+        }
+    }
 }
