@@ -16,6 +16,8 @@ pub mod load;
 pub mod rdb_output;
 pub mod save;
 pub mod sinks;
+#[cfg(test)]
+mod tests;
 
 use crate::clock::Stopwatch;
 use crate::keyspace::image::{ImageId, Piece, Slice};

@@ -248,6 +248,24 @@ fn fill(server: &Server) {
     }
 }
 
+/// Values that a snapshot hands out in parts.
+fn fill_big(server: &Server) {
+    for from in (0..3_000).step_by(300) {
+        let each = |command: &[&str], element: &dyn Fn(u32) -> Vec<String>| {
+            let mut words: Vec<String> = command.iter().map(|word| word.to_string()).collect();
+            words.extend((from..from + 300).flat_map(element));
+            assert!(!matches!(server.command(&words), Value::Error(_)), "{words:?}");
+        };
+        each(&["RPUSH", "long"], &|n| vec![n.to_string()]);
+        each(&["SADD", "broad"], &|n| vec![format!("member:{n}")]);
+        each(&["HSET", "wide"], &|n| vec![format!("field:{n}"), "value".into()]);
+        each(&["ZADD", "tall"], &|n| vec![n.to_string(), format!("member:{n}")]);
+        let deadline = ["HPEXPIRE", "wide", "1000000", "FIELDS", "300"];
+        each(&deadline, &|n| vec![format!("field:{}", n / 2)]);
+    }
+    server.command(&["EXPIRE", "tall", "10000"]);
+}
+
 fn digest(server: &Server) -> String {
     match server.command(&["DEBUG", "DIGEST"]) {
         Value::Simple(digest) => digest,
@@ -282,10 +300,18 @@ fn rewritten_files_hold_the_same_data() {
         let directives = [("aof-use-rdb-preamble", as_snapshot), DEBUG];
         let server = start(&folder, &directives, &disk).expect("it starts");
         fill(&server);
+        fill_big(&server);
         let Value::Simple(said) = server.command(&["BGREWRITEAOF"]) else { panic!("no status") };
         assert_eq!(said, "Background append only file rewriting started");
         // What comes meanwhile and afterwards is in the new increment.
         server.command(&["SET", "meanwhile", "1"]);
+        for n in (0..3_000).step_by(7).map(|n| n.to_string()) {
+            server.command(&["HSET", "wide", &format!("field:{n}"), "other"]);
+            server.command(&["SREM", "broad", &format!("member:{n}")]);
+            server.command(&["ZADD", "tall", "-1", &format!("member:{n}")]);
+        }
+        server.command(&["RENAME", "wide", "wider"]);
+        server.command(&["DEL", "broad"]);
         await_rewrite(&server);
         server.command(&["SELECT", "2"]);
         server.command(&["SET", "afterwards", "1"]);
