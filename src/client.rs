@@ -2,16 +2,21 @@
 //!
 //! Invariant: a `ClientId` names one connection for ever: slots are reused, serials are not.
 
+mod buffers;
+mod waits;
+
 use crate::acl::User;
 use crate::config::{OutputLimit, Settings};
-use crate::keyspace::value::Kind;
-use crate::resp::out::{Bound, Done, Out};
+use crate::resp::out::Bound;
 use crate::role::Replica;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
+
+pub use buffers::{AtHand, Incomplete, ReplyBuffer, Resizing};
+pub use waits::{Acks, Awaited, Blocked};
 
 /// Names a connection: a slot of the register, and the number that CLIENT ID answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,63 +57,6 @@ impl Multi {
     pub fn memory_bytes(&self) -> usize {
         self.bytes + self.queue.len() * QUEUED_BYTES
     }
-}
-
-/// A command that waits for a key.
-#[derive(Debug)]
-pub struct Blocked {
-    /// Its words, as it will run again.
-    pub argv: Vec<Vec<u8>>,
-    /// What it waits for.
-    pub keys: Vec<(usize, Box<[u8]>)>,
-    /// When it gives up (Unix ms).
-    pub until_ms: Option<i64>,
-    /// What it answers then.
-    pub on_timeout: fn(Out<'_>) -> Done,
-    /// See [`crate::command::Waiting`].
-    pub wakes_on_loss: bool,
-    /// The type that it works on: a key that holds another one does not concern it.
-    pub kind: Kind,
-    /// Its number in the table of commands.
-    pub command: usize,
-    /// When it began (Unix ms).
-    pub since_ms: i64,
-    /// Its place among all that wait: the order of service.
-    pub ticket: u64,
-    /// What it waits for besides keys.
-    pub awaits: Option<Awaited>,
-}
-
-impl Blocked {
-    /// What WAIT and WAITAOF wait for.
-    pub fn acks(&self) -> Option<Acks> {
-        match self.awaits {
-            Some(Awaited::Acks(acks)) => Some(acks),
-            _ => None,
-        }
-    }
-}
-
-/// What commands wait for that wait for no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaited {
-    /// WAIT and WAITAOF: others, or the disk, have the client's writes.
-    Acks(Acks),
-    /// FLUSHALL and FLUSHDB: all that they removed is freed, up to this mark of the graveyard.
-    Freed(u64),
-}
-
-/// What WAIT and WAITAOF wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acks {
-    /// The offset of the last write of the client.
-    pub offset: u64,
-    /// Replicas that must have it.
-    pub replicas: usize,
-    /// It must be on the disk here, too.
-    pub local: bool,
-    /// It must be on the disk of the replicas.
-    pub on_disk: bool,
 }
 
 /// How a connection came in.
@@ -181,19 +129,6 @@ pub enum Cut {
     Query,
     /// It took too much memory: `maxmemory-clients`.
     Memory,
-}
-
-/// What a client has sent of requests that are not complete, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Incomplete {
-    /// Not yet understood.
-    pub raw_bytes: usize,
-    /// Room for more of it.
-    pub free_bytes: usize,
-    /// Arguments that are complete.
-    pub argv_bytes: usize,
-    /// Still to come of an argument whose length was announced, beyond that room.
-    pub announced_bytes: usize,
 }
 
 /// Messages from this size on are shared instead of copied.
@@ -378,6 +313,10 @@ pub struct Client {
     pub over_soft_limit_since_ms: Option<i64>,
     /// What its session keeps of a request that has not arrived as a whole.
     pub incomplete: Incomplete,
+    /// What the batch that runs now has in the worker's buffers.
+    pub at_hand: AtHand,
+    /// How much of a buffer its replies have needed of late.
+    pub reply_buffer: ReplyBuffer,
     /// Names of channels and patterns that it listens to, and prefixes that it tracks, in bytes.
     pub names_bytes: usize,
     /// It was cut off.
@@ -436,6 +375,8 @@ impl Client {
             unwritten_bytes: 0,
             over_soft_limit_since_ms: None,
             incomplete: Incomplete::default(),
+            at_hand: AtHand::default(),
+            reply_buffer: ReplyBuffer::default(),
             names_bytes: 0,
             cut: None,
             net_in_bytes: 0,
@@ -479,7 +420,7 @@ impl Client {
 
     /// Bytes of replies that it has not taken yet and that count for no limit.
     pub fn uncounted_output_bytes(&self) -> usize {
-        self.output_bytes().min(UNCOUNTED_BYTES)
+        (self.output_bytes() + self.at_hand.reply_bytes).min(UNCOUNTED_BYTES)
     }
 
     /// What counts for output limits, in bytes.
@@ -629,6 +570,8 @@ pub struct Clients {
     free: Vec<u32>,
     last_serial: u64,
     len: usize,
+    /// Where the next round of [`Clients::next_few`] goes on.
+    round: usize,
 }
 
 impl Clients {
@@ -685,6 +628,13 @@ impl Clients {
     /// All clients, in order of their slots.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
         self.slots.iter_mut().flatten().map(|client| &mut **client)
+    }
+
+    /// About `count` clients, other ones each time, until it was everybody's turn.
+    pub fn next_few(&mut self, count: usize) -> impl Iterator<Item = &mut Client> {
+        let from = if self.round < self.slots.len() { self.round } else { 0 };
+        self.round = self.slots.len().min(from + count);
+        self.slots[from..self.round].iter_mut().flatten().map(|client| &mut **client)
     }
 
     /// Number of connections.

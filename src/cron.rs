@@ -21,6 +21,8 @@ use crate::state::State;
 
 /// A slice's bound under the lock.
 const SLICE_NS: u64 = 700_000;
+/// Clients of which reply buffers are adapted at once; of many, a tenth.
+const CLIENTS_A_SAMPLE_MIN: usize = 16;
 /// Looks at the wheel between two readings of the stopwatch.
 const LOOKS: usize = 64;
 
@@ -80,6 +82,9 @@ fn sample(state: &mut State) {
     state.debug.sampled_ms = now_ms;
     state.stats.sample(now_ms);
     state.peers.close_unused(now_ms);
+    let resizing = state.debug.reply_buffers;
+    let share = CLIENTS_A_SAMPLE_MIN.max(state.clients.len() / 10 + 1);
+    state.clients.next_few(share).for_each(|client| client.reply_buffer.adapt(now_ms, resizing));
     state.stats.work.batch(0, 0);
     if state.config.settings().maxmemory > 0 {
         memory::measure_clients(state);

@@ -24,6 +24,7 @@ mod writing;
 use crate::client::{ClientId, Cut, Kick};
 use crate::commands::client_line;
 use crate::config::LogLevel;
+use crate::error::shown;
 use crate::resp::decode::{Batch, Decoder};
 use crate::settle;
 use crate::shared::Shared;
@@ -72,6 +73,8 @@ pub struct Session {
     shared: Arc<Shared>,
     scratch: Rc<RefCell<Scratch>>,
     decoder: Decoder,
+    /// Size of the buffer that this turn's requests are in.
+    room_bytes: usize,
     pace: Pace,
     place: Place,
     /// Input that is not yet consumed.
@@ -109,6 +112,7 @@ impl Session {
             shared,
             scratch,
             decoder: Decoder::default(),
+            room_bytes: 0,
             pace: Pace::default(),
             place: Place::default(),
             kept: Kept::default(),
@@ -261,12 +265,12 @@ fn note_end(state: &mut State, me: ClientId) {
     let client = state.clients.at(me);
     let Some(cut) = client.cut else {
         if !client.close_now && !client.close_after_reply && state.logger.wants(LogLevel::Verbose) {
-            let line = client_line(state, me);
+            let line = shown(&client_line(state, me));
             state.logger.verbose(format!("Client closed connection {line}"));
         }
         return;
     };
-    let line = client_line(state, me);
+    let line = shown(&client_line(state, me));
     match cut {
         Cut::Output => {
             state.stats.output_limit_disconnections += 1;

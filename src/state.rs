@@ -2,7 +2,7 @@
 
 use crate::acl::Acl;
 use crate::blocking::Blocking;
-use crate::client::{ClientId, Clients};
+use crate::client::{ClientId, Clients, Resizing};
 use crate::clock::Clock;
 use crate::config::{Config, Settings};
 use crate::disk::Disk;
@@ -81,6 +81,8 @@ pub struct Switches {
     pub expiry_off: bool,
     /// DEBUG PAUSE-CRON 1.
     pub cron_paused: bool,
+    /// DEBUG REPLYBUFFER.
+    pub reply_buffers: Resizing,
     /// DEBUG SET-DISABLE-DENY-SCRIPTS 1.
     pub scripts_may_all: bool,
     /// The kernel's score for this process before `oom-score-adj` changed it.

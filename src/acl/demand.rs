@@ -119,22 +119,23 @@ pub struct Denial {
 
 impl Denial {
     /// The sentence that tells it, with the key or the channel when `verbose`.
-    pub fn text(&self, user: &[u8], command: &str, words: &[&[u8]], verbose: bool) -> String {
-        let user = String::from_utf8_lossy(user);
+    pub fn text(&self, user: &[u8], command: &str, words: &[&[u8]], verbose: bool) -> Vec<u8> {
         let word = words.get(self.at).copied().unwrap_or_default();
-        let word = String::from_utf8_lossy(word);
         match (self.reason, verbose) {
             (Reason::Command | Reason::Login, _) => {
-                format!("User {user} has no permissions to run the '{command}' command")
+                let command = command.as_bytes();
+                [b"User ", user, b" has no permissions to run the '", command, b"' command"]
+                    .concat()
             }
             (Reason::Key, true) => {
-                format!("User {user} has no permissions to access the '{word}' key")
+                [b"User ", user, b" has no permissions to access the '", word, b"' key"].concat()
             }
-            (Reason::Key, false) => "No permissions to access a key".to_string(),
+            (Reason::Key, false) => b"No permissions to access a key".to_vec(),
             (Reason::Channel, true) => {
-                format!("User {user} has no permissions to access the '{word}' channel")
+                [b"User ", user, b" has no permissions to access the '", word, b"' channel"]
+                    .concat()
             }
-            (Reason::Channel, false) => "No permissions to access a channel".to_string(),
+            (Reason::Channel, false) => b"No permissions to access a channel".to_vec(),
         }
     }
 }

@@ -57,7 +57,7 @@ pub struct Refusal {
     /// The user who was refused.
     pub user: Vec<u8>,
     /// The client, in the words of CLIENT INFO.
-    pub client: String,
+    pub client: Vec<u8>,
     /// When (Unix ms).
     pub at_ms: i64,
 }

@@ -180,7 +180,7 @@ fn dryrun(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done
     }
     match permission::judge(user, spec, words) {
         Ok(()) => Ok(out.ok()),
-        Err(denial) => Ok(out.bulk(denial.text(name, &spec.name, words, true).as_bytes())),
+        Err(denial) => Ok(out.bulk(&denial.text(name, &spec.name, words, true))),
     }
 }
 
@@ -316,7 +316,7 @@ fn log(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         items.text("age-seconds");
         items.double((now_ms - last.at_ms) as f64 / 1000.0);
         items.text("client-info");
-        items.text(&last.client);
+        items.bulk(&last.client);
         items.text("entry-id");
         items.int(entry.number as i64);
         items.text("timestamp-created");

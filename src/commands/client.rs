@@ -89,10 +89,22 @@ pub(super) fn id(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<
     Ok(out.int(call.me.serial as i64))
 }
 
-pub(super) fn info(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+pub(super) fn info(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    note_request(call, args, &out);
     let mut text = line(call.state, call.me);
-    text.push('\n');
-    Ok(out.verbatim("txt", text.as_bytes()))
+    text.push(b'\n');
+    Ok(out.verbatim("txt", &text))
+}
+
+/// Notes what the calling client has in buffers besides its input.
+fn note_request(call: &mut Call<'_>, args: &Args<'_>, out: &Out<'_>) {
+    // Redis: inside a transaction the request at hand is EXEC.
+    let argv_bytes = match call.state.inside_unit {
+        true => b"EXEC".len(),
+        false => args.all().iter().map(|word| word.len()).sum(),
+    };
+    let at_hand = &mut call.client().at_hand;
+    (at_hand.argv_bytes, at_hand.reply_bytes) = (argv_bytes, out.bytes_before());
 }
 
 fn kind(word: &[u8]) -> Result<Kind> {
@@ -121,17 +133,18 @@ pub(super) fn list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Re
         let found = |serial: &u64| ids.iter().find(|id| id.serial == *serial).copied();
         ids = serials.iter().filter_map(found).collect();
     }
-    let mut text = String::new();
+    note_request(call, args, &out);
+    let mut text = Vec::new();
     for id in ids {
         let fits = wanted.is_none_or(|wanted| {
             call.state.clients.find(id).is_some_and(|client| Kind::of(client) == wanted)
         });
         if fits {
-            text.push_str(&line(call.state, id));
-            text.push('\n');
+            text.extend_from_slice(&line(call.state, id));
+            text.push(b'\n');
         }
     }
-    Ok(out.verbatim("txt", text.as_bytes()))
+    Ok(out.verbatim("txt", &text))
 }
 
 /// The filters of CLIENT KILL.

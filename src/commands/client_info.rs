@@ -64,27 +64,24 @@ fn flags(state: &State, client: &Client) -> String {
     }
 }
 
-/// One client, in the words of CLIENT LIST. It has no buffer of its own for replies, so `rbs` and
-/// `rbp` are 0; what it has not taken counts as Redis counts it.
-pub fn line(state: &State, id: ClientId) -> String {
-    let Some(client) = state.clients.find(id) else { return String::new() };
+/// One client, in the words of CLIENT LIST. Names are bytes, as they were given.
+pub fn line(state: &State, id: ClientId) -> Vec<u8> {
+    let Some(client) = state.clients.find(id) else { return Vec::new() };
     let now_ms = state.db.now_ms();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let multi = client.multi.as_ref();
     let command = client.last_command.map(|id| super::table().specs[id].name.as_str());
     let tracking = state.tracking.options(id);
     let multi_bytes = multi.map_or(0, |multi| multi.bytes);
-    let incomplete = client.incomplete;
-    format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} \
-         ssub={} multi={} watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} \
-         obl={} oll={} omem={} tot-mem={} events={} cmd={} user={} redir={} resp={} \
-         lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={}",
-        client.id.serial,
-        client.addr,
-        client.laddr,
-        client.fd,
-        text(&client.name),
+    let (incomplete, at_hand) = (client.incomplete, client.at_hand);
+    let waiting = client.blocked.iter().flat_map(|blocked| &blocked.argv).map(Vec::len);
+    let head = format!(
+        "id={} addr={} laddr={} fd={} name=",
+        client.id.serial, client.addr, client.laddr, client.fd
+    );
+    let middle = format!(
+        " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} qbuf={} \
+         qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} \
+         events={} cmd={} user=",
         (now_ms - client.since_ms).max(0) / 1000,
         (now_ms - client.active_ms).max(0) / 1000,
         flags(state, client),
@@ -94,25 +91,38 @@ pub fn line(state: &State, id: ClientId) -> String {
         client.shard_subscriptions,
         multi.map_or(-1, |multi| multi.queue.len() as i64),
         client.watched.len(),
-        incomplete.raw_bytes,
-        incomplete.free_bytes,
-        incomplete.argv_bytes,
+        incomplete.raw_bytes + at_hand.input_bytes,
+        incomplete.free_bytes + at_hand.free_bytes,
+        incomplete.argv_bytes + at_hand.argv_bytes + waiting.sum::<usize>(),
         multi_bytes,
-        0,
-        0,
+        client.reply_buffer.size_bytes(),
+        client.reply_buffer.peak_bytes(at_hand.reply_bytes),
         client.uncounted_output_bytes(),
         client.output_blocks(),
         client.limited_output_bytes(),
         client.promised_bytes(),
         if client.unwritten_bytes > 0 { "rw" } else { "r" },
         command.unwrap_or("NULL"),
-        text(client.user_name().unwrap_or(b"(superuser)")),
+    );
+    let tail = format!(
+        " tot-net-in={} tot-net-out={} tot-cmds={}",
+        client.net_in_bytes, client.net_out_bytes, client.commands
+    );
+    let protocol = format!(
+        " redir={} resp={} lib-name=",
         tracking.map_or(-1, |options| options.redirect.map_or(0, |serial| serial as i64)),
         if client.resp3 { 3 } else { 2 },
-        text(&client.lib_name),
-        text(&client.lib_ver),
-        client.net_in_bytes,
-        client.net_out_bytes,
-        client.commands,
-    )
+    );
+    [
+        head.as_bytes(),
+        &client.name,
+        middle.as_bytes(),
+        client.user_name().unwrap_or(b"(superuser)"),
+        protocol.as_bytes(),
+        &client.lib_name,
+        b" lib-ver=",
+        &client.lib_ver,
+        tail.as_bytes(),
+    ]
+    .concat()
 }

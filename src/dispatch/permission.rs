@@ -17,11 +17,12 @@ impl Dispatcher<'_> {
     pub(super) fn permit(&mut self, spec: &Spec, argv: &[&[u8]], origin: Origin) -> Result<()> {
         let Err((denial, user)) = self.judge(spec, argv, origin) else { return Ok(()) };
         let why = denial.text(&user, &spec.name, argv, false);
-        Err(Error::of(match origin {
+        let head: &[u8] = match origin {
             // Redis: a script is told so in an error without a code of its own.
-            Origin::Script => format!("ERR ACL failure in script: {why}"),
-            Origin::Client | Origin::Multi => format!("NOPERM {why}"),
-        }))
+            Origin::Script => b"ERR ACL failure in script: ",
+            Origin::Client | Origin::Multi => b"NOPERM ",
+        };
+        Err(Error::of_bytes([head, &why].concat()))
     }
 
     /// The same for a command that was admitted when a transaction was collected.

@@ -74,6 +74,11 @@ impl<'a> Out<'a> {
         self.resp3
     }
 
+    /// Bytes of replies that stand before this one and leave with it.
+    pub fn bytes_before(&self) -> usize {
+        self.buf.len()
+    }
+
     /// The same writer in another protocol: HELLO answers in the one it has switched to.
     pub fn in_protocol(mut self, resp3: bool) -> Self {
         self.resp3 = resp3;

@@ -94,6 +94,7 @@ impl Session {
         let turn = match arrived {
             Arrived::Apart(len) => {
                 input[..kept_bytes].copy_from_slice(kept.bytes());
+                self.room_bytes = input.len();
                 let input = &input[..kept_bytes + len];
                 let turn = self.turn(input, out, batch);
                 match turn.consumed {
@@ -103,6 +104,7 @@ impl Session {
                 turn
             }
             _ => {
+                self.room_bytes = capacity;
                 let turn = self.turn(kept.bytes(), out, batch);
                 kept.consume(turn.consumed);
                 turn

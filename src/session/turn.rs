@@ -6,7 +6,7 @@
 
 use super::Session;
 use crate::busy::{self, Answer};
-use crate::client::{Asker, Cut, Incomplete};
+use crate::client::{Asker, AtHand, Cut, Incomplete};
 use crate::dispatch::{Dispatcher, Flow, Prepared};
 use crate::error::shown;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
@@ -130,6 +130,8 @@ impl Session {
         let client = state.clients.at(self.me);
         client.active_ms = now_ms;
         client.incomplete = Incomplete::default();
+        client.at_hand.input_bytes = input.len();
+        client.at_hand.free_bytes = self.room_bytes.saturating_sub(input.len());
         if client.close_now {
             return (first, Flow::Close);
         }
@@ -145,6 +147,8 @@ impl Session {
         let client = state.clients.at(self.me);
         client.net_in_bytes += in_bytes;
         client.net_out_bytes += out_bytes;
+        client.at_hand = AtHand::default();
+        client.reply_buffer.wrote(out_bytes as usize);
         let busy_ns = state.stats.work.command_ns.saturating_sub(ns_before);
         state.stats.batch(busy_ns, (done - first) as u64, in_bytes, out_bytes);
         if flow == Flow::Close {

@@ -12,6 +12,7 @@
 mod agree;
 mod append_only;
 mod blocks;
+mod buffers;
 mod busy;
 mod bytes;
 mod clients;

@@ -2,7 +2,7 @@
 
 use crate::command::{Args, Call};
 use crate::commands::client_line;
-use crate::error::{Error, Result};
+use crate::error::{shown, Error, Result};
 use crate::following;
 use crate::resp::out::{Done, Out};
 use crate::role::Address;
@@ -18,7 +18,7 @@ pub fn replicaof(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Resu
     if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
         if call.state.role.is_replica() {
             following::promote(call.state);
-            let line = client_line(call.state, call.me);
+            let line = shown(&client_line(call.state, call.me));
             let text = format!("MASTER MODE enabled (user request from '{line}')");
             call.state.logger.notice(text);
         }
@@ -48,7 +48,7 @@ fn is_same(one: &Address, other: &Address) -> bool {
 }
 
 fn note_upstream(call: &mut Call<'_>) {
-    let line = client_line(call.state, call.me);
+    let line = shown(&client_line(call.state, call.me));
     if let Some(upstream) = &call.state.role.upstream {
         let address = &upstream.address;
         let text = format!("REPLICAOF {address} enabled (user request from '{line}')");

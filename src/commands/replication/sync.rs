@@ -2,7 +2,7 @@
 
 use crate::command::{Args, Call};
 use crate::commands::client_line;
-use crate::error::{Error, Result};
+use crate::error::{shown, Error, Result};
 use crate::following;
 use crate::replicas;
 use crate::resp::out::{Done, Out};
@@ -59,7 +59,7 @@ fn take_over(call: &mut Call<'_>, id: &str) -> Result<()> {
         return Err(Error::FailoverHistory);
     }
     following::promote(call.state);
-    let line = client_line(call.state, call.me);
+    let line = shown(&client_line(call.state, call.me));
     let text = format!("MASTER MODE enabled (failover request from '{line}')");
     call.state.logger.notice(text);
     Ok(())

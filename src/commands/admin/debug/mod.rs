@@ -6,6 +6,7 @@ mod object;
 mod protocol;
 mod reload;
 
+use crate::client::Resizing;
 use crate::command::{client, Args, Call, Row};
 use crate::error::{shown, Error, Result};
 use crate::keyspace::db::Ttl;
@@ -76,13 +77,16 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         }
         // Old tests ask for it; there is nothing of the kind to be mapped.
         ("JMAP", 0) => {}
-        // No connection has a buffer for replies of its own that could shrink or stay.
         ("REPLYBUFFER", 2) => {
             let (word, value) = (args.bytes().to_ascii_lowercase(), args.bytes());
-            match word.as_slice() {
-                b"resizing" => {}
-                b"peak-reset-time" if matches!(value, b"never" | b"reset") => {}
-                b"peak-reset-time" => drop(parse_i64(value).ok_or(Error::NotInteger)?),
+            let resizing = &mut state.debug.reply_buffers;
+            match (word.as_slice(), value.to_ascii_lowercase().as_slice()) {
+                (b"resizing", value) => resizing.on = value != b"0",
+                (b"peak-reset-time", b"never") => resizing.peak_ms = None,
+                (b"peak-reset-time", b"reset") => resizing.peak_ms = Some(Resizing::PEAK_MS),
+                (b"peak-reset-time", _) => {
+                    resizing.peak_ms = Some(parse_i64(value).ok_or(Error::NotInteger)?);
+                }
                 _ => return Err(Error::Syntax),
             }
         }
