@@ -3,6 +3,7 @@
 //! Invariant: nothing is global: a server is its [`Shared`] and its threads, and both are gone when
 //! the last handle is dropped.
 
+mod calls;
 mod data;
 
 use crate::acl::{self, Acl};
@@ -28,6 +29,7 @@ use crate::tls::SelfSigned;
 use crate::types::limits::HashKey;
 use crate::welcome::Handshakes;
 use crate::worker::{self, Listeners};
+use calls::Calls;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -62,7 +64,9 @@ pub struct Builder {
     rdb: Option<Vec<u8>>,
 }
 
-/// A running server. Clones are handles of the same one; it stops when the last is dropped.
+/// A running server. Clones are handles of the same one; it stops when the last is dropped. When
+/// all that are left wait in [`Server::command`], nobody holds it any more: those calls end with an
+/// error, and the server with them.
 #[derive(Clone)]
 pub struct Server(Arc<Running>);
 
@@ -73,6 +77,8 @@ struct Running {
     tls_addr: Option<SocketAddr>,
     unix_path: Option<PathBuf>,
     started_config: Config,
+    /// Calls that wait.
+    calls: Calls,
 }
 
 impl Server {
@@ -174,6 +180,8 @@ impl Server {
             (id, kick, flow, mark)
         };
         let mut closed = false;
+        let waits = matches!(flow, Flow::Blocked | Flow::HeldBack) && out.is_empty();
+        let waiting = waits.then(|| self.0.calls.begin(self, id));
         while matches!(flow, Flow::Blocked | Flow::HeldBack) && out.is_empty() && !closed {
             self.0.shared.cron.notify_one();
             block_on(poll_fn(|cx| kick.poll_rung(cx)));
@@ -189,6 +197,7 @@ impl Server {
             mark = mark.max(state.aof.tail.appended());
         }
         block_on(poll_fn(|cx| self.0.shared.tail.poll_open(mark, cx.waker())));
+        drop(waiting);
         settle::disconnect(&mut self.0.shared.lock(), id);
         let nothing = match closed {
             true => Value::Error("ERR the connection was closed while the command waited".into()),
@@ -244,7 +253,7 @@ impl Server {
     fn ready_to_end(&self) -> Option<End> {
         let mut state = self.0.shared.lock();
         let asked = state.shutdown?;
-        if state.is_over || state.facts.embedded {
+        if state.is_over {
             return Some(End::Ready);
         }
         if state.debug.cron_paused {
@@ -288,6 +297,18 @@ pub enum End {
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Server at {}", self.url())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let left = Arc::strong_count(&self.0) - 1;
+        if left > 0 && left == self.0.calls.handles() {
+            let mut state = self.0.shared.lock();
+            // With the lock in hand: a call leaves before its client does.
+            let calls = self.0.calls.clients();
+            calls.into_iter().for_each(|id| state.clients.at(id).close_soon());
+        }
     }
 }
 
@@ -526,6 +547,7 @@ impl Builder {
             tls_addr,
             unix_path,
             started_config,
+            calls: Calls::default(),
         }));
         server.begin(self.rdb.as_deref(), self.embedded)?;
         Ok(server)

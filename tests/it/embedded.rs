@@ -43,6 +43,49 @@ fn shutdown_ends_the_server_and_those_who_wait() {
 }
 
 #[test]
+fn a_call_that_waits_ends_when_nobody_else_holds_the_server() {
+    let server = Server::start().unwrap();
+    let other = server.clone();
+    let waits =
+        |handle: Server| std::thread::spawn(move || handle.command(&["BLPOP", "list", "0"]));
+    let calls = [waits(server.clone()), waits(server.clone())];
+    while server.shared().lock().blocking.len() < 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(other);
+    // There is a handle left: it still may push.
+    server.command(&["RPUSH", "other", "x"]);
+    assert_eq!(server.shared().lock().blocking.len(), 2);
+    let (addr, shared) = (server.addr().unwrap(), std::sync::Arc::downgrade(server.shared()));
+    drop(server);
+    for call in calls {
+        assert!(matches!(call.join().unwrap(), Value::Error(_)));
+    }
+    assert!(std::net::TcpStream::connect(addr).is_err());
+    assert!(shared.upgrade().is_none(), "nothing of it is left");
+}
+
+#[test]
+fn shutdown_saves_what_it_should() {
+    let cases: [(&str, &[&str], bool); 5] = [
+        ("", &["SHUTDOWN"], false),
+        ("", &["SHUTDOWN", "SAVE"], true),
+        ("3600 1", &["SHUTDOWN"], true),
+        ("3600 1", &["SHUTDOWN", "NOSAVE"], false),
+        ("3600 1", &["SHUTDOWN", "NOW", "FORCE"], true),
+    ];
+    for (points, shutdown, saves) in cases {
+        let folder = crate::process::Folder::new("shutdown");
+        let dir = folder.0.display().to_string();
+        let builder = Server::builder().config("dir", &dir).config("save", points);
+        let server = builder.start().unwrap();
+        server.command(&["SET", "key", "v"]);
+        assert_eq!(server.command(shutdown), Value::Null);
+        assert_eq!(folder.0.join("dump.rdb").exists(), saves, "{points:?} {shutdown:?}");
+    }
+}
+
+#[test]
 fn a_connection_remembers() {
     let server = Server::start().unwrap();
     let (mut client, mut listener) = (server.client(), server.client());
