@@ -22,7 +22,6 @@ use std::io::{self, IoSlice, Read};
 use std::sync::mpsc::TryRecvError;
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
-use tokio::io::ReadBuf;
 
 /// Bytes of the stream or of a copy that are taken at once.
 const TAKEN_BYTES: usize = 256 << 10;
@@ -243,10 +242,9 @@ impl Feed {
     /// Reads what the replica says behind what it has said; false at the end of the stream.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut room = [0u8; 4096];
-        let mut buf = ReadBuf::new(&mut room);
-        ready!(self.session.socket.poll_read(cx, &mut buf))?;
-        self.input.extend_from_slice(buf.filled());
-        Poll::Ready(Ok(!buf.filled().is_empty()))
+        let len = ready!(self.session.socket.poll_read(cx, &mut room))?;
+        self.input.extend_from_slice(&room[..len]);
+        Poll::Ready(Ok(len > 0))
     }
 
     /// Runs what the replica has said; false when it said something that ends the connection.

@@ -7,7 +7,6 @@ use super::{Scratch, Session, READ_BYTES};
 use crate::client::{Cut, Incomplete};
 use std::io;
 use std::task::{ready, Context, Poll};
-use tokio::io::ReadBuf;
 
 /// What one read takes at most of a large argument.
 const LARGE_READ_BYTES: usize = 256 * 1024;
@@ -51,9 +50,8 @@ impl Session {
             if scratch.input.is_empty() {
                 scratch.input = vec![0; 2 * READ_BYTES];
             }
-            let mut buf = ReadBuf::new(&mut scratch.input[kept_bytes..kept_bytes + READ_BYTES]);
-            ready!(self.socket.poll_read(cx, &mut buf))?;
-            return Poll::Ready(Ok(match buf.filled().len() {
+            let buf = &mut scratch.input[kept_bytes..kept_bytes + READ_BYTES];
+            return Poll::Ready(Ok(match ready!(self.socket.poll_read(cx, buf))? {
                 0 => Arrived::End,
                 len => Arrived::Apart(len),
             }));

@@ -203,6 +203,12 @@ fn run<'a>(
     out_bytes_max: usize,
 ) -> (usize, Flow) {
     let mut argv = Argv::new();
+    if let [request] = &batch.requests[done..] {
+        let prepared = dispatcher.prepare(|at| batch.word(request, input, at));
+        batch.argv(request, input, &mut argv);
+        let flow = dispatcher.request(&argv, &prepared, out);
+        return (done + usize::from(flow != Flow::HeldBack), flow);
+    }
     let mut ahead = [Prepared::default(); PREFETCH];
     let until_ns = dispatcher.state().stats.work.command_ns + BATCH_NS_MAX;
     while done < batch.requests.len() {
