@@ -5,6 +5,7 @@
 //! known to wait; so both servers see the same order. `CROWD=20000 SEED=7 REDIS_SERVER=...
 //! cargo test --release --test it crowds -- --nocapture` is the long run.
 
+use crate::patience::PATIENCE;
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
@@ -175,7 +176,7 @@ impl Crowd {
         (by, mut owed): (usize, usize),
         said: &mut dyn FnMut(usize, &Reply),
     ) -> io::Result<()> {
-        let limit = Instant::now() + Duration::from_secs(10);
+        let limit = Instant::now() + PATIENCE;
         while owed > 0 {
             if let Some(reply) = members[by].wire.wait(Duration::from_millis(1))? {
                 said(by, &reply);
@@ -192,7 +193,7 @@ impl Crowd {
             if !member.waits || waiting.contains(&member.id) {
                 continue;
             }
-            let reply = member.wire.wait(Duration::from_secs(10))?;
+            let reply = member.wire.wait(PATIENCE)?;
             said(who, &reply.ok_or_else(|| io::Error::other("served without a reply"))?);
             member.waits = false;
         }

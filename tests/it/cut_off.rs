@@ -1,6 +1,7 @@
 //! Clients that take without reading, or send without end: what is counted of them, and when they
 //! are cut off.
 
+use crate::patience::PATIENCE;
 use std::time::{Duration, Instant};
 
 use crate::server::Ours;
@@ -18,7 +19,7 @@ fn field(main: &mut Wire, name: &str, field: &str) -> Option<u64> {
 
 /// Waits until a field is what is wanted.
 fn until(main: &mut Wire, name: &str, what: &str, fits: impl Fn(Option<u64>) -> bool) {
-    let patience = Instant::now() + Duration::from_secs(10);
+    let patience = Instant::now() + PATIENCE;
     while !fits(field(main, name, what)) {
         assert!(Instant::now() < patience, "{name}: {what} is {:?}", field(main, name, what));
         std::thread::sleep(Duration::from_millis(2));
@@ -65,7 +66,7 @@ fn what_has_arrived_of_a_request_is_counted_and_no_more_is_kept() {
     let total = field(&mut main, "sender", "tot-mem").expect("a figure");
     assert!((300_000..304_000).contains(&total), "{total}");
     sender.send(b"\r\n");
-    assert_eq!(sender.wait(Duration::from_secs(5)).unwrap(), Some(Reply::Status(b"OK".into())));
+    assert_eq!(sender.wait(PATIENCE).unwrap(), Some(Reply::Status(b"OK".into())));
     assert_eq!(field(&mut main, "sender", "qbuf"), Some(0));
     let total = field(&mut main, "sender", "tot-mem").expect("a figure");
     assert!(total < 2_000, "{total}");
@@ -105,13 +106,13 @@ fn who_was_cut_off_while_waiting_is_given_nothing() {
     let words = "MULTI\r\nCONFIG SET maxmemory-clients 100000\r\nRPUSH q x\r\nLLEN q\r\nEXEC\r\n";
     main.send(words.as_bytes());
     for _ in 0..4 {
-        main.wait(Duration::from_secs(5)).unwrap();
+        main.wait(PATIENCE).unwrap();
     }
-    let ran = main.wait(Duration::from_secs(5)).unwrap();
+    let ran = main.wait(PATIENCE).unwrap();
     let ok = Reply::Status(b"OK".into());
     assert_eq!(ran, Some(Reply::Array(vec![ok, Reply::Int(1), Reply::Int(1)])));
     assert_eq!(main.call(&["LLEN", "q"]).expect("a length"), Reply::Int(1));
-    assert_eq!(waiter.wait(Duration::from_secs(5)).unwrap(), Some(Reply::Closed));
+    assert_eq!(waiter.wait(PATIENCE).unwrap(), Some(Reply::Closed));
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn an_announced_argument_counts_and_is_not_reserved() {
     assert!(server.handle().shared().lock().clients.iter().all(|one| one.memory_bytes() < 99_999));
     main.call(&["CONFIG", "SET", "maxmemory-clients", "300mb"]).expect("a reply");
     sender.send(b"x");
-    assert_eq!(sender.wait(Duration::from_secs(5)).unwrap(), Some(Reply::Closed));
+    assert_eq!(sender.wait(PATIENCE).unwrap(), Some(Reply::Closed));
 }
 
 #[test]
@@ -135,12 +136,12 @@ fn strangers_who_do_not_read_are_cut_off() {
     let mut reader = Wire::connect(server.addr()).expect("connected");
     reader.send(&b"PING\r\n".repeat(400));
     for _ in 0..400 {
-        let reply = reader.wait(Duration::from_secs(5)).unwrap();
+        let reply = reader.wait(PATIENCE).unwrap();
         assert!(matches!(reply, Some(Reply::Error(text)) if text.starts_with(b"NOAUTH")));
     }
     let mut stranger = Wire::connect(server.addr()).expect("connected");
     stranger.send(&b"PING\r\n".repeat(600));
-    assert_eq!(stranger.wait(Duration::from_secs(5)).unwrap(), Some(Reply::Closed));
+    assert_eq!(stranger.wait(PATIENCE).unwrap(), Some(Reply::Closed));
 }
 
 #[test]
@@ -187,10 +188,9 @@ fn timeout_ends_who_is_idle_and_spares_who_monitors() {
     let (mut monitor, mut idle) = (named(&server, "monitor"), named(&server, "idle"));
     monitor.call(&["MONITOR"]).expect("a reply");
     clock.advance(Duration::from_secs(5));
-    let patience = Duration::from_secs(10);
-    assert_eq!(idle.wait(patience).expect("an end"), Some(Reply::Closed));
+    assert_eq!(idle.wait(PATIENCE).expect("an end"), Some(Reply::Closed));
     let mut other = Wire::connect(server.addr()).expect("connected");
     other.call(&["ECHO", "still here"]).expect("a reply");
-    let Ok(Some(Reply::Status(line))) = monitor.wait(patience) else { panic!("not shown") };
+    let Ok(Some(Reply::Status(line))) = monitor.wait(PATIENCE) else { panic!("not shown") };
     assert!(String::from_utf8_lossy(&line).ends_with("\"ECHO\" \"still here\""));
 }

@@ -5,6 +5,7 @@
 //! `KILLS=1000 SEED=7 cargo test --release --test it killed` is the long run.
 
 use crate::differential::number;
+use crate::patience::PATIENCE;
 use crate::process::{Folder, Process};
 use crate::wire::{request, Reply, Wire};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,7 +63,7 @@ fn write(mut wire: Wire, style: usize, key: &str, sent: &AtomicU64, answered: &A
         sent.store(next + numbers - 1, Ordering::SeqCst);
         wire.send(&bytes);
         for _ in 0..replies {
-            match wire.wait(Duration::from_secs(60)) {
+            match wire.wait(PATIENCE) {
                 Ok(Some(Reply::Closed) | None) | Err(_) => return,
                 Ok(Some(Reply::Error(error))) => panic!("{}", error.escape_ascii()),
                 Ok(Some(_)) => {}

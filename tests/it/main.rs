@@ -30,6 +30,7 @@ mod grammar;
 mod kills;
 mod memory;
 mod operation;
+mod patience;
 mod play;
 mod printed;
 mod process;

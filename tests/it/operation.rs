@@ -1,12 +1,12 @@
 //! What an operator and the machine's own tools see of a server: supervision, the log's forms,
 //! crash reports, metrics.
 
+use crate::patience::PATIENCE;
 use crate::process::{output, text, Folder, Process};
 use crate::server::free_port;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
 
 fn pair(name: &str, value: &str) -> [String; 2] {
     [name.to_string(), value.to_string()]
@@ -17,7 +17,7 @@ fn systemd_hears_of_start_readiness_and_end() {
     let folder = Folder::new("notify");
     let path = folder.path("socket");
     let socket = UnixDatagram::bind(&path).expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let heard = || {
         let mut bytes = [0; 256];
         let len = socket.recv(&mut bytes).expect("a datagram");

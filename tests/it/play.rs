@@ -1,6 +1,7 @@
 //! A connection that plays whole sequences of commands, and what they led to: replies, events in
 //! their order, and the dataset.
 
+use crate::patience::PATIENCE;
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
@@ -112,7 +113,7 @@ impl Player {
         self.wire.call(&["PUBLISH", "the end", ""])?;
         let mut lines = Vec::new();
         loop {
-            let heard = self.ear.wait(Duration::from_secs(20))?;
+            let heard = self.ear.wait(PATIENCE)?;
             let Some(Reply::Array(parts)) = heard else {
                 return Err(io::Error::other("the end was not heard"));
             };
@@ -124,7 +125,7 @@ impl Player {
         }
         self.ear.send(&request(&["PUNSUBSCRIBE"]));
         loop {
-            match self.ear.wait(Duration::from_secs(20))? {
+            match self.ear.wait(PATIENCE)? {
                 Some(Reply::Array(parts)) if parts[0] != Reply::Bulk(b"punsubscribe".to_vec()) => {}
                 _ => return Ok(lines),
             }
@@ -148,7 +149,7 @@ impl Player {
     }
 
     fn reply(&mut self) -> io::Result<Reply> {
-        let reply = self.wire.wait(Duration::from_secs(20))?;
+        let reply = self.wire.wait(PATIENCE)?;
         reply.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "no reply in 20 seconds"))
     }
 

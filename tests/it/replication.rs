@@ -1,6 +1,7 @@
 //! Replication over real sockets: primaries and replicas in one process, genuine ones beside them
 //! where `REDIS_SERVER` names one, links that are cut, and peers that mean no good.
 
+use crate::patience::PATIENCE;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -15,9 +16,6 @@ use crate::generate::Generator;
 use crate::play::{Player, Scene};
 use crate::server::{Genuine, Ours};
 use crate::wire::{Reply, Wire};
-
-/// Generous: the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn builder() -> Builder {
     Server::builder().config("repl-diskless-sync-delay", "0").config("enable-debug-command", "yes")

@@ -1,6 +1,7 @@
 //! A server inside another program that has nothing to do does nothing, and is there at once when
 //! there is something.
 
+use crate::patience::PATIENCE;
 use std::time::{Duration, Instant};
 
 use redouble::resp::reader::Value;
@@ -8,7 +9,7 @@ use redouble::Server;
 
 /// Waits as long as it takes, within reason.
 fn until(what: &str, holds: impl Fn() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
+    let patience = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < patience, "{what}");
         std::thread::sleep(Duration::from_millis(1));

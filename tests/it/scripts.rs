@@ -1,7 +1,7 @@
 //! Scripts seen from outside: what enters the log.
 
+use crate::patience::PATIENCE;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use redouble::keyspace::effects::Reach;
 use redouble::log::Reader;
@@ -57,7 +57,7 @@ fn scripts_choose_who_reads_their_writes() {
 fn pipelined(wire: &mut Wire, script: &str, times: usize) -> Vec<String> {
     let requests: Vec<u8> = (0..times).flat_map(|_| request(&["EVAL", script, "0"])).collect();
     wire.send(&requests);
-    let replies = (0..times).map(|_| match wire.wait(Duration::from_secs(60)) {
+    let replies = (0..times).map(|_| match wire.wait(PATIENCE) {
         Ok(Some(Reply::Bulk(text))) => String::from_utf8(text).unwrap(),
         other => panic!("{other:?}"),
     });

@@ -1,5 +1,6 @@
 //! Servers to test: a genuine one as a child process, and ours inside this process.
 
+use crate::patience::PATIENCE;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -105,7 +106,7 @@ impl Genuine {
     }
 
     fn ask_version(&mut self) -> io::Result<u32> {
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + PATIENCE;
         let mut wire = loop {
             match Wire::connect(self.addr) {
                 Ok(wire) => break wire,

@@ -1,6 +1,7 @@
 //! TLS from outside: handshakes that succeed, that must fail, and that never end. The client is
 //! rustls with a configuration of its own.
 
+use crate::patience::PATIENCE;
 use crate::process::{output, text, Folder};
 use crate::wire::{decode, request, Reply, Wire};
 use redouble::config::Config;
@@ -40,7 +41,7 @@ fn client(certificates: &SelfSigned, shows: bool, versions: &str) -> Arc<ClientC
 
 fn shake_hands(config: &Arc<ClientConfig>, addr: SocketAddr) -> io::Result<Stream> {
     let tcp = TcpStream::connect(addr)?;
-    tcp.set_read_timeout(Some(Duration::from_secs(60)))?;
+    tcp.set_read_timeout(Some(PATIENCE))?;
     let name = ServerName::try_from("localhost").expect("a name");
     let connection = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(connection, tcp);
@@ -106,7 +107,7 @@ impl Tls {
 
     /// Waits until the log has a line with `wanted` in it.
     fn logs(&self, wanted: &str) {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + PATIENCE;
         loop {
             let log = std::fs::read_to_string(self.folder.path("log")).unwrap_or_default();
             if log.contains(wanted) {
@@ -311,7 +312,7 @@ fn half_open_connections_end_in_time_and_cost_others_nothing() {
     let mut stream = shake_hands(&config, tls.addr()).expect("others get in meanwhile");
     assert_eq!(call(&mut stream, &["PING"]).expect("a reply"), status("PONG"));
     for mut stream in half {
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let mut rest = Vec::new();
         // Closed with bytes unread: the system may say "reset".
         let ended = stream.read_to_end(&mut rest);
@@ -330,11 +331,11 @@ fn connections_that_shake_hands_count_towards_maxclients() {
         (0..3).map(|_| TcpStream::connect(tls.addr()).expect("connected")).collect();
     // Accepted in order: this one is the fifth.
     let mut late = TcpStream::connect(tls.addr()).expect("connected");
-    late.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    late.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     assert_eq!(late.read(&mut [0; 16]).expect("the end"), 0);
     drop(waiting);
     let config = client(&tls.certificates, false, "");
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + PATIENCE;
     let mut stream = loop {
         match shake_hands(&config, tls.addr()) {
             Ok(stream) => break stream,
@@ -360,7 +361,7 @@ fn garbage_ends_its_own_connection_only() {
     };
     for round in 0..120 {
         let tcp = TcpStream::connect(tls.addr()).expect("connected");
-        tcp.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let mut raw = tcp.try_clone().expect("a twin");
         let garbage: Vec<u8> = (0..random() % 3000).map(|_| random() as u8).collect();
         match round % 4 {
@@ -489,7 +490,7 @@ fn replicas_follow_under_tls() {
     }
     let address = format!("127.0.0.1 {}", primary.tls_addr().expect("a TLS port").port());
     let replica = start(&[("replicaof", &address)]);
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + PATIENCE;
     let wait_for = |what: &dyn Fn() -> bool| {
         while !what() {
             assert!(Instant::now() < until, "{:?}", replica.command(&["INFO", "replication"]));

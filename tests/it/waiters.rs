@@ -1,6 +1,7 @@
 //! Those who wait for keys: what enters the log when they are served, what the clock does to
 //! them, and what many of them cost.
 
+use crate::patience::PATIENCE;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -86,7 +87,7 @@ impl Stage {
     }
 
     fn until_waiting(&self, count: usize) {
-        let limit = Instant::now() + Duration::from_secs(10);
+        let limit = Instant::now() + PATIENCE;
         while self.waiting() != count {
             assert!(Instant::now() < limit, "{} wait, not {count}", self.waiting());
             std::thread::sleep(Duration::from_millis(1));
@@ -104,7 +105,7 @@ fn words(line: &str) -> Vec<&str> {
 }
 
 fn answer(wire: &mut Wire) -> io::Result<Option<Reply>> {
-    wire.wait(Duration::from_secs(10))
+    wire.wait(PATIENCE)
 }
 
 /// The expected lines are those of the append-only file of Redis 8.0 after the same commands.

@@ -1,6 +1,7 @@
 //! A RESP client that believes nothing: it decodes every reply type of RESP2 and RESP3, keeps them
 //! apart (a null bulk is not a null array), and reports a closed connection as a reply of its own.
 
+use crate::patience::PATIENCE;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -136,9 +137,9 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Connects, trying for at most five seconds.
+    /// Connects, trying until somebody listens.
     pub fn connect(addr: impl ToSocketAddrs + Copy) -> io::Result<Wire> {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + PATIENCE;
         let stream = loop {
             match TcpStream::connect(addr) {
                 Ok(stream) => break stream,
@@ -158,8 +159,7 @@ impl Wire {
     /// Sends a request and waits for its reply.
     pub fn call<W: AsRef<[u8]>>(&mut self, words: &[W]) -> io::Result<Reply> {
         self.send(&request(words));
-        self.wait(Duration::from_secs(10))?
-            .ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "no reply within ten seconds"))
+        self.wait(PATIENCE)?.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "no reply"))
     }
 
     /// The next reply, or `None` if none comes in time. `Reply::Closed` when the peer hung up.

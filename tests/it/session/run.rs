@@ -52,7 +52,7 @@ fn concerns(marks: &[Mark], version: Option<u32>) -> bool {
 
 const SLEEP_MAX: Duration = Duration::from_millis(200);
 const SLEEP_MAX_RECORDING: Duration = Duration::from_secs(15);
-const REPLY_LIMIT: Duration = Duration::from_secs(5);
+const REPLY_LIMIT: Duration = crate::patience::PATIENCE;
 const QUIET: Duration = Duration::from_millis(150);
 
 struct Client {
