@@ -37,6 +37,8 @@ pub struct Start {
     pub checksum: bool,
     /// `rdb-key-save-delay` in microseconds; below 0 one for so many keys.
     pub key_delay_us: i64,
+    /// Asked from time to time by who writes a long value.
+    pub wanted: Wanted,
 }
 
 impl Start {
@@ -106,6 +108,14 @@ impl Wanted {
     /// Whether it was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// An error, when it was cancelled: nothing more need be made of it.
+    pub fn stop_if_cancelled(&self) -> io::Result<()> {
+        match self.is_cancelled() {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
     }
 }
 

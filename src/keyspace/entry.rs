@@ -447,6 +447,14 @@ impl Entry {
         alloc::class(self.shape().bytes()) + self.value_bytes()
     }
 
+    /// Bytes that [`Entry::copied`] takes: large lists and streams share their parts with copies.
+    pub fn copy_bytes(&self) -> usize {
+        let shared = with_collection!(self.kind(), T => self.collection::<T>().map_or(0, |value| {
+            value.heap_bytes() - value.copy_bytes()
+        }), 0);
+        self.heap_bytes() - shared
+    }
+
     /// Bytes of the value outside the block.
     fn value_bytes(&self) -> usize {
         let shape = self.shape();

@@ -14,7 +14,9 @@
 //! walk of its own is opened on it, which keeps pre-images of its elements, and it is queued. The
 //! queue's values are handed out one after the other: a [`Piece::Begin`], then [`Piece::Part`]s
 //! over any number of slices, then a [`Piece::End`]. Nothing comes in between, because files want
-//! a value's elements in one row: pre-images of other keys wait until then.
+//! a value's elements in one row: pre-images of other keys wait until then. Large lists and
+//! streams are not walked: their copies share all parts with them ([`crate::types::shared`]), so
+//! that there is nothing to copy until somebody changes a part.
 //!
 //! Several images may be under way at once; each has a walk of its own.
 //!
@@ -43,7 +45,7 @@ use crate::types::walk::{Part, WalkId};
 use big::{is_big, Bigs, Places};
 use std::collections::VecDeque;
 
-/// Heap bytes from which a value is big: to copy one takes about a tenth of a millisecond.
+/// Bytes from which a value is big: to copy one takes about a tenth of a millisecond.
 pub(super) const BIG_BYTES: usize = 64 * 1024;
 
 /// Bytes of a part of a big value.
@@ -169,7 +171,7 @@ impl Image {
         if let Some(walk) = bigs.open(space, db, hash, key) {
             self.queue.push_back(walk);
         } else if let Some(entry) = space.find(hash, key).and_then(Entry::copied) {
-            let bytes = entry.heap_bytes();
+            let bytes = entry.copy_bytes();
             self.saved.push(Piece::Whole { db, entry }, bytes);
             self.copied_bytes += bytes as u64;
         }
@@ -273,7 +275,7 @@ impl Images {
                     if is_big(entry, big_bytes) {
                         found.push(entry.key().into());
                     } else if let Some(copy) = entry.copied() {
-                        let bytes = entry.heap_bytes();
+                        let bytes = entry.copy_bytes();
                         saved.push(Piece::Whole { db, entry: copy }, bytes);
                         *copied_bytes += bytes as u64;
                     }
@@ -457,7 +459,7 @@ impl Stretch {
                 if is_big(entry, big_bytes) {
                     found.push(entry.key().into());
                 } else {
-                    step.bytes += entry.heap_bytes();
+                    step.bytes += entry.copy_bytes();
                     out.extend(entry.copied().map(|entry| Piece::Whole { db, entry }));
                 }
                 if step.bytes < bytes_left {

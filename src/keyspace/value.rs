@@ -56,6 +56,8 @@ pub trait Collection: Default + Send + 'static {
     fn is_empty(&self) -> bool;
     /// Heap bytes below the value, by allocator classes.
     fn heap_bytes(&self) -> usize;
+    /// Heap bytes that a copy takes for itself; what it shares with the original not counted.
+    fn copy_bytes(&self) -> usize;
     /// OBJECT ENCODING's word.
     fn encoding(&self) -> &'static str;
     /// Members, fields or entries.
@@ -84,7 +86,8 @@ pub trait Collection: Default + Send + 'static {
 
 macro_rules! collections {
     ($($name:ident in $room:ident, $class:ident, keeps_empty $keeps:literal,
-       due $due:expr $(, tabled $tabled:ident)? $(, walked $walked:ident)?;)*) => {
+       copy $copy:ident, due $due:expr $(, tabled $tabled:ident)?
+       $(, walked $walked:ident)?;)*) => {
         $(pub use crate::types::$room::$name;)*
 
         /// An owned value, outside its entry.
@@ -165,6 +168,9 @@ macro_rules! collections {
             fn heap_bytes(&self) -> usize {
                 $name::heap_bytes(self)
             }
+            fn copy_bytes(&self) -> usize {
+                $name::$copy(self)
+            }
             fn encoding(&self) -> &'static str {
                 $name::encoding(self)
             }
@@ -234,13 +240,13 @@ macro_rules! with_collection {
 pub(crate) use with_collection;
 
 collections! {
-    List in list, List, keeps_empty false, due |_| None;
-    Set in set, Set, keeps_empty false, due |_| None, tabled Set, walked Set;
-    SortedSet in sorted_set, SortedSet, keeps_empty false, due |_| None, tabled SortedSet,
-        walked SortedSet;
-    Hash in hash, Hash, keeps_empty false, due |hash| hash.view().next_deadline(), tabled Hash,
-        walked Hash;
-    Stream in stream, Stream, keeps_empty true, due |_| None;
+    List in list, List, keeps_empty false, copy copy_bytes, due |_| None;
+    Set in set, Set, keeps_empty false, copy heap_bytes, due |_| None, tabled Set, walked Set;
+    SortedSet in sorted_set, SortedSet, keeps_empty false, copy heap_bytes, due |_| None,
+        tabled SortedSet, walked SortedSet;
+    Hash in hash, Hash, keeps_empty false, copy heap_bytes,
+        due |hash| hash.view().next_deadline(), tabled Hash, walked Hash;
+    Stream in stream, Stream, keeps_empty true, copy copy_bytes, due |_| None;
 }
 
 /// A string as it lies in the keyspace.

@@ -6,7 +6,7 @@ use super::write::{Head, Style, Writer};
 use super::{Reason, Version};
 use crate::keyspace::ageing::Age;
 use crate::keyspace::entry::{Entry, NewValue};
-use crate::keyspace::value::{Hash, List, Set, SortedSet, Stream, Value};
+use crate::keyspace::value::{Hash, Kind, List, Set, SortedSet, Stream, Value};
 use crate::types::hash::Deadline;
 use crate::types::limits::Limits;
 use crate::types::list::End;
@@ -242,6 +242,29 @@ fn files_come_back_for_every_type_and_encoding() {
         std::io::Read::read_to_end(&mut input, &mut rest).expect("memory can be read");
         assert_eq!(rest, b"*1\r\n");
     }
+}
+
+#[test]
+fn a_value_that_is_drained_is_the_same_value() {
+    let mut drained = 0;
+    for entry in zoo(9) {
+        let head = Head { key: Some(entry.key()), ..Head::default() };
+        let mut whole = Writer::new(Style::default());
+        assert!(whole.entry(&head, &entry));
+        let (mut writer, mut bytes) = (Writer::new(Style::default()), Vec::new());
+        let went = writer.drained_entry(&head, &entry, &mut |writer| {
+            drained += 1;
+            bytes.extend(writer.take());
+            Ok::<(), ()>(())
+        });
+        assert_eq!(went, Ok(true));
+        bytes.extend(writer.take());
+        assert!(bytes == whole.take(), "{}", entry.encoding());
+        if entry.kind() == Kind::List {
+            assert_eq!(writer.drained_entry(&head, &entry, &mut |_| Err(7)), Err(7));
+        }
+    }
+    assert!(drained > 10, "{drained}");
 }
 
 #[test]

@@ -3,15 +3,17 @@
 //!
 //! The order of a file: [`Writer::header`], [`Writer::aux`] fields, [`Writer::function`]s, then
 //! for each database [`Writer::select`] and its keys, at last [`Writer::finish`]. A key whose
-//! entry is at hand is written by [`Writer::entry`]. A large value can come in pieces (`pieces`):
-//! the head with the number of its parts, then the parts. Whoever writes them fetches what is
-//! [`Writer::pending`] from time to time with [`Writer::take`]; the checksum goes on over it.
+//! entry is at hand is written by [`Writer::entry`] or [`Writer::drained_entry`]. A large value
+//! can come in pieces (`pieces`): the head with the number of its parts, then the parts. Whoever
+//! writes them fetches what is [`Writer::pending`] from time to time with [`Writer::take`]; the
+//! checksum goes on over it.
 
 mod parts;
 mod pieces;
 mod values;
 
 pub use pieces::{GroupHead, Head, StreamFigures};
+pub use values::Drain;
 
 use super::codes::{self, OP_EOF};
 use super::crc::Checksum;

@@ -97,7 +97,7 @@ fn prepare(state: &mut State, job: Job) -> ImageId {
     let start = Arc::new(start(state, image));
     state.persistence.running.push(Running {
         image,
-        wanted: Wanted::default(),
+        wanted: start.wanted.clone(),
         waiting: vec![job],
         is_under_way: false,
         start,
@@ -121,6 +121,7 @@ fn start(state: &State, image: ImageId) -> Start {
         compress: settings.rdbcompression,
         checksum: settings.rdbchecksum,
         key_delay_us: settings.rdb_key_save_delay_us,
+        wanted: Wanted::default(),
     }
 }
 
@@ -233,7 +234,11 @@ impl Walk {
             Ok(()) => self.jobs.push(job),
             Err(error) => {
                 job.output.discard();
-                self.ended.push((job, Outcome::Failed(error)));
+                let outcome = match self.wanted.is_cancelled() {
+                    true => Outcome::Cancelled,
+                    false => Outcome::Failed(error),
+                };
+                self.ended.push((job, outcome));
             }
         }
     }

@@ -86,7 +86,12 @@ impl<S: Sink> RdbOutput<S> {
         };
         match piece {
             Piece::Whole { entry, .. } => {
-                writer.entry(&head(entry.key(), entry.deadline_ms(), entry.ageing()), entry);
+                let head = head(entry.key(), entry.deadline_ms(), entry.ageing());
+                let sink = &mut self.sink;
+                writer.drained_entry(&head, entry, &mut |writer| {
+                    start.wanted.stop_if_cancelled()?;
+                    flush(writer, sink, CHUNK_BYTES)
+                })?;
             }
             Piece::Begin(big) => {
                 writer.begin(&head(&big.key, big.deadline_ms, big.ageing), &big.prelude);
@@ -94,16 +99,7 @@ impl<S: Sink> RdbOutput<S> {
             Piece::Part(part) => writer.part(part),
             Piece::End => {}
         }
-        Ok(())
-    }
-
-    fn flush(&mut self, from_bytes: usize) -> io::Result<()> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        if writer.pending().len() >= from_bytes {
-            let bytes = writer.take();
-            self.sink.write(&bytes)?;
-        }
-        Ok(())
+        flush(writer, &mut self.sink, CHUNK_BYTES)
     }
 }
 
@@ -131,7 +127,6 @@ impl<S: Sink> Output for RdbOutput<S> {
     fn take(&mut self, pieces: &[Piece]) -> io::Result<()> {
         for piece in pieces {
             self.piece(piece)?;
-            self.flush(CHUNK_BYTES)?;
         }
         Ok(())
     }
@@ -151,4 +146,12 @@ impl<S: Sink> Output for RdbOutput<S> {
     fn written_bytes(&self) -> u64 {
         self.writer.as_ref().map_or(0, Writer::written_bytes)
     }
+}
+
+/// Gives what is pending to the sink, if it is so much.
+fn flush(writer: &mut Writer, sink: &mut impl Sink, from_bytes: usize) -> io::Result<()> {
+    if writer.pending().len() >= from_bytes {
+        sink.write(&writer.take())?;
+    }
+    Ok(())
 }

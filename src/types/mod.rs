@@ -19,6 +19,7 @@ pub mod number;
 pub(crate) mod oracle;
 pub mod progress;
 pub mod set;
+pub mod shared;
 pub mod sorted_set;
 pub mod stream;
 pub mod table;

@@ -68,7 +68,7 @@ impl Places<'_> {
 
 /// Whether to copy the value at once would take long; not every such value can be walked.
 pub(super) fn is_big(entry: &Entry, big_bytes: usize) -> bool {
-    !entry.is_inline() && !entry.kind().is_string() && entry.heap_bytes() >= big_bytes
+    !entry.is_inline() && !entry.kind().is_string() && entry.copy_bytes() >= big_bytes
 }
 
 fn open_at(entry: &mut Entry, id: WalkId) -> Option<Prelude> {

@@ -87,6 +87,14 @@ impl List {
         }
     }
 
+    /// Heap memory that a copy takes for itself: a large list shares its nodes with its copies.
+    pub fn copy_bytes(&self) -> usize {
+        match &self.0 {
+            Body::Small(pack) => pack.heap_bytes(),
+            Body::Large(quick) => class(size_of::<Quick>()) + quick.copy_bytes(),
+        }
+    }
+
     /// Nodes of a large list; `None` for a small one.
     pub fn nodes(&self) -> Option<usize> {
         match &self.0 {
@@ -305,7 +313,7 @@ impl List {
             Body::Small(pack) => (Some(pack), None),
             Body::Large(quick) => (None, Some(quick)),
         };
-        let nodes = quick.into_iter().flat_map(|quick| &quick.groups).flat_map(|g| &g.nodes);
+        let nodes = quick.into_iter().flat_map(|quick| &quick.groups).flat_map(|g| g.nodes.iter());
         pack.into_iter().map(Chunk::Packed).chain(nodes.map(|node| match node {
             Node::Packed { pack, .. } => Chunk::Packed(pack),
             Node::Plain(text) => Chunk::Plain(text),
@@ -321,7 +329,7 @@ impl List {
 
     /// Appends one large element as a part of its own.
     pub fn append_plain(&mut self, text: Box<[u8]>) {
-        self.enlarge().push_node(End::Right, Node::Plain(text));
+        self.enlarge().push_node(End::Right, Node::plain(text));
     }
 
     /// Chooses the encoding for a list that was put together part by part.

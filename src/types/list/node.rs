@@ -3,6 +3,7 @@
 use crate::types::alloc::class;
 use crate::types::compact::{Item, Listpack};
 use crate::types::limits::Limits;
+use crate::types::shared::Shared;
 
 /// Bytes of a packed node where only a number of elements limits it, and of the largest element
 /// that is then packed.
@@ -56,24 +57,28 @@ pub(super) fn is_large(limits: &Limits, bytes: usize) -> bool {
 #[derive(Clone)]
 pub(super) enum Node {
     /// Elements side by side; the count stands here so that a walk need not touch the pack.
-    Packed { count: u32, pack: Listpack },
+    Packed { count: u32, pack: Shared<Listpack> },
     /// One element too large to be moved about with others.
-    Plain(Box<[u8]>),
+    Plain(Shared<Box<[u8]>>),
 }
 
 impl Node {
     /// A node of one element.
     pub(super) fn new(limits: &Limits, text: &[u8]) -> Node {
         if is_large(limits, text.len()) {
-            return Node::Plain(text.into());
+            return Node::plain(text.into());
         }
         let mut pack = Listpack::new();
         pack.push_back(text);
-        Node::Packed { count: 1, pack }
+        Node::Packed { count: 1, pack: Shared::new(pack) }
+    }
+
+    pub(super) fn plain(text: Box<[u8]>) -> Node {
+        Node::Plain(Shared::new(text))
     }
 
     pub(super) fn packed(pack: Listpack) -> Node {
-        Node::Packed { count: pack.len() as u32, pack }
+        Node::Packed { count: pack.len() as u32, pack: Shared::new(pack) }
     }
 
     #[inline]
@@ -96,8 +101,8 @@ impl Node {
     #[inline]
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
-            Node::Packed { pack, .. } => pack.heap_bytes(),
-            Node::Plain(text) => class(text.len()),
+            Node::Packed { pack, .. } => Shared::<Listpack>::OWN_BYTES + pack.heap_bytes(),
+            Node::Plain(text) => Shared::<Box<[u8]>>::OWN_BYTES + class(text.len()),
         }
     }
 
@@ -129,6 +134,7 @@ impl Node {
     #[inline]
     pub(super) fn insert(&mut self, index: usize, text: &[u8]) {
         let Node::Packed { count, pack } = self else { return };
+        let pack = pack.open();
         if index == 0 {
             pack.push_front(text);
         } else if index >= *count as usize {
@@ -143,7 +149,7 @@ impl Node {
     /// Makes room for `bytes` of packed elements in all.
     pub(super) fn reserve(&mut self, bytes: usize) {
         if let Node::Packed { pack, .. } = self {
-            pack.reserve(bytes);
+            pack.open().reserve(bytes);
         }
     }
 
@@ -153,6 +159,7 @@ impl Node {
         match self {
             Node::Plain(_) => 0,
             Node::Packed { pack, .. } => {
+                let pack = pack.open();
                 pack.shrink_to_fit();
                 pack.byte_len()
             }
@@ -162,13 +169,14 @@ impl Node {
     /// Takes up to `wanted` elements out of a packed node from this index on.
     pub(super) fn remove(&mut self, index: usize, wanted: usize) {
         let Node::Packed { count, pack } = self else { return };
-        *count -= pack.remove_range(index, wanted) as u32;
+        *count -= pack.open().remove_range(index, wanted) as u32;
     }
 
     /// Cuts a packed node before the element with this index; returns what was behind.
     pub(super) fn split_off(&mut self, index: usize) -> Option<Node> {
         let Node::Packed { count, pack } = self else { return None };
-        let tail = pack.split_off(pack.seek(index)?);
+        let pos = pack.seek(index)?;
+        let tail = Shared::new(pack.open().split_off(pos));
         let left = index as u32;
         let split = Node::Packed { count: *count - left, pack: tail };
         *count = left;
@@ -179,7 +187,7 @@ impl Node {
         if let (Node::Packed { count, pack }, Node::Packed { count: more, pack: tail }) =
             (self, next)
         {
-            pack.append(tail);
+            pack.open().append(tail);
             *count += more;
         }
     }

@@ -5,6 +5,10 @@
 //! that comes or goes there moves a few kilobytes. Ends grow by whole groups, so a list that is
 //! only pushed to stays dense.
 //!
+//! The nodes of a group, and the contents of each node, are shared between copies of the list
+//! ([`Shared`]): a copy costs a look at each group, and the first change of a node afterwards a
+//! copy of that node and of its group's table.
+//!
 //! Invariant: no node and no group is empty between calls; counts and sizes are what a walk over
 //! everything would find (`check` does that walk). Within a call groups may run empty or over;
 //! positions of other nodes then stay valid until `tidy` puts the groups in order.
@@ -14,9 +18,11 @@ use crate::types::alloc::class;
 use crate::types::compact::Needle;
 use crate::types::compact::{Item, Listpack};
 use crate::types::limits::Limits;
+use crate::types::shared::{Roomy, Shared};
 use std::collections::VecDeque;
 
-const GROUP_NODES: usize = 128;
+/// Nodes of one group; a change among them moves at most 2 KiB. Tests fill many groups.
+const GROUP_NODES: usize = if cfg!(test) { 16 } else { 128 };
 
 /// Which end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +36,10 @@ pub enum End {
 #[derive(Clone, Default)]
 pub(super) struct Group {
     pub(super) count: usize,
-    pub(super) nodes: VecDeque<Node>,
+    pub(super) nodes: Nodes,
 }
+
+type Nodes = Shared<Roomy<Node>>;
 
 /// Where a node stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +59,8 @@ pub(super) struct Quick {
     table_bytes: usize,
 }
 
-fn table_bytes(nodes: &VecDeque<Node>) -> usize {
-    class(nodes.capacity() * size_of::<Node>())
+fn table_bytes(nodes: &Nodes) -> usize {
+    Nodes::OWN_BYTES + nodes.heap_bytes()
 }
 
 impl Quick {
@@ -69,6 +77,10 @@ impl Quick {
     pub(super) fn heap_bytes(&self) -> usize {
         let groups = class(self.groups.capacity() * size_of::<Group>());
         self.node_bytes + self.table_bytes + groups
+    }
+
+    pub(super) fn copy_bytes(&self) -> usize {
+        class(self.groups.len() * size_of::<Group>())
     }
 
     #[inline]
@@ -124,9 +136,10 @@ impl Quick {
             End::Right => self.groups.back_mut(),
         };
         if let Some(group) = group {
+            let nodes = group.nodes.open();
             let node = match end {
-                End::Left => group.nodes.front_mut(),
-                End::Right => group.nodes.back_mut(),
+                End::Left => nodes.first_mut(),
+                End::Right => nodes.last_mut(),
             };
             if let Some(node) = node {
                 let before = node.heap_bytes();
@@ -157,9 +170,11 @@ impl Quick {
             End::Right => self.groups.back(),
         };
         if group.is_none_or(|group| group.nodes.len() >= GROUP_NODES) {
+            let group = Group::default();
+            self.table_bytes += table_bytes(&group.nodes);
             match end {
-                End::Left => self.groups.push_front(Group::default()),
-                End::Right => self.groups.push_back(Group::default()),
+                End::Left => self.groups.push_front(group),
+                End::Right => self.groups.push_back(group),
             }
         }
         let spot = match end {
@@ -180,12 +195,14 @@ impl Quick {
             End::Left => self.groups.front_mut(),
             End::Right => self.groups.back_mut(),
         }?;
+        let nodes = group.nodes.open();
         let node = match end {
-            End::Left => group.nodes.front_mut(),
-            End::Right => group.nodes.back_mut(),
+            End::Left => nodes.first_mut(),
+            End::Right => nodes.last_mut(),
         }?;
         let result = match node {
             Node::Packed { count, pack } if *count > 1 => {
+                let pack = pack.open();
                 let pos = if end == End::Left { pack.first() } else { pack.last() }?;
                 let result = read(pack.get(pos));
                 pack.remove_keeping_room(pos);
@@ -213,7 +230,7 @@ impl Quick {
                 self.edit(spot, |node| {
                     if let Node::Packed { pack, .. } = node {
                         if let Some(pos) = pack.seek(offset) {
-                            pack.replace(pos, text);
+                            pack.open().replace(pos, text);
                         }
                     }
                 });
@@ -368,7 +385,8 @@ impl Quick {
             return None;
         }
         match self.take_node(spot)? {
-            Node::Packed { mut pack, .. } => {
+            Node::Packed { pack, .. } => {
+                let mut pack = pack.into_value();
                 pack.shrink_to_fit();
                 Some(pack)
             }
@@ -389,7 +407,7 @@ impl Quick {
     /// Changes a node in place, keeping the counts true.
     fn edit(&mut self, spot: Spot, change: impl FnOnce(&mut Node)) {
         let Some(group) = self.groups.get_mut(spot.group) else { return };
-        let Some(node) = group.nodes.get_mut(spot.node) else { return };
+        let Some(node) = group.nodes.open().get_mut(spot.node) else { return };
         let (bytes, count) = (node.heap_bytes(), node.count());
         change(node);
         self.node_bytes = self.node_bytes + node.heap_bytes() - bytes;
@@ -404,13 +422,17 @@ impl Quick {
         self.nodes += 1;
         group.count += node.count();
         self.table_bytes -= table_bytes(&group.nodes);
-        group.nodes.insert(spot.node, node);
+        group.nodes.open().insert(spot.node, node);
         self.table_bytes += table_bytes(&group.nodes);
     }
 
     fn take_node(&mut self, spot: Spot) -> Option<Node> {
         let group = self.groups.get_mut(spot.group)?;
-        let node = group.nodes.remove(spot.node)?;
+        let nodes = group.nodes.open();
+        if spot.node >= nodes.len() {
+            return None;
+        }
+        let node = nodes.remove(spot.node);
         self.node_bytes -= node.heap_bytes();
         self.count -= node.count();
         self.nodes -= 1;
@@ -484,10 +506,11 @@ impl Quick {
     fn split_group(&mut self, group: usize) {
         let left = &mut self.groups[group];
         self.table_bytes -= table_bytes(&left.nodes);
-        let nodes = left.nodes.split_off(GROUP_NODES / 2);
+        let kept = left.nodes.open();
+        let nodes = Nodes::new(kept.split_off(GROUP_NODES / 2).into());
+        kept.shrink_to(GROUP_NODES);
         let count = nodes.iter().map(Node::count).sum();
         left.count -= count;
-        left.nodes.shrink_to(GROUP_NODES);
         self.table_bytes += table_bytes(&left.nodes) + table_bytes(&nodes);
         self.groups.insert(group + 1, Group { count, nodes });
     }
@@ -497,8 +520,9 @@ impl Quick {
         let Some(mut right) = self.groups.remove(group) else { return };
         let left = &mut self.groups[group - 1];
         self.table_bytes -= table_bytes(&left.nodes) + table_bytes(&right.nodes);
-        left.nodes.append(&mut right.nodes);
-        left.nodes.shrink_to(GROUP_NODES / 2);
+        let nodes = left.nodes.open();
+        nodes.append(right.nodes.open());
+        nodes.shrink_to(GROUP_NODES / 2);
         left.count += right.count;
         self.table_bytes += table_bytes(&left.nodes);
     }
@@ -510,7 +534,7 @@ impl Quick {
             assert!(group.nodes.len() <= GROUP_NODES, "a group too large");
             let here: usize = group.nodes.iter().map(Node::count).sum();
             assert_eq!(here, group.count, "a group's count is wrong");
-            for node in &group.nodes {
+            for node in group.nodes.iter() {
                 if let Node::Packed { count, pack } = node {
                     pack.check();
                     assert_eq!(*count as usize, pack.len(), "a node's count is wrong");
@@ -557,7 +581,7 @@ fn walk<'a, T: 'a>(
 fn remove_matches(node: &mut Node, needle: &Needle<'_>, spared: usize, most: usize) {
     let Node::Packed { count, pack } = node else { return };
     let (mut spared, mut left) = (spared, most);
-    *count -= pack.remove_if(|item| {
+    *count -= pack.open().remove_if(|item| {
         if left == 0 || !needle.matches(item) {
             return false;
         }

@@ -31,6 +31,22 @@ fn end(rng: &mut SmallRng) -> End {
     }
 }
 
+/// Copies of a list, with what they must go on to hold.
+type Copies = VecDeque<(List, VecDeque<Vec<u8>>)>;
+
+/// Keeps a copy of a few moments; those that go are as they were made.
+fn keep_copy(copies: &mut Copies, pair: &Pair) {
+    copies.push_back((pair.list.clone(), pair.model.clone()));
+    if copies.len() > 3 {
+        copies.pop_front().into_iter().for_each(|copy| check_copy(&copy));
+    }
+}
+
+fn check_copy((list, model): &(List, VecDeque<Vec<u8>>)) {
+    list.check();
+    assert!(texts(list.iter()).iter().eq(model));
+}
+
 struct Pair {
     list: List,
     model: VecDeque<Vec<u8>>,
@@ -155,12 +171,17 @@ fn agrees_with_a_deque() {
         let (size, threshold) = bounds[seed as usize % bounds.len()];
         let limits = limits(size, threshold);
         let mut pair = Pair { list: List::new(), model: VecDeque::new(), limits };
+        let mut copies = Copies::new();
         for step in 0..700 {
+            if rng.random_range(0..20) == 0 {
+                keep_copy(&mut copies, &pair);
+            }
             pair.step(&mut rng, step > 500);
             pair.list.check();
             assert_eq!(pair.list.len(), pair.model.len());
         }
         assert!(texts(pair.list.iter()).iter().eq(&pair.model));
+        copies.iter().for_each(check_copy);
     }
 }
 
@@ -175,7 +196,11 @@ fn many_nodes_stay_in_order() {
             pair.list.push(End::Right, &t, &pair.limits);
             pair.model.push_back(t);
         }
+        let mut copies = Copies::new();
         for step in 0..3000 {
+            if step % 300 == 0 {
+                keep_copy(&mut copies, &pair);
+            }
             let index = rng.random_range(0..pair.model.len());
             if step < 1500 {
                 let (pivot, after) = (pair.model[index].clone(), rng.random());
@@ -198,11 +223,38 @@ fn many_nodes_stay_in_order() {
         assert_eq!(removed, before - pair.model.len());
         pair.list.check();
         assert!(texts(pair.list.iter()).iter().eq(&pair.model));
+        keep_copy(&mut copies, &pair);
         while pair.list.pop_chunk() {
             pair.list.check();
         }
         assert!(pair.list.is_empty());
+        copies.iter().for_each(check_copy);
     }
+}
+
+#[test]
+fn a_change_after_a_copy_takes_one_node_and_its_group_along() {
+    let limits = limits(-2, 0);
+    let mut list = List::new();
+    for number in 0..200_000i64 {
+        list.push(End::Right, format!("element:{number:07}").as_bytes(), &limits);
+    }
+    let blobs = |list: &List| -> Vec<*const u8> {
+        let chunks = list.chunks().map(|chunk| match chunk {
+            Chunk::Packed(pack) => pack.as_bytes().as_ptr(),
+            Chunk::Plain(text) => text.as_ptr(),
+        });
+        chunks.collect()
+    };
+    let copy = list.clone();
+    assert!(list.nodes() > Some(300), "more than one group");
+    assert_eq!(blobs(&copy), blobs(&list), "nothing is copied");
+    list.set(100_000, b"changed", &limits);
+    list.push(End::Right, b"pushed", &limits);
+    list.pop(End::Left, &limits, |_| ());
+    let differing = blobs(&copy).iter().zip(blobs(&list)).filter(|(a, b)| **a != *b).count();
+    assert_eq!(differing, 3, "one node for each change");
+    assert!(copy.copy_bytes() < 1024, "{}", copy.copy_bytes());
 }
 
 #[test]

@@ -14,15 +14,16 @@
 
 use super::id::StreamId;
 use crate::types::compact::{Item, Listpack};
+use crate::types::shared::Shared;
 
 const DELETED: i64 = 1;
 const SAME_FIELDS: i64 = 2;
 /// Flags, ms and seq.
 const FIXED_ELEMENTS: i64 = 3;
 
-/// A packed run of entries.
+/// A packed run of entries, shared between copies of the stream.
 #[derive(Clone, Debug)]
-pub struct Block(Listpack);
+pub struct Block(Shared<Listpack>);
 
 /// One entry, borrowed from its block.
 #[derive(Clone, Copy, Debug)]
@@ -75,12 +76,12 @@ impl Block {
             }
             master.push_int(0);
         });
-        Block(pack)
+        Block(Shared::new(pack))
     }
 
     /// Takes over a foreign listpack; `None` unless it keeps the invariant.
     pub(super) fn from_pack(pack: Listpack) -> Option<Block> {
-        let block = Block(pack);
+        let block = Block(Shared::new(pack));
         block.is_valid().then_some(block)
     }
 
@@ -108,10 +109,11 @@ impl Block {
     }
 
     fn set_counts(&mut self, live: i64, deleted: i64) {
-        let Some(at) = self.0.first() else { return };
-        self.0.replace_int(at, live);
-        if let Some(at) = self.0.next(at) {
-            self.0.replace_int(at, deleted);
+        let pack = self.0.open();
+        let Some(at) = pack.first() else { return };
+        pack.replace_int(at, live);
+        if let Some(at) = pack.next(at) {
+            pack.replace_int(at, deleted);
         }
     }
 
@@ -120,9 +122,10 @@ impl Block {
         let Some(first) = self.0.first() else { return };
         let Some((live, deleted_at)) = int(&self.0, first) else { return };
         let same = self.same_fields(deleted_at, pairs);
-        self.0.replace_int(first, live + 1);
+        let pack = self.0.open();
+        pack.replace_int(first, live + 1);
         let count = (pairs.len() / 2) as i64;
-        self.0.extend(|entry| {
+        pack.extend(|entry| {
             entry.push_int(if same { SAME_FIELDS } else { 0 });
             entry.push_int(id.ms.wrapping_sub(block_id.ms) as i64);
             entry.push_int(id.seq.wrapping_sub(block_id.seq) as i64);
@@ -143,7 +146,7 @@ impl Block {
 
     /// Gives back spare memory: nothing will be appended any more.
     pub(super) fn close(&mut self) {
-        self.0.shrink_to_fit();
+        self.0.open().shrink_to_fit();
     }
 
     fn same_fields<B: AsRef<[u8]>>(&self, deleted_at: usize, pairs: &[B]) -> bool {
@@ -166,7 +169,7 @@ impl Block {
         let Some((flags, _)) = int(&self.0, position) else { return };
         if flags & DELETED == 0 {
             // One digit stays one digit: no other position moves.
-            self.0.replace_int(position, flags | DELETED);
+            self.0.open().replace_int(position, flags | DELETED);
             let (live, deleted) = self.counts();
             self.set_counts(live - 1, deleted + 1);
         }
@@ -191,7 +194,7 @@ impl Block {
 
     /// Heap memory of the block.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.0.heap_bytes()
+        Shared::<Listpack>::OWN_BYTES + self.0.heap_bytes()
     }
 
     /// Whether the elements are those of a block, with ids that ascend from the block's own.

@@ -363,6 +363,11 @@ impl Entries {
         self.blocks.heap_bytes() + self.block_bytes
     }
 
+    /// Heap memory that a copy takes for itself.
+    pub(super) fn copy_bytes(&self) -> usize {
+        self.blocks.copy_bytes()
+    }
+
     /// Takes over a block from a file; false unless it is well-formed and above all others.
     pub fn load_block(&mut self, block_id: StreamId, pack: Listpack) -> bool {
         let Some(block) = Block::from_pack(pack) else { return false };

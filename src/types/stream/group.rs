@@ -5,13 +5,15 @@
 //! summary costs as much as there are consumers, and an acknowledgement two short searches,
 //! however long the lists are.
 //!
+//! Lists and consumers are shared between copies of the group until one of them changes.
+//!
 //! Invariant: an id is in the set of exactly the consumer that the group's list names, and
 //! `consumer_bytes` is what all consumers hold.
 
 use super::id::StreamId;
 use super::ordered::Ordered;
 use crate::types::alloc::class;
-use std::mem::size_of;
+use crate::types::shared::{Roomy, Shared};
 
 /// A consumer within its group, for as long as it is not deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,9 +50,9 @@ pub struct Group {
     /// The number of entries ever added up to `last_id`; `None` when it cannot be known.
     pub entries_read: Option<i64>,
     pending: Ordered<Pending>,
-    consumers: Vec<Option<Box<Consumer>>>,
-    vacant: Vec<u32>,
-    by_name: Vec<ConsumerId>,
+    consumers: Roomy<Option<Shared<Consumer>>>,
+    vacant: Roomy<u32>,
+    by_name: Roomy<ConsumerId>,
     consumer_bytes: usize,
 }
 
@@ -66,7 +68,7 @@ impl Consumer {
     }
 
     fn heap_bytes(&self) -> usize {
-        class(size_of::<Consumer>()) + class(self.name.len()) + self.pending.heap_bytes()
+        Shared::<Consumer>::OWN_BYTES + class(self.name.len()) + self.pending.heap_bytes()
     }
 }
 
@@ -78,9 +80,9 @@ impl Group {
             last_id,
             entries_read,
             pending: Ordered::default(),
-            consumers: Vec::new(),
-            vacant: Vec::new(),
-            by_name: Vec::new(),
+            consumers: Roomy::default(),
+            vacant: Roomy::default(),
+            by_name: Roomy::default(),
             consumer_bytes: 0,
         }
     }
@@ -117,7 +119,7 @@ impl Group {
 
     /// The consumer `id`, to change its times.
     pub fn consumer_mut(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
-        self.consumers.get_mut(id.0 as usize)?.as_deref_mut()
+        self.consumers.get_mut(id.0 as usize)?.as_mut().map(Shared::open)
     }
 
     /// The name of consumer `id`; empty when it was deleted.
@@ -128,7 +130,7 @@ impl Group {
     /// Adds a consumer that was never active; `None` when the name is taken.
     pub fn create_consumer(&mut self, name: &[u8], now_ms: i64) -> Option<ConsumerId> {
         let slot = self.name_slot(name).err()?;
-        let consumer = Box::new(Consumer {
+        let consumer = Shared::new(Consumer {
             name: name.into(),
             pending: Ordered::default(),
             seen_ms: now_ms,
@@ -200,9 +202,9 @@ impl Group {
         class(self.name.len())
             + self.pending.heap_bytes()
             + self.consumer_bytes
-            + class(self.consumers.capacity() * size_of::<Option<Box<Consumer>>>())
-            + class(self.vacant.capacity() * size_of::<u32>())
-            + class(self.by_name.capacity() * size_of::<ConsumerId>())
+            + self.consumers.heap_bytes()
+            + self.vacant.heap_bytes()
+            + self.by_name.heap_bytes()
     }
 
     /// Frees a bounded piece; false when nothing is left. The group is of no use afterwards.
@@ -211,8 +213,15 @@ impl Group {
             return true;
         }
         let Some(last) = self.consumers.last_mut() else { return false };
-        if last.as_mut().and_then(|consumer| consumer.pending.pop_run()).is_none() {
-            self.consumers.pop();
+        let freed = last.as_mut().and_then(|consumer| {
+            let before_bytes = consumer.heap_bytes();
+            let freed = consumer.open().pending.pop_run();
+            self.consumer_bytes = self.consumer_bytes - before_bytes + consumer.heap_bytes();
+            freed
+        });
+        if freed.is_none() {
+            let gone = self.consumers.pop().flatten();
+            self.consumer_bytes -= gone.map_or(0, |consumer| consumer.heap_bytes());
         }
         true
     }
@@ -243,6 +252,7 @@ impl Group {
 
     fn change_set<R>(&mut self, id: ConsumerId, change: impl FnOnce(&mut Ordered<()>) -> R) {
         let Some(Some(consumer)) = self.consumers.get_mut(id.0 as usize) else { return };
+        let consumer = consumer.open();
         let before = consumer.pending.heap_bytes();
         change(&mut consumer.pending);
         self.consumer_bytes = self.consumer_bytes - before + consumer.pending.heap_bytes();

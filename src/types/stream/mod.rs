@@ -5,6 +5,10 @@
 //! ordered index of blocks (`ordered`) makes both ends and any id quick to reach. Groups (`group`)
 //! know what was delivered to whom and not acknowledged.
 //!
+//! All of it is shared between copies of a stream until one of them changes ([`Shared`]): a copy
+//! costs a look at each group and at each shelf of blocks, and a change afterwards a copy of what
+//! is changed in bounded pieces.
+//!
 //! Invariant: `group_bytes` is what the groups hold, so that the size of a stream is O(1).
 
 mod block;
@@ -21,8 +25,7 @@ pub use group::{Consumer, ConsumerId, Group, Pending};
 pub use id::{IdWish, StreamId};
 pub use ordered::{Ordered, Place};
 
-use crate::types::alloc::class;
-use std::mem::size_of;
+use crate::types::shared::{Roomy, Shared};
 use std::ops::{Deref, DerefMut};
 
 /// A stream with its groups. Its entries are reached by dereferencing.
@@ -30,7 +33,7 @@ use std::ops::{Deref, DerefMut};
 pub struct Stream {
     entries: Entries,
     /// Sorted by name.
-    groups: Vec<Group>,
+    groups: Roomy<Shared<Group>>,
     group_bytes: usize,
 }
 
@@ -82,18 +85,18 @@ impl Stream {
 
     /// The groups in the order of their names.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &Group> + '_ {
-        self.groups.iter()
+        self.groups.iter().map(|group| &**group)
     }
 
     /// The group called `name`.
     pub fn group(&self, name: &[u8]) -> Option<&Group> {
-        self.group_slot(name).ok().map(|slot| &self.groups[slot])
+        self.group_slot(name).ok().map(|slot| &*self.groups[slot])
     }
 
     /// The group called `name`, to be changed.
     pub fn edit_group(&mut self, name: &[u8]) -> Option<GroupEdit<'_>> {
         let slot = self.group_slot(name).ok()?;
-        let group = &mut self.groups[slot];
+        let group = self.groups[slot].open();
         let before_bytes = group.heap_bytes();
         let group_bytes = &mut self.group_bytes;
         Some(GroupEdit { entries: &self.entries, group, group_bytes, before_bytes })
@@ -109,7 +112,7 @@ impl Stream {
         let Err(slot) = self.group_slot(name) else { return false };
         let group = Group::new(name, last_id, entries_read);
         self.group_bytes += group.heap_bytes();
-        self.groups.insert(slot, group);
+        self.groups.insert(slot, Shared::new(group));
         true
     }
 
@@ -118,13 +121,13 @@ impl Stream {
         let slot = self.group_slot(name).ok()?;
         let group = self.groups.remove(slot);
         self.group_bytes -= group.heap_bytes();
-        Some(group)
+        Some(group.into_value())
     }
 
     /// A stream that holds nothing but a removed group, to be freed in pieces.
     pub fn of_group(group: Group) -> Stream {
         let group_bytes = group.heap_bytes();
-        Stream { groups: vec![group], group_bytes, ..Stream::default() }
+        Stream { groups: vec![Shared::new(group)].into(), group_bytes, ..Stream::default() }
     }
 
     /// OBJECT ENCODING's word.
@@ -136,7 +139,13 @@ impl Stream {
     pub fn heap_bytes(&self) -> usize {
         self.entries.heap_bytes()
             + self.group_bytes
-            + class(self.groups.capacity() * size_of::<Group>())
+            + self.groups.heap_bytes()
+            + self.groups.len() * Shared::<Group>::OWN_BYTES
+    }
+
+    /// Heap memory that a copy takes for itself.
+    pub fn copy_bytes(&self) -> usize {
+        self.entries.copy_bytes() + self.groups.heap_bytes()
     }
 
     /// Frees a bounded piece; false when nothing is left. The stream is of no use afterwards.
@@ -146,7 +155,7 @@ impl Stream {
         }
         let Some(last) = self.groups.last_mut() else { return false };
         let before_bytes = last.heap_bytes();
-        let more = last.pop_chunk();
+        let more = last.open().pop_chunk();
         self.group_bytes = self.group_bytes - before_bytes + last.heap_bytes();
         if !more {
             self.group_bytes -= last.heap_bytes();
@@ -158,8 +167,8 @@ impl Stream {
     /// Panics when an invariant is broken.
     pub fn check(&self) {
         self.entries.check();
-        self.groups.iter().for_each(Group::check);
-        let bytes: usize = self.groups.iter().map(Group::heap_bytes).sum();
+        self.groups().for_each(Group::check);
+        let bytes: usize = self.groups().map(Group::heap_bytes).sum();
         assert_eq!(bytes, self.group_bytes, "the size of the groups is right");
         assert!(self.groups.windows(2).all(|pair| pair[0].name() < pair[1].name()));
     }

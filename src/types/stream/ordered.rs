@@ -1,50 +1,81 @@
-//! A map from entry id to `V` in id order: a deque of short sorted arrays.
+//! A map from entry id to `V` in id order: short sorted arrays, on shelves.
 //!
 //! It serves as the index of blocks and as the lists of pending entries. Ids mostly arrive in
 //! ascending order and leave from the front, so arrays fill to the brim (a B-tree of the standard
-//! library would stay half empty), and neither end ever moves more than one array.
+//! library would stay half empty), and neither end ever moves more than one array and its shelf.
 //!
-//! Invariant: no array is empty, none holds more than `MAX` items, and `low` of an array is not
-//! above its first id and above every id of the array before it.
+//! Shelves and arrays are shared between copies of the map ([`Shared`]): a copy of ten million
+//! items costs a look at some six hundred shelves, and the first change on a shelf afterwards a
+//! copy of its table and of one array.
+//!
+//! Invariant: no shelf and no array is empty, none holds more than `SHELF_RUNS` arrays or `MAX`
+//! items, `low` of an array is not above its first id and above every id of the array before it,
+//! and `low` of a shelf is that of its first array.
 
 use super::id::StreamId;
-use crate::types::alloc::class;
-use std::collections::VecDeque;
-use std::mem::size_of;
+use crate::types::shared::{Roomy, Shared};
 
 /// Items of one array; a move within it is at most 2.5 KiB.
 const MAX: usize = 64;
+/// Arrays of one shelf; a move within it is at most 6 KiB. Tests fill many shelves.
+const SHELF_RUNS: usize = if cfg!(test) { 16 } else { 256 };
 
 /// An ordered map keyed by entry id.
 #[derive(Clone, Debug)]
 pub struct Ordered<V> {
-    runs: VecDeque<Run<V>>,
+    shelves: Roomy<Shelf<V>>,
     len: usize,
+    /// Memory of the shelves' tables and of the arrays.
     run_bytes: usize,
+}
+
+type Runs<V> = Shared<Roomy<Run<V>>>;
+type Items<V> = Shared<Roomy<(StreamId, V)>>;
+
+#[derive(Clone, Debug)]
+struct Shelf<V> {
+    low: StreamId,
+    runs: Runs<V>,
 }
 
 #[derive(Clone, Debug)]
 struct Run<V> {
     low: StreamId,
-    items: Vec<(StreamId, V)>,
+    items: Items<V>,
 }
 
 /// Where an item stands; valid until the map changes.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
+    shelf: usize,
     run: usize,
     slot: usize,
 }
 
 impl<V> Default for Ordered<V> {
     fn default() -> Self {
-        Ordered { runs: VecDeque::new(), len: 0, run_bytes: 0 }
+        Ordered { shelves: Roomy::default(), len: 0, run_bytes: 0 }
     }
 }
 
-impl<V> Run<V> {
+impl<V: Clone> Shelf<V> {
+    /// Memory of the table, without the arrays.
+    fn own_bytes(&self) -> usize {
+        Runs::<V>::OWN_BYTES + self.runs.heap_bytes()
+    }
+
+    /// The only array that may hold `id`: the last whose `low` is not above it.
+    fn run_of(&self, id: &StreamId) -> Option<usize> {
+        match self.runs.last() {
+            Some(last) if last.low <= *id => Some(self.runs.len() - 1),
+            _ => self.runs.partition_point(|run| run.low <= *id).checked_sub(1),
+        }
+    }
+}
+
+impl<V: Clone> Run<V> {
     fn bytes(&self) -> usize {
-        class(self.items.capacity() * size_of::<(StreamId, V)>())
+        Items::<V>::OWN_BYTES + self.items.heap_bytes()
     }
 
     fn search(&self, id: &StreamId) -> Result<usize, usize> {
@@ -52,7 +83,7 @@ impl<V> Run<V> {
     }
 }
 
-impl<V> Ordered<V> {
+impl<V: Clone> Ordered<V> {
     /// Number of items.
     pub fn len(&self) -> usize {
         self.len
@@ -65,60 +96,74 @@ impl<V> Ordered<V> {
 
     /// Memory of the arrays, without what the values themselves own.
     pub fn heap_bytes(&self) -> usize {
-        self.run_bytes + class(self.runs.capacity() * size_of::<Run<V>>())
+        self.run_bytes + self.copy_bytes()
+    }
+
+    /// Memory that a copy takes for itself.
+    pub fn copy_bytes(&self) -> usize {
+        self.shelves.heap_bytes()
     }
 
     /// The item of `id`.
     pub fn find(&self, id: &StreamId) -> Option<&V> {
-        let run = &self.runs[self.run_of(id)?];
+        let (shelf, run) = self.run_of(id)?;
+        let run = &self.shelves[shelf].runs[run];
         Some(&run.items[run.search(id).ok()?].1)
     }
 
     /// The item of `id`, to be changed.
     pub fn find_mut(&mut self, id: &StreamId) -> Option<&mut V> {
-        let run = self.run_of(id)?;
-        let run = &mut self.runs[run];
-        let slot = run.search(id).ok()?;
-        Some(&mut run.items[slot].1)
+        let (shelf, run) = self.run_of(id)?;
+        let slot = self.shelves[shelf].runs[run].search(id).ok()?;
+        Some(&mut self.open(shelf, run)[slot].1)
     }
 
     /// The item of the smallest id.
     pub fn first(&self) -> Option<(StreamId, &V)> {
-        self.runs.front()?.items.first().map(|(id, value)| (*id, value))
+        self.at(self.front()?)
     }
 
     /// The item of the largest id.
     pub fn last(&self) -> Option<(StreamId, &V)> {
-        self.runs.back()?.items.last().map(|(id, value)| (*id, value))
+        let run = self.shelves.last()?.runs.last()?;
+        run.items.last().map(|(id, value)| (*id, value))
     }
 
     /// The item of the largest id, to be changed.
     pub fn last_mut(&mut self) -> Option<(StreamId, &mut V)> {
-        self.runs.back_mut()?.items.last_mut().map(|(id, value)| (*id, value))
+        let run = self.shelves.last_mut()?.runs.open().last_mut()?;
+        run.items.open().last_mut().map(|(id, value)| (*id, value))
     }
 
     /// Puts `value` under `id`; gives back what was there.
     pub fn insert(&mut self, id: StreamId, value: V) -> Option<V> {
-        let Some(at) = self.run_of(&id).or(if self.runs.is_empty() { None } else { Some(0) })
-        else {
+        let place = self.run_of(&id).or(if self.is_empty() { None } else { Some((0, 0)) });
+        let Some((shelf, at)) = place else {
             self.push_run(id, value);
             return None;
         };
-        let slot = match self.runs[at].search(&id) {
-            Ok(slot) => return Some(std::mem::replace(&mut self.runs[at].items[slot].1, value)),
+        let run = &self.shelves[shelf].runs[at];
+        let slot = match run.search(&id) {
+            Ok(slot) => {
+                return Some(std::mem::replace(&mut self.open(shelf, at)[slot].1, value));
+            }
             Err(slot) => slot,
         };
-        if self.runs[at].items.len() == MAX {
-            if at + 1 == self.runs.len() && slot == MAX {
+        if run.items.len() == MAX {
+            let is_last =
+                shelf + 1 == self.shelves.len() && at + 1 == self.shelves[shelf].runs.len();
+            if is_last && slot == MAX {
                 self.push_run(id, value);
                 return None;
             }
-            self.split(at);
+            self.split(shelf, at);
             return self.insert(id, value);
         }
-        let run = &mut self.runs[at];
+        let shelf = &mut self.shelves[shelf];
+        shelf.low = shelf.low.min(id);
+        let run = &mut shelf.runs.open()[at];
         let before = run.bytes();
-        run.items.insert(slot, (id, value));
+        run.items.open().insert(slot, (id, value));
         run.low = run.low.min(id);
         self.run_bytes = self.run_bytes - before + run.bytes();
         self.len += 1;
@@ -127,72 +172,81 @@ impl<V> Ordered<V> {
 
     /// Takes the item of `id` out.
     pub fn remove(&mut self, id: &StreamId) -> Option<V> {
-        let at = self.run_of(id)?;
-        let slot = self.runs[at].search(id).ok()?;
-        let (_, value) = self.runs[at].items.remove(slot);
+        let (shelf, run) = self.run_of(id)?;
+        let slot = self.shelves[shelf].runs[run].search(id).ok()?;
+        let (_, value) = self.open(shelf, run).remove(slot);
         self.len -= 1;
-        self.mend(at);
+        self.mend(shelf, run);
         Some(value)
     }
 
-    /// Takes out a bounded piece from the front, to be freed.
-    pub fn pop_run(&mut self) -> Option<Vec<(StreamId, V)>> {
-        let run = self.runs.pop_front()?;
-        self.run_bytes -= run.bytes();
-        self.len -= run.items.len();
-        Some(run.items)
+    /// Frees a bounded piece at the front; gives the number of its items.
+    pub fn pop_run(&mut self) -> Option<usize> {
+        let items = self.shelves.first()?.runs.first()?.items.len();
+        self.len -= items;
+        self.drop_run(0, 0);
+        Some(items)
     }
 
     /// The last item whose id is not above `id`.
     pub fn floor(&self, id: &StreamId) -> Option<Place> {
-        let run = self.run_of(id)?;
-        match self.runs[run].search(id) {
-            Ok(slot) => Some(Place { run, slot }),
-            Err(slot) => self.before(Place { run, slot }),
+        let (shelf, run) = self.run_of(id)?;
+        match self.shelves[shelf].runs[run].search(id) {
+            Ok(slot) => Some(Place { shelf, run, slot }),
+            Err(slot) => self.before(Place { shelf, run, slot }),
         }
     }
 
     /// The first item whose id is not below `id`.
     pub fn ceiling(&self, id: &StreamId) -> Option<Place> {
-        let Some(run) = self.run_of(id) else { return self.front() };
-        let slot = self.runs[run].search(id).unwrap_or_else(|slot| slot);
-        if slot < self.runs[run].items.len() {
-            return Some(Place { run, slot });
+        let Some((shelf, run)) = self.run_of(id) else { return self.front() };
+        match self.shelves[shelf].runs[run].search(id) {
+            Ok(slot) => Some(Place { shelf, run, slot }),
+            Err(0) => Some(Place { shelf, run, slot: 0 }),
+            Err(slot) => self.after(Place { shelf, run, slot: slot - 1 }),
         }
-        (run + 1 < self.runs.len()).then_some(Place { run: run + 1, slot: 0 })
     }
 
     /// The place of the smallest id.
     pub fn front(&self) -> Option<Place> {
-        (self.len > 0).then_some(Place { run: 0, slot: 0 })
+        (self.len > 0).then_some(Place { shelf: 0, run: 0, slot: 0 })
     }
 
     /// The place of the largest id.
     pub fn back(&self) -> Option<Place> {
-        let run = self.runs.len().checked_sub(1)?;
-        Some(Place { run, slot: self.runs[run].items.len() - 1 })
+        self.end_of(self.shelves.len().checked_sub(1)?)
     }
 
     /// The place after `place`.
     pub fn after(&self, place: Place) -> Option<Place> {
-        if place.slot + 1 < self.runs.get(place.run)?.items.len() {
-            return Some(Place { run: place.run, slot: place.slot + 1 });
+        let Place { shelf, run, slot } = place;
+        let runs = &self.shelves.get(shelf)?.runs;
+        if slot + 1 < runs.get(run)?.items.len() {
+            return Some(Place { shelf, run, slot: slot + 1 });
         }
-        (place.run + 1 < self.runs.len()).then_some(Place { run: place.run + 1, slot: 0 })
+        if run + 1 < runs.len() {
+            return Some(Place { shelf, run: run + 1, slot: 0 });
+        }
+        (shelf + 1 < self.shelves.len()).then_some(Place { shelf: shelf + 1, run: 0, slot: 0 })
     }
 
     /// The place before `place`.
     pub fn before(&self, place: Place) -> Option<Place> {
-        if let Some(slot) = place.slot.checked_sub(1) {
-            return Some(Place { run: place.run, slot });
+        let Place { shelf, run, slot } = place;
+        if let Some(slot) = slot.checked_sub(1) {
+            return Some(Place { shelf, run, slot });
         }
-        let run = place.run.checked_sub(1)?;
-        Some(Place { run, slot: self.runs[run].items.len() - 1 })
+        if let Some(run) = run.checked_sub(1) {
+            let slot = self.shelves.get(shelf)?.runs.get(run)?.items.len() - 1;
+            return Some(Place { shelf, run, slot });
+        }
+        self.end_of(shelf.checked_sub(1)?)
     }
 
     /// What stands at `place`.
     pub fn at(&self, place: Place) -> Option<(StreamId, &V)> {
-        self.runs.get(place.run)?.items.get(place.slot).map(|(id, value)| (*id, value))
+        let run = self.shelves.get(place.shelf)?.runs.get(place.run)?;
+        run.items.get(place.slot).map(|(id, value)| (*id, value))
     }
 
     /// All items from the first id not below `start`, in order.
@@ -207,7 +261,8 @@ impl<V> Ordered<V> {
 
     /// All items in order.
     pub fn iter(&self) -> impl Iterator<Item = (StreamId, &V)> + '_ {
-        self.runs.iter().flat_map(|run| run.items.iter().map(|(id, value)| (*id, value)))
+        let runs = self.shelves.iter().flat_map(|shelf| shelf.runs.iter());
+        runs.flat_map(|run| run.items.iter().map(|(id, value)| (*id, value)))
     }
 
     /// Panics when the invariant is broken.
@@ -215,70 +270,155 @@ impl<V> Ordered<V> {
         let ids: Vec<StreamId> = self.iter().map(|(id, _)| id).collect();
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "ids ascend");
         assert_eq!(ids.len(), self.len, "the length is right");
-        assert_eq!(self.runs.iter().map(Run::bytes).sum::<usize>(), self.run_bytes);
-        let mut above = None;
-        for run in &self.runs {
-            assert!(!run.items.is_empty() && run.items.len() <= MAX, "arrays are not empty");
-            assert!(run.low <= run.items[0].0 && above < Some(run.low), "low is a lower bound");
-            above = run.items.last().map(|item| item.0);
+        let (mut above, mut bytes) = (None, 0);
+        for shelf in self.shelves.iter() {
+            assert!(!shelf.runs.is_empty() && shelf.runs.len() <= SHELF_RUNS, "shelves hold some");
+            assert_eq!(shelf.low, shelf.runs[0].low, "a shelf begins with its first array");
+            bytes += shelf.own_bytes();
+            for run in shelf.runs.iter() {
+                assert!(!run.items.is_empty() && run.items.len() <= MAX, "arrays are not empty");
+                assert!(run.low <= run.items[0].0 && above < Some(run.low), "low is a lower bound");
+                above = run.items.last().map(|item| item.0);
+                bytes += run.bytes();
+            }
         }
+        assert_eq!(bytes, self.run_bytes, "the size is right");
     }
 
-    /// The only array that may hold `id`: the last whose `low` is not above it.
-    fn run_of(&self, id: &StreamId) -> Option<usize> {
-        match self.runs.back() {
-            Some(last) if last.low <= *id => Some(self.runs.len() - 1),
-            _ => self.runs.partition_point(|run| run.low <= *id).checked_sub(1),
-        }
+    /// The only array that may hold `id`.
+    fn run_of(&self, id: &StreamId) -> Option<(usize, usize)> {
+        let shelf = match self.shelves.last() {
+            Some(last) if last.low <= *id => self.shelves.len() - 1,
+            _ => self.shelves.partition_point(|shelf| shelf.low <= *id).checked_sub(1)?,
+        };
+        Some((shelf, self.shelves[shelf].run_of(id)?))
+    }
+
+    fn end_of(&self, shelf: usize) -> Option<Place> {
+        let runs = &self.shelves.get(shelf)?.runs;
+        let run = runs.len().checked_sub(1)?;
+        Some(Place { shelf, run, slot: runs.get(run)?.items.len().checked_sub(1)? })
+    }
+
+    fn open(&mut self, shelf: usize, run: usize) -> &mut Roomy<(StreamId, V)> {
+        self.shelves[shelf].runs.open()[run].items.open()
     }
 
     fn push_run(&mut self, id: StreamId, value: V) {
-        let slots = if self.runs.is_empty() { 1 } else { MAX };
-        let mut items = Vec::with_capacity(slots);
+        let (slots, runs) = if self.is_empty() { (1, 1) } else { (MAX, SHELF_RUNS) };
+        if self.shelves.last().is_none_or(|shelf| shelf.runs.len() == SHELF_RUNS) {
+            if self.is_empty() {
+                self.shelves.reserve_exact(1);
+            }
+            let shelf = Shelf { low: id, runs: Shared::new(Roomy::with_room(runs)) };
+            self.run_bytes += shelf.own_bytes();
+            self.shelves.push(shelf);
+        }
+        let mut items = Roomy::with_room(slots);
         items.push((id, value));
-        let run = Run { low: id, items };
-        self.run_bytes += run.bytes();
-        self.runs.push_back(run);
+        self.put_run(self.shelves.len() - 1, None, Run { low: id, items: Shared::new(items) });
         self.len += 1;
     }
 
-    fn split(&mut self, at: usize) {
-        let run = &mut self.runs[at];
+    /// Puts an array on a shelf that has room for it, at its end or at an index.
+    fn put_run(&mut self, shelf: usize, at: Option<usize>, run: Run<V>) {
+        let shelf = &mut self.shelves[shelf];
+        let before = shelf.own_bytes();
+        self.run_bytes += run.bytes();
+        let runs = shelf.runs.open();
+        let at = at.unwrap_or(runs.len());
+        runs.insert(at, run);
+        self.run_bytes = self.run_bytes - before + shelf.own_bytes();
+    }
+
+    fn split(&mut self, shelf: usize, at: usize) {
+        if self.shelves[shelf].runs.len() == SHELF_RUNS {
+            return self.split_shelf(shelf);
+        }
+        let run = &mut self.shelves[shelf].runs.open()[at];
         let before = run.bytes();
-        let items = run.items.split_off(MAX / 2);
-        let upper = Run { low: items[0].0, items };
-        self.run_bytes = self.run_bytes - before + run.bytes() + upper.bytes();
-        self.runs.insert(at + 1, upper);
+        let items = run.items.open().split_off(MAX / 2);
+        self.run_bytes = self.run_bytes - before + run.bytes();
+        let upper = Run { low: items[0].0, items: Shared::new(items.into()) };
+        self.put_run(shelf, Some(at + 1), upper);
+    }
+
+    fn split_shelf(&mut self, at: usize) {
+        let shelf = &mut self.shelves[at];
+        let before = shelf.own_bytes();
+        let runs = shelf.runs.open().split_off(SHELF_RUNS / 2);
+        let upper = Shelf { low: runs[0].low, runs: Shared::new(runs.into()) };
+        self.run_bytes = self.run_bytes - before + shelf.own_bytes() + upper.own_bytes();
+        self.shelves.insert(at + 1, upper);
     }
 
     /// Drops an array that became empty, and joins two that together fill less than half of one.
-    fn mend(&mut self, at: usize) {
-        if self.runs[at].items.is_empty() {
-            self.run_bytes -= self.runs[at].bytes();
-            self.runs.remove(at);
-            if self.runs.capacity() > 4 * self.runs.len() + 8 {
-                self.runs.shrink_to(2 * self.runs.len());
-            }
-            return;
+    fn mend(&mut self, shelf: usize, at: usize) {
+        let runs = &self.shelves[shelf].runs;
+        if runs[at].items.is_empty() {
+            return self.drop_run(shelf, at);
         }
-        if self.runs[at].items.len() > MAX / 4 {
+        if runs[at].items.len() > MAX / 4 {
             return;
         }
         let fits = |other: Option<&Run<V>>| {
-            other.is_some_and(|other| other.items.len() + self.runs[at].items.len() <= MAX / 2)
+            other.is_some_and(|other| other.items.len() + runs[at].items.len() <= MAX / 2)
         };
-        let lower = if fits(self.runs.get(at + 1)) {
+        let lower = if fits(runs.get(at + 1)) {
             at
-        } else if at > 0 && fits(self.runs.get(at - 1)) {
+        } else if at > 0 && fits(runs.get(at - 1)) {
             at - 1
         } else {
             return;
         };
-        let Some(upper) = self.runs.remove(lower + 1) else { return };
-        let run = &mut self.runs[lower];
+        let runs = self.shelves[shelf].runs.open();
+        let upper = runs.remove(lower + 1);
+        let run = &mut runs[lower];
         self.run_bytes -= run.bytes() + upper.bytes();
-        run.items.extend(upper.items);
+        run.items.open().extend_from_slice(&upper.items);
         self.run_bytes += run.bytes();
+        self.mend_shelf(shelf);
+    }
+
+    /// Drops an array, whose items no longer count.
+    fn drop_run(&mut self, shelf: usize, at: usize) {
+        let run = self.shelves[shelf].runs.open().remove(at);
+        self.run_bytes -= run.bytes();
+        self.mend_shelf(shelf);
+    }
+
+    /// Puts a shelf in order after one of its arrays went: none is empty, and two that together
+    /// fill less than half of one become one.
+    fn mend_shelf(&mut self, at: usize) {
+        let shelf = &mut self.shelves[at];
+        let Some(first) = shelf.runs.first() else {
+            self.run_bytes -= shelf.own_bytes();
+            self.shelves.remove(at);
+            if self.shelves.capacity() > 4 * self.shelves.len() + 8 {
+                let room = 2 * self.shelves.len();
+                self.shelves.shrink_to(room);
+            }
+            return;
+        };
+        shelf.low = first.low;
+        let here = shelf.runs.len();
+        let joins = |other: Option<&Shelf<V>>| {
+            other.is_some_and(|other| other.runs.len() + here <= SHELF_RUNS / 2)
+        };
+        let lower = if here > SHELF_RUNS / 4 {
+            return;
+        } else if joins(self.shelves.get(at + 1)) {
+            at
+        } else if at > 0 && joins(self.shelves.get(at - 1)) {
+            at - 1
+        } else {
+            return;
+        };
+        let mut upper = self.shelves.remove(lower + 1);
+        let lower = &mut self.shelves[lower];
+        self.run_bytes -= lower.own_bytes() + upper.own_bytes();
+        lower.runs.open().append(upper.runs.open());
+        self.run_bytes += lower.own_bytes();
     }
 }
 
@@ -287,7 +427,7 @@ mod tests {
     use super::super::id::StreamId;
     use super::Ordered;
     use rand::{rngs::SmallRng, Rng, SeedableRng};
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, VecDeque};
 
     fn same(ours: &Ordered<u32>, model: &BTreeMap<StreamId, u32>) {
         ours.check();
@@ -302,7 +442,17 @@ mod tests {
             let mut rng = SmallRng::seed_from_u64(seed);
             let (mut ours, mut model) = (Ordered::default(), BTreeMap::new());
             let spread = [50, 1000, 5000][seed as usize % 3];
+            let mut copies = VecDeque::new();
             for step in 0..4000u32 {
+                if rng.random_range(0..100) == 0 {
+                    copies.push_back((ours.clone(), model.clone()));
+                    if copies.len() > 5 {
+                        copies
+                            .pop_front()
+                            .into_iter()
+                            .for_each(|(ours, model)| same(&ours, &model));
+                    }
+                }
                 let id = StreamId::new(rng.random_range(0..spread), rng.random_range(0..2));
                 // The balance of growing and shrinking swings, so that arrays join and split.
                 if rng.random_range(0..10) < if step / 1000 % 2 == 0 { 7 } else { 2 } {
@@ -321,9 +471,31 @@ mod tests {
                     same(&ours, &model);
                 }
             }
+            copies.iter().for_each(|(ours, model)| same(ours, model));
             let tail = ours.iter_from(StreamId::new(spread / 2, 0)).count();
             assert_eq!(tail, model.range(StreamId::new(spread / 2, 0)..).count());
         }
+    }
+
+    #[test]
+    fn a_change_after_a_copy_takes_one_array_and_its_shelf_along() {
+        let mut ours = Ordered::default();
+        (0..100_000).for_each(|ms| assert!(ours.insert(StreamId::new(ms, 0), ms).is_none()));
+        let copy = ours.clone();
+        assert!(copy.copy_bytes() < 8192, "{}", copy.copy_bytes());
+        let arrays = |ours: &Ordered<u64>| -> Vec<*const (StreamId, u64)> {
+            let runs = ours.shelves.iter().flat_map(|shelf| shelf.runs.iter());
+            runs.map(|run| run.items.as_ptr()).collect()
+        };
+        assert_eq!(arrays(&copy), arrays(&ours), "nothing is copied");
+        ours.remove(&StreamId::new(50_000, 0));
+        ours.insert(StreamId::new(3, 0), 1);
+        *ours.find_mut(&StreamId::new(99_000, 0)).unwrap() += 1;
+        let pairs = arrays(&copy).into_iter().zip(arrays(&ours));
+        assert_eq!(pairs.filter(|(a, b)| a != b).count(), 3, "one array for each change");
+        assert!(copy.iter().map(|(_, value)| *value).eq(0..100_000));
+        copy.check();
+        ours.check();
     }
 
     #[test]
@@ -335,8 +507,8 @@ mod tests {
         ours.check();
         assert!(ours.heap_bytes() <= 6400 * 16 + 6400 / 64 * 64, "{}", ours.heap_bytes());
         let mut freed = 0;
-        while let Some(run) = ours.pop_run() {
-            freed += run.len();
+        while let Some(items) = ours.pop_run() {
+            freed += items;
         }
         assert_eq!((freed, ours.len()), (6400, 0));
         ours.check();

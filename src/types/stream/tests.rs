@@ -4,7 +4,7 @@ use super::{AppendError, Entries, IdWish, Stream, StreamId, Trim};
 use crate::types::compact::Listpack;
 use crate::types::limits::Limits;
 use rand::{rngs::SmallRng, Rng, SeedableRng};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 type Model = BTreeMap<StreamId, Vec<Vec<u8>>>;
 
@@ -234,4 +234,98 @@ fn groups_are_part_of_the_size() {
     assert!(stream.heap_bytes() > before + 1000 * (40 + 16), "{}", stream.heap_bytes());
     assert!(stream.remove_group(b"a").is_some() && stream.remove_group(b"a").is_none());
     stream.check();
+}
+
+/// Everything about a stream.
+fn describe(stream: &Stream) -> String {
+    let mut text = format!(
+        "{} {:?} {:?} {:?} {} {}\n",
+        stream.len(),
+        stream.first_id(),
+        stream.last_id(),
+        stream.max_deleted_id(),
+        stream.entries_added(),
+        stream.heap_bytes(),
+    );
+    for (id, pack) in stream.blocks() {
+        text += &format!("{id:?} {pack:?}\n");
+    }
+    for group in stream.groups() {
+        text += &format!("{:?} {:?} {:?}\n", group.name(), group.last_id, group.entries_read);
+        text += &format!("{:?}\n", group.pending().iter().collect::<Vec<_>>());
+        for (id, consumer) in group.consumers() {
+            let owned: Vec<_> = consumer.pending().iter().map(|item| item.0).collect();
+            let (seen, active) = (consumer.seen_ms, consumer.active_ms);
+            text += &format!("{id:?} {:?} {seen} {active} {owned:?}\n", consumer.name());
+        }
+    }
+    text
+}
+
+fn change(stream: &mut Stream, rng: &mut SmallRng, limits: &Limits, step: i64) {
+    let name = [b"g0", b"g1", b"g2"][rng.random_range(0..3)];
+    let who = format!("c{}", rng.random_range(0..5));
+    match rng.random_range(0..100) {
+        0..40 => {
+            let id = stream.id_for(IdWish::Auto, step as u64).unwrap();
+            stream.append(id, &["field", &step.to_string()], limits).unwrap();
+        }
+        40..48 => drop(stream.delete(StreamId::new(rng.random_range(0..=step as u64), 0))),
+        48 => drop(stream.trim(Trim::MaxLen(rng.random_range(100..900)), rng.random(), 0)),
+        49 => drop(stream.create_group(name, stream.last_id(), Some(step))),
+        50 if rng.random_bool(0.2) => drop(stream.remove_group(name)),
+        51 => stream.set_entries_added(step as u64 * 2),
+        _ => {
+            let entry = StreamId::new(rng.random_range(0..=step as u64), 0);
+            let Some(mut group) = stream.edit_group(name) else { return };
+            let Some(consumer) = group.find_consumer(who.as_bytes()) else {
+                group.create_consumer(who.as_bytes(), step);
+                return;
+            };
+            match rng.random_range(0..60) {
+                0..40 => {
+                    group.assign(
+                        entry,
+                        super::Pending { consumer, delivered_ms: step, deliveries: 1 },
+                    );
+                }
+                40..50 => drop(group.acknowledge(entry)),
+                50..55 => group.redeliver(entry, step),
+                55..57 => group.consumer_mut(consumer).unwrap().seen_ms = step,
+                57 => group.advance_to(entry),
+                58 if rng.random_bool(0.2) => drop(group.remove_consumer(who.as_bytes())),
+                _ => group.last_id = entry,
+            }
+        }
+    }
+}
+
+#[test]
+fn copies_stay_what_they_were() {
+    let limits = Limits { stream_node_max_entries: 7, ..Limits::default() };
+    for seed in 0..6 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let (mut stream, mut copies) = (Stream::new(), VecDeque::new());
+        let is_same = |(copy, expected): (Stream, String)| {
+            copy.check();
+            assert!(describe(&copy) == expected, "seed {seed}");
+        };
+        for step in 0..4_000 {
+            if rng.random_range(0..200) == 0 {
+                let expected = describe(&stream);
+                copies.push_back((stream.clone(), expected));
+                if copies.len() > 5 {
+                    copies.pop_front().into_iter().for_each(is_same);
+                }
+            }
+            change(&mut stream, &mut rng, &limits, step);
+            if step % 50 == 0 {
+                stream.check();
+            }
+        }
+        copies.push_back((stream.clone(), describe(&stream)));
+        while stream.pop_chunk() {}
+        assert_eq!((stream.group_count(), stream.block_count()), (0, 0));
+        copies.into_iter().for_each(is_same);
+    }
 }
