@@ -115,8 +115,10 @@ pub(crate) fn assert_same(seen: &Picture, expected: &Picture) {
 /// Puts the pieces of an image together again.
 #[derive(Default)]
 pub(crate) struct Album {
-    pub(crate) seen: Picture,
+    seen: Picture,
     begun: Option<(Box<Heading>, Elements)>,
+    /// Whole values, which must stay what they are whatever happens to those they are copies of.
+    held: Vec<(usize, Entry)>,
     /// Big values that were handed out.
     pub(crate) bigs: usize,
 }
@@ -124,9 +126,7 @@ pub(crate) struct Album {
 impl Album {
     pub(crate) fn add(&mut self, piece: Piece) {
         match (piece, &mut self.begun) {
-            (Piece::Whole { db, entry }, None) => {
-                self.put(db, entry.key().to_vec(), describe(&entry));
-            }
+            (Piece::Whole { db, entry }, None) => self.held.push((db, entry)),
             (Piece::Begin(heading), None) => self.begun = Some((heading, Elements::new())),
             (Piece::Part(part), Some((_, elements))) => {
                 let more = part_elements(&part);
@@ -150,6 +150,14 @@ impl Album {
 
     pub(crate) fn is_between_keys(&self) -> bool {
         self.begun.is_none()
+    }
+
+    /// What it shows when all pieces are there.
+    pub(crate) fn shows(&mut self) -> &Picture {
+        for (db, entry) in std::mem::take(&mut self.held) {
+            self.put(db, entry.key().to_vec(), describe(&entry));
+        }
+        &self.seen
     }
 }
 

@@ -38,7 +38,7 @@ fn an_image_is_the_data_at_the_moment_of_its_beginning() {
                 pieces.into_iter().for_each(|piece| album.add(piece));
                 if !taken.more {
                     assert!(album.is_between_keys());
-                    assert_same(&album.seen, expected);
+                    assert_same(album.shows(), expected);
                     db.end_image(*id);
                     bigs += album.bigs;
                     complete += 1;
