@@ -5,7 +5,7 @@ use super::sinks::MemorySink;
 use crate::keyspace::db::Db;
 use crate::keyspace::image::model::{assert_same, change, databases, picture, Picture};
 use crate::keyspace::image::Slice;
-use crate::persistence::{Output, Start};
+use crate::persistence::{Output, Start, Wanted};
 use crate::rdb::read::{Item, Reader, Rules};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -25,6 +25,7 @@ fn start(db: &Db, image: crate::keyspace::image::ImageId) -> Start {
         compress: true,
         checksum: true,
         key_delay_us: 0,
+        wanted: Wanted::default(),
     }
 }
 
