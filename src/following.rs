@@ -33,6 +33,7 @@ pub fn follow(state: &mut State, address: Address) {
     replicas::release_all(state);
     state.role.upstream = Some(upstream);
     changed(state);
+    score_or_say(state);
     if let Some(outside) = state.outside.clone() {
         outside.follow(state.role.generation);
     }
@@ -46,6 +47,22 @@ pub fn start(state: &mut State, address: Address) {
     if let Some(upstream) = &mut state.role.upstream {
         upstream.is_resumable = is_known;
         upstream.selected = state.role.loaded_db;
+    }
+}
+
+/// The kernel's score for killing this process follows the configuration and the role.
+pub fn score(state: &mut State) -> std::io::Result<()> {
+    if state.facts.embedded {
+        return Ok(());
+    }
+    let [of_primary, of_replica] = state.config.settings().oom_scores;
+    let wanted = if state.role.is_replica() { of_replica } else { of_primary };
+    crate::process::follow_oom_score(wanted, &mut state.debug.oom_base)
+}
+
+fn score_or_say(state: &mut State) {
+    if let Err(error) = score(state) {
+        state.logger.warning(format!("Unable to write oom_score_adj: {error}"));
     }
 }
 
@@ -86,6 +103,7 @@ pub fn promote(state: &mut State) {
     state.role.without_replicas_since_ms = state.clock.steady_ms();
     state.log.select_anew();
     changed(state);
+    score_or_say(state);
     // Redis: WAIT counts what was written from here on.
     replicas::count_good(state);
 }

@@ -1,6 +1,7 @@
 //! Listening sockets, connections that are refused, and why a server did not start.
 
 use crate::config::Settings;
+use crate::process;
 use crate::session::Stream;
 use crate::tls::{self, SelfSigned};
 use parking_lot::Mutex;
@@ -61,6 +62,8 @@ impl StartError {
 pub(crate) enum Port {
     Plain,
     Tls,
+    /// `metrics-port`.
+    Metrics,
 }
 
 /// The listeners of one port.
@@ -232,6 +235,11 @@ fn open_unix(settings: &Settings) -> Result<Option<std::os::unix::net::UnixListe
         StartError::Listen("Failed opening Unix socket: bind".to_string(), error)
     })?;
     listener.set_nonblocking(true)?;
+    if let Some(group) = &settings.unixsocketgroup {
+        process::give_to_group(path, group).map_err(|error| {
+            StartError::Listen("Failed opening Unix socket: group".to_string(), error)
+        })?;
+    }
     if settings.unixsocketperm != 0 {
         let mode = std::fs::Permissions::from_mode(settings.unixsocketperm);
         std::fs::set_permissions(path, mode)?;

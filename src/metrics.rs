@@ -5,13 +5,15 @@
 //! other machines are refused here as they are elsewhere.
 
 use crate::commands::metrics_text;
+use crate::listeners::Port;
 use crate::shared::Shared;
-use std::net::TcpListener as StdTcpListener;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Scrapers served at the same time.
 const SCRAPERS_MAX: usize = 8;
@@ -22,14 +24,20 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 const HOME: &str = "Metrics of this server are at /metrics.\n";
 
-/// Serves one listener until the server stops.
+/// Serves one listener until the server stops, or listens elsewhere.
 pub(crate) async fn serve(shared: Arc<Shared>, listener: StdTcpListener) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let mut since = shared.listening(Port::Metrics).since.subscribe();
     let places = Arc::new(Semaphore::new(SCRAPERS_MAX));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, peer)) => {
+        // A listener that was shut down looks ready for ever: only the change ends it.
+        let accepted = tokio::select! {
+            biased;
+            _ = since.changed() => return,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((place, stream, peer)) => {
                 let shared = shared.clone();
                 let local = peer.ip().to_canonical().is_loopback();
                 tokio::task::spawn_local(async move {
@@ -40,6 +48,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: StdTcpListener) {
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
+}
+
+/// The next scraper, when there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((place, stream, peer))
 }
 
 async fn answer(shared: &Shared, mut stream: TcpStream, local: bool) -> std::io::Result<()> {

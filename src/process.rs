@@ -8,6 +8,7 @@
 use crate::config::{LogLevel, OomScore};
 use std::ffi::{CStr, CString};
 use std::io;
+use std::path::Path;
 
 /// A time of day in the local zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,6 +130,30 @@ pub fn raise_open_files(wanted: u64) -> u64 {
 pub fn set_umask(mask: u32) -> u32 {
     // SAFETY: takes a number and cannot fail.
     unsafe { libc::umask(mask as libc::mode_t) as u32 }
+}
+
+/// The number of a group of users.
+fn group_id(name: &str) -> Option<u32> {
+    /// More than any group's entry takes that is not a mistake.
+    const ENTRY_BYTES: usize = 64 * 1024;
+    let name = CString::new(name).ok()?;
+    let mut buffer: Vec<libc::c_char> = vec![0; ENTRY_BYTES];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: a zeroed `group` is a valid one; all pointers live until the call returns, the
+    // length is the buffer's, and `found` points to `entry` or nowhere.
+    unsafe {
+        let mut entry: libc::group = std::mem::zeroed();
+        let buffer = (buffer.as_mut_ptr(), buffer.len());
+        libc::getgrnam_r(name.as_ptr(), &mut entry, buffer.0, buffer.1, &mut found);
+        (!found.is_null()).then_some(entry.gr_gid)
+    }
+}
+
+/// The file at `path` belongs to a group from here on.
+pub fn give_to_group(path: &Path, group: &str) -> io::Result<()> {
+    let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no group '{group}'"));
+    let id = group_id(group).ok_or_else(unknown)?;
+    std::os::unix::fs::chown(path, None, Some(id))
 }
 
 /// The kernel's score for killing this process when memory runs out; `None` where there is none.
@@ -318,6 +343,13 @@ impl Title {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_have_numbers() {
+        assert_eq!(group_id("root"), Some(0));
+        assert_eq!(group_id("no-such-group"), None);
+        assert_eq!(group_id("with\0nul"), None);
+    }
 
     #[test]
     fn what_the_system_says_is_plausible() {

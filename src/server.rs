@@ -461,6 +461,7 @@ impl Builder {
         let settings = self.config.settings().clone();
         let (acl, notices) = users_of(&self.config)?;
         notices.iter().for_each(|notice| self.logger.notice(notice));
+        acl.deprecations().for_each(|line| self.logger.warning(line));
         let own = self.self_signed.as_ref();
         let Opened { tcp, tls, tls_config, unix, metrics } =
             listeners::open(&settings, self.any_port, own)?;
@@ -518,7 +519,7 @@ impl Builder {
             cron: Notify::new(),
             control: Notify::new(),
             stopping: watch::Sender::new(false),
-            listening: [Listening::new(&tcp), Listening::new(&tls)],
+            listening: [&tcp, &tls, &metrics].map(|one| Listening::new(one)),
             standalone: !self.embedded,
             handshakes: Handshakes::new(tls_config, self.self_signed),
             assistants: Mutex::default(),
@@ -535,9 +536,10 @@ impl Builder {
         if self.rdb.is_some() || self.keeps_files || settings.append_only.on {
             snapshot::load::start_begins(&mut shared.lock());
         }
-        let plain = tcp.into_iter().map(|listener| (Port::Plain, listener));
-        let tcp = plain.chain(tls.into_iter().map(|listener| (Port::Tls, listener))).collect();
-        let threads = spawn_workers(&shared, receivers, Listeners { tcp, unix, metrics })?;
+        let ports = [(Port::Plain, tcp), (Port::Tls, tls), (Port::Metrics, metrics)];
+        let with = |(port, all): (Port, Vec<_>)| all.into_iter().map(move |one| (port, one));
+        let tcp = ports.into_iter().flat_map(with).collect();
+        let threads = spawn_workers(&shared, receivers, Listeners { tcp, unix })?;
         let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());
         let threads = Mutex::new(threads);
         let server = Server(Arc::new(Running {
@@ -560,8 +562,7 @@ fn first_look(state: &mut State, workers: usize) {
     if !state.facts.embedded {
         state.stats.startup_bytes = crate::memory::own_bytes(crate::commands::table())
             + (workers * crate::session::READ_BYTES) as u64;
-        let wanted = state.config.settings().oom_score;
-        if crate::process::follow_oom_score(wanted, &mut state.debug.oom_base).is_err() {
+        if crate::following::score(state).is_err() {
             state.logger.warning("Unable to write oom_score_adj.");
         }
     }

@@ -51,7 +51,7 @@ pub struct Shared {
     /// A process of its own.
     pub(crate) standalone: bool,
     /// TCP listeners, by what is spoken behind them.
-    pub(crate) listening: [Listening; 2],
+    pub(crate) listening: [Listening; 3],
     /// TLS connections that are not clients yet.
     pub(crate) handshakes: Handshakes,
     /// Threads that do slow work.
@@ -129,10 +129,11 @@ impl Shared {
 
     /// The listeners of a port.
     pub(crate) fn listening(&self, port: Port) -> &Listening {
-        let [plain, tls] = &self.listening;
+        let [plain, tls, metrics] = &self.listening;
         match port {
             Port::Plain => plain,
             Port::Tls => tls,
+            Port::Metrics => metrics,
         }
     }
 
@@ -252,6 +253,10 @@ impl Outside for Surroundings {
 
     fn listen_tls(&self, settings: &Settings) -> Result<(), String> {
         self.listen_again(Port::Tls, settings, settings.tls.port).map(|_| ())
+    }
+
+    fn listen_metrics(&self, settings: &Settings) -> Result<(), String> {
+        self.listen_again(Port::Metrics, settings, settings.metrics_port).map(|_| ())
     }
 
     fn certify(&self, settings: &Settings) -> Result<(), String> {

@@ -106,6 +106,8 @@ pub trait Outside: std::fmt::Debug + Send + Sync {
     fn listen(&self, settings: &Settings) -> Result<u16, String>;
     /// The same for TLS.
     fn listen_tls(&self, settings: &Settings) -> Result<(), String>;
+    /// The same for `metrics-port`.
+    fn listen_metrics(&self, settings: &Settings) -> Result<(), String>;
     /// New TLS connections are accepted with the certificates that `settings` name; those that
     /// there are go on. On failure nothing has changed.
     fn certify(&self, settings: &Settings) -> Result<(), String>;

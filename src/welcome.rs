@@ -36,7 +36,7 @@ pub(crate) async fn accept_tcp(shared: Arc<Shared>, port: Port, listener: StdTcp
                 if let Ok(stream) = stream.into_std() {
                     shared.hand_over(match port {
                         Port::Plain => Incoming::Tcp(stream),
-                        Port::Tls => Incoming::Handshake(stream),
+                        Port::Tls | Port::Metrics => Incoming::Handshake(stream),
                     });
                 }
             }

@@ -26,7 +26,6 @@ use tokio::sync::mpsc;
 pub(crate) struct Listeners {
     pub(crate) tcp: Vec<(Port, StdTcpListener)>,
     pub(crate) unix: Option<std::os::unix::net::UnixListener>,
-    pub(crate) metrics: Vec<StdTcpListener>,
 }
 
 thread_local! {
@@ -77,13 +76,10 @@ pub(crate) fn run(
     let scratch = Rc::new(RefCell::new(Scratch::default()));
     let stopped = shared.clone();
     runtime.block_on(async move {
-        if let Some(Listeners { tcp, unix, metrics }) = listeners {
+        if let Some(Listeners { tcp, unix }) = listeners {
             tokio::task::spawn_local(time(shared.clone()));
             for (port, listener) in tcp {
-                tokio::task::spawn_local(accept_tcp(shared.clone(), port, listener));
-            }
-            for listener in metrics {
-                tokio::task::spawn_local(crate::metrics::serve(shared.clone(), listener));
+                tokio::task::spawn_local(serve_port(shared.clone(), port, listener));
             }
             if let Some(listener) = unix {
                 tokio::task::spawn_local(accept_unix(shared.clone(), listener));
@@ -95,7 +91,7 @@ pub(crate) fn run(
                 _ = stopping.wait_for(|stopping| *stopping) => break,
                 connection = arrival() => match connection {
                     Some(Incoming::Listener(port, listener)) => {
-                        tokio::task::spawn_local(accept_tcp(shared.clone(), port, listener));
+                        tokio::task::spawn_local(serve_port(shared.clone(), port, listener));
                     }
                     Some(Incoming::Handshake(stream)) => {
                         let (shared, scratch) = (shared.clone(), scratch.clone());
@@ -129,6 +125,13 @@ pub(crate) fn run(
     drop(runtime);
     // Nobody serves them any more: calls inside the process that wait have to end.
     stopped.lock().clients.iter_mut().for_each(Client::close_soon);
+}
+
+async fn serve_port(shared: Arc<Shared>, port: Port, listener: StdTcpListener) {
+    match port {
+        Port::Plain | Port::Tls => accept_tcp(shared, port, listener).await,
+        Port::Metrics => crate::metrics::serve(shared, listener).await,
+    }
 }
 
 /// Freed bytes that are worth a walk through the allocator's pages.

@@ -96,6 +96,11 @@ impl Acl {
         Ok(user)
     }
 
+    /// Lines for the log about rules that may stop to be read.
+    pub fn deprecations(&self) -> impl Iterator<Item = String> + '_ {
+        self.users.values().flat_map(|user| self.rules.deprecations(&user.line()))
+    }
+
     /// Puts a user in the place of the one of its name, which it returns.
     pub fn put(&mut self, user: Arc<User>) -> Option<Arc<User>> {
         if *user.name == *DEFAULT {

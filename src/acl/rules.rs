@@ -118,6 +118,28 @@ impl Rules {
         Ok(())
     }
 
+    /// Lines for the log about the rules in `text` that allow a command with one first argument
+    /// only.
+    pub fn deprecations(&self, text: &[u8]) -> Vec<String> {
+        let is_first_arg = |word: &&[u8]| {
+            let Some(name) = word.strip_prefix(b"+") else { return false };
+            let bar = name.iter().rposition(|&byte| byte == b'|');
+            let command = bar.and_then(|bar| self.vocabulary.command(&name[..bar]));
+            command.is_some_and(|id| {
+                !self.vocabulary.is_subcommand(id) && self.vocabulary.subcommands(id).is_empty()
+            })
+        };
+        let line = |word: &[u8]| {
+            format!(
+                "Deprecation warning: Allowing a first arg of an otherwise blocked command is a \
+                 misuse of ACL and may get disabled in the future (offender: {})",
+                printed(word)
+            )
+        };
+        let words = text.split(|byte| matches!(byte, b' ' | b'(' | b')'));
+        words.filter(is_first_arg).map(line).collect()
+    }
+
     /// Applies one word about commands, keys or channels.
     fn select(&self, selector: &mut Selector, word: &[u8]) -> Result<(), RuleError> {
         match keyword(word) {

@@ -265,6 +265,10 @@ fn load(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     has_file(call.state)?;
     let users = crate::acl::start::from_file(&call.state.config, &call.state.acl.rules);
     let users = users.map_err(|why| Error::of(format!("ERR {}", shown(why.as_bytes()))))?;
+    for user in users.values() {
+        let deprecations = call.state.acl.rules.deprecations(&user.line());
+        deprecations.into_iter().for_each(|line| call.state.logger.warning(line));
+    }
     settle::users::put_all(call.state, users);
     Ok(out.ok())
 }
@@ -334,6 +338,8 @@ fn setuser(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Don
     }
     let changed = call.state.acl.changed(name, args.rest());
     let user = changed.map_err(|why| Error::of(format!("ERR {why}")))?;
+    let deprecations = call.state.acl.rules.deprecations(&args.rest().join(&b' '));
+    deprecations.into_iter().for_each(|line| call.state.logger.warning(line));
     settle::users::put(call.state, user);
     Ok(out.ok())
 }

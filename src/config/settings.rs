@@ -172,6 +172,7 @@ pub struct Settings {
     pub tcp_backlog: i32,
     pub unixsocket: Option<PathBuf>,
     /// Permission bits; 0 leaves them to the umask.
+    pub unixsocketgroup: Option<String>,
     pub unixsocketperm: u32,
     pub protected_mode: bool,
     pub tls: TlsSettings,
@@ -196,7 +197,8 @@ pub struct Settings {
     /// Rounds of background work a second, 1 to 500.
     pub hz: u32,
     /// Whether and how the kernel is told which process to kill first.
-    pub oom_score: OomScore,
+    /// Of a primary, and of a replica.
+    pub oom_scores: [OomScore; 2],
     pub set_proc_title: bool,
     pub proc_title_template: String,
     pub shutdown_on_sigint: ShutdownFlags,
@@ -327,6 +329,9 @@ impl Settings {
         self.port = number(config, "port");
         self.tcp_backlog = number(config, "tcp-backlog");
         self.unixsocket = text(config, "unixsocket").map(|path| path_from(&path));
+        self.unixsocketgroup = text(config, "unixsocketgroup")
+            .filter(|group| !group.is_empty())
+            .map(|group| lossy(&group));
         self.unixsocketperm = number(config, "unixsocketperm");
         self.protected_mode = on(config, "protected-mode");
         self.timeout_s = number(config, "timeout");
@@ -351,14 +356,14 @@ impl Settings {
         self.daemonize = on(config, "daemonize");
         self.pidfile = text(config, "pidfile").map(|path| path_from(&path));
         self.hz = number(config, "hz");
-        let primary = match value(config, "oom-score-adj-values") {
-            Value::OomScores([primary, ..]) => *primary,
-            _ => 0,
+        let scores = match value(config, "oom-score-adj-values") {
+            Value::OomScores([primary, replica, _]) => [*primary, *replica],
+            _ => [0, 0],
         };
-        self.oom_score = match choice(config, "oom-score-adj") {
-            0 => OomScore::Untouched,
-            1 => OomScore::Relative(primary),
-            _ => OomScore::Absolute(primary),
+        self.oom_scores = match choice(config, "oom-score-adj") {
+            0 => [OomScore::Untouched; 2],
+            1 => scores.map(OomScore::Relative),
+            _ => scores.map(OomScore::Absolute),
         };
         self.set_proc_title = on(config, "set-proc-title");
         self.proc_title_template = lossy(&text(config, "proc-title-template").unwrap_or_default());

@@ -4,6 +4,7 @@
 use crate::patience::PATIENCE;
 use crate::process::{output, text, Folder, Process};
 use crate::server::free_port;
+use crate::wire::Reply;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
@@ -170,12 +171,101 @@ fn metrics_have_the_exporters_names_and_infos_figures() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), all);
-    let moved = wire.call(&["CONFIG", "SET", "metrics-port", "1"]).expect("a reply");
-    assert!(format!("{moved:?}").starts_with("Error("), "{moved:?}");
-    let same = wire.call(&["CONFIG", "SET", "metrics-port", &port]).expect("a reply");
-    assert!(format!("{same:?}").starts_with("Status("), "{same:?}");
     assert!(get(&port, "GET /x HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
     assert!(get(&port, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
     assert!(get(&port, "HEAD /metrics HTTP/1.1\r\n\r\n").ends_with("\r\n\r\n"));
     assert!(get(&port, &format!("GET /{} HTTP/1.1\r\n", "x".repeat(20_000))).is_empty());
+    // The port moves, goes and comes back while the server runs; one in use changes nothing.
+    let mut set = |port: &str| {
+        let reply = wire.call(&["CONFIG", "SET", "metrics-port", port]).expect("a reply");
+        reply == Reply::Status(b"OK".to_vec())
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken_port = taken.local_addr().expect("an address").port().to_string();
+    assert!(!set(&taken_port));
+    let alive = |port: &str| get(port, "GET /metrics HTTP/1.1\r\n\r\n").contains("\nredis_up 1\n");
+    assert!(alive(&port));
+    let other = free_port().expect("a port").to_string();
+    assert!(set(&other) && alive(&other));
+    assert!(TcpStream::connect(format!("127.0.0.1:{port}")).is_err(), "nobody listens there");
+    assert!(set("0"));
+    assert!(TcpStream::connect(format!("127.0.0.1:{other}")).is_err(), "nobody listens there");
+    assert!(set(&port) && alive(&port));
+}
+
+#[test]
+fn rules_about_a_first_argument_are_told_to_the_log() {
+    let folder = Folder::new("first-argument");
+    let file = folder.path("users.acl");
+    std::fs::write(&file, "user ann on nopass +select|0\n").expect("written");
+    let process = Process::start(&["--aclfile", &file]);
+    let mut wire = process.wire();
+    let words = ["ACL", "SETUSER", "ben", "+set|k", "+config|get", "(+@all", "-set", "+set|z)"];
+    assert_eq!(wire.call(&words).expect("a reply"), Reply::Status(b"OK".to_vec()));
+    process.signal("TERM");
+    let (_, log) = process.end();
+    for (offender, times) in [("+select|0", 1), ("+set|k", 1), ("+set|z", 1), ("+config|get", 0)] {
+        let line = format!(
+            "# Deprecation warning: Allowing a first arg of an otherwise blocked command is a \
+             misuse of ACL and may get disabled in the future (offender: {offender})"
+        );
+        assert_eq!(log.matches(&line).count(), times, "{offender} in\n{log}");
+    }
+}
+
+#[test]
+fn the_unix_socket_belongs_to_the_group_that_is_named() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = Folder::new("group");
+    let path = folder.path("socket");
+    // Whoever runs this is in a group, and may give files to it.
+    let own = std::fs::metadata(folder.path("")).expect("a folder").gid();
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let is_own = |line: &&str| line.split(':').nth(2) == Some(&own.to_string());
+    let Some(name) = groups.lines().find(is_own).and_then(|line| line.split(':').next()) else {
+        eprintln!("skipped: group {own} has no name here");
+        return;
+    };
+    let process = Process::start(&["--unixsocket", &path, "--unixsocketgroup", name]);
+    assert_eq!(std::fs::metadata(&path).expect("a socket").gid(), own);
+    let mut wire = process.wire();
+    let mut set = |group: &str| {
+        let reply = wire.call(&["CONFIG", "SET", "unixsocketgroup", group]).expect("a reply");
+        reply == Reply::Status(b"OK".to_vec())
+    };
+    assert!(!set("no-such-group") && set("") && set(name));
+    process.signal("TERM");
+    let (_, log) = process.end();
+    assert!(log.contains("no group 'no-such-group'"), "{log}");
+    let ended =
+        output(&["--port", "0", "--unixsocket", &path, "--unixsocketgroup", "no-such-group"]);
+    assert_eq!(ended.status.code(), Some(1));
+    let said = text(&ended.stdout);
+    assert!(said.contains("Failed opening Unix socket: group: no group 'no-such-group'"), "{said}");
+}
+
+#[test]
+fn a_replica_has_a_score_of_its_own() {
+    let score = |pid: u32| -> i64 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+        text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(i64::MAX)
+    };
+    if score(std::process::id()) > 900 {
+        eprintln!("skipped: there is no score to change here");
+        return;
+    }
+    let process = Process::start(&["--oom-score-adj-values", "10", "20", "30"]);
+    let (mut wire, pid) = (process.wire(), process.child.id());
+    let before = score(pid);
+    let mut call = |words: &[&str]| wire.call(words).expect("a reply");
+    call(&["CONFIG", "SET", "oom-score-adj", "relative"]);
+    assert_eq!(score(pid), before + 10);
+    call(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert_eq!(score(pid), before + 20);
+    call(&["CONFIG", "SET", "oom-score-adj-values", "10 25 30"]);
+    assert_eq!(score(pid), before + 25);
+    call(&["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(score(pid), before + 10);
+    call(&["CONFIG", "SET", "oom-score-adj", "no"]);
+    assert_eq!(score(pid), before);
 }

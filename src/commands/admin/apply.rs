@@ -43,17 +43,14 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
         }
     }
     if (has("oom-score-adj") || has("oom-score-adj-values")) && !state.facts.embedded {
-        let base = &mut state.debug.oom_base;
-        if let Err(error) = crate::process::follow_oom_score(settings.oom_score, base) {
+        if let Err(error) = crate::following::score(state) {
             state.logger.warning(format!("Unable to write oom_score_adj: {error}"));
             let name = if has("oom-score-adj") { "oom-score-adj" } else { "oom-score-adj-values" };
             let reason = "Failed to set current oom_score_adj. Check server logs.";
             return refused(name, reason.to_string());
         }
     }
-    if has("metrics-port") {
-        return refused("metrics-port", "it is opened when the server starts".to_string());
-    }
+    listeners(state, &has, &settings)?;
     tls(state, names, &settings)?;
     if has("save") {
         // Who sets save points wants files, inside another program too.
@@ -94,6 +91,35 @@ pub(super) fn changed(state: &mut State, names: &[&'static str]) -> Result<(), S
                  current memory usage ({used}).",
                 settings.maxmemory
             ));
+        }
+    }
+    Ok(())
+}
+
+/// The metrics' port, and the unix socket's group.
+fn listeners(
+    state: &mut State,
+    has: &impl Fn(&str) -> bool,
+    settings: &Settings,
+) -> Result<(), SetError> {
+    let refused = |argument: &str, reason: &str| {
+        Err(SetError::Refused { argument: argument.as_bytes().to_vec(), reason: reason.into() })
+    };
+    if let (true, Some(outside)) =
+        (has("metrics-port") || (has("bind") && settings.metrics_port > 0), &state.outside)
+    {
+        if let Err(error) = outside.listen_metrics(settings) {
+            state.logger.warning(error);
+            let name = if has("metrics-port") { "metrics-port" } else { "bind" };
+            return refused(name, "Unable to listen on this port. Check server logs.");
+        }
+    }
+    if let (true, Some(path), Some(group)) =
+        (has("unixsocketgroup"), &settings.unixsocket, &settings.unixsocketgroup)
+    {
+        if let Err(error) = crate::process::give_to_group(path, group) {
+            state.logger.warning(format!("Failed to change the unix socket's group: {error}"));
+            return refused("unixsocketgroup", "Unable to change the group. Check server logs.");
         }
     }
     Ok(())

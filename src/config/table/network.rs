@@ -15,7 +15,7 @@ pub(super) const LISTENERS: &[Directive] = &[
         .honoured()
         .about("Connections that may wait to be accepted."),
     unset("unixsocket").fixed().honoured().about("Path of a unix socket to listen on as well."),
-    unset("unixsocketgroup").fixed().about("Group that owns the unix socket."),
+    unset("unixsocketgroup").honoured().about("Group that owns the unix socket."),
     row("unixsocketperm", Kind::Number { unit: Unit::Octal, min: 0, max: 0o777 }, "0")
         .fixed()
         .honoured()
