@@ -36,6 +36,7 @@ mod printed;
 mod process;
 mod replay;
 mod replication;
+mod resident;
 mod rests;
 mod rights;
 mod scripts;

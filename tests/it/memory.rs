@@ -94,3 +94,22 @@ fn sizes_are_the_same_in_every_run() {
     assert_eq!((usage, dataset), used());
     assert!((500_000..700_000).contains(&dataset), "{dataset}");
 }
+
+#[test]
+fn what_waits_to_be_freed_drives_nobody_out() {
+    let server = start(&[("maxmemory-policy", "allkeys-lru"), ("enable-debug-command", "yes")]);
+    for part in 0..100 {
+        let members = (0..1000).map(|number| format!("{part}-{number}-{}", "x".repeat(80)));
+        let words = ["SADD".to_string(), "big".to_string()].into_iter().chain(members);
+        server.command(&words.collect::<Vec<_>>());
+    }
+    (0..100).for_each(|number| drop(set(&server, number)));
+    let limit = info(&server, "used_memory") + 10_000;
+    server.command(&["CONFIG", "SET", "maxmemory", &limit.to_string()]);
+    // Nothing is freed in the background meanwhile.
+    server.command(&["DEBUG", "PAUSE-CRON", "1"]);
+    assert_eq!(server.command(&["DEL", "big"]), Value::Int(1));
+    (100..300).for_each(|number| assert_eq!(set(&server, number), "OK"));
+    assert_eq!(info(&server, "evicted_keys"), 0);
+    assert_eq!(server.command(&["DBSIZE"]), Value::Int(300));
+}

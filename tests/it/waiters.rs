@@ -219,3 +219,37 @@ fn a_crowd_at_one_key_is_served_in_order() {
         assert_eq!(pair[1], Reply::Bulk(n.to_string().into_bytes()));
     }
 }
+
+#[test]
+fn all_whose_time_is_over_are_released_at_one_tick() {
+    const WAITERS: usize = 500;
+    let server = redouble::Server::builder().without_tcp().start().unwrap();
+    server.clock().freeze();
+    let mut clients: Vec<_> = (0..WAITERS).map(|_| server.client()).collect();
+    let calls: Vec<_> = clients
+        .drain(..)
+        .enumerate()
+        .map(|(at, mut client)| {
+            let timeout = format!("{}", 1.0 + (at % 7) as f64 / 100.0);
+            std::thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn(move || client.command(&["BLPOP", &format!("list:{at}"), &timeout]))
+                .unwrap()
+        })
+        .collect();
+    while server.shared().lock().blocking.len() < WAITERS {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    {
+        let mut state = server.shared().lock();
+        server.clock().advance(Duration::from_millis(900));
+        redouble::cron::tick(&mut state);
+        assert_eq!(state.blocking.len(), WAITERS);
+        server.clock().advance(Duration::from_millis(200));
+        redouble::cron::tick(&mut state);
+        assert!(state.blocking.is_empty());
+    }
+    for call in calls {
+        assert_eq!(call.join().unwrap(), redouble::resp::reader::Value::Null);
+    }
+}

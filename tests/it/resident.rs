@@ -1,0 +1,91 @@
+//! What clients' buffers take of the system's memory, and give back by themselves. Seen from
+//! outside, where the server's own figures do not count.
+#![cfg(target_os = "linux")]
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::process::Process;
+use crate::wire::Reply;
+
+/// What the process has of the machine's memory, in kB.
+fn resident_kb(process: &Process) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Waits as long as something changes, and then some.
+fn until(what: &str, process: &Process, holds: impl Fn(usize) -> bool) {
+    let (mut kb, mut since) = (resident_kb(process), Instant::now());
+    while !holds(kb) {
+        std::thread::sleep(Duration::from_millis(20));
+        let now_kb = resident_kb(process);
+        if now_kb != kb {
+            (kb, since) = (now_kb, Instant::now());
+        }
+        assert!(since.elapsed() < Duration::from_secs(120), "{what}: {kb} kB");
+    }
+}
+
+fn connect(process: &Process) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", process.port)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+#[test]
+fn what_slow_readers_did_not_take_goes_back_to_the_system() {
+    let process = Process::start(&["--client-output-buffer-limit", "normal 0 0 0"]);
+    let mut main = process.wire();
+    let value = "x".repeat(1 << 20);
+    assert_eq!(main.call(&["SET", "big", &value]).unwrap(), Reply::Status(b"OK".to_vec()));
+    let before_kb = resident_kb(&process);
+    // Again and again: what one round leaves behind would be there in the next.
+    for _ in 0..3 {
+        let mut readers: Vec<TcpStream> = (0..5).map(|_| connect(&process)).collect();
+        for reader in &mut readers {
+            reader.write_all(&b"GET big\r\n".repeat(40)).unwrap();
+        }
+        // The kernel holds some of the 200 MB.
+        until("replies wait", &process, |kb| kb > before_kb + 120_000);
+        drop(readers);
+        until("they are gone", &process, |kb| kb < before_kb + 32_000);
+    }
+}
+
+#[test]
+fn half_a_request_takes_as_much_as_it_has_bytes() {
+    const CLIENTS: usize = 300;
+    let process = Process::start(&[]);
+    let mut main = process.wire();
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(&process)).collect();
+    let request = b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$64\r\nvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv";
+    let mut sum_of = |field: &str| -> usize {
+        let Reply::Bulk(lines) = main.call(&["CLIENT", "LIST"]).unwrap() else { panic!("lines") };
+        let lines = String::from_utf8(lines).unwrap();
+        let fields = lines.split_whitespace().filter_map(|word| word.strip_prefix(field));
+        fields.map(|value| value.parse::<usize>().unwrap()).sum()
+    };
+    let mut before_kb = 0;
+    for (at, byte) in request.iter().enumerate() {
+        for client in &mut clients {
+            client.write_all(&[*byte]).unwrap();
+        }
+        if at == 0 {
+            // All are there, and have had a turn.
+            while sum_of("qbuf=") < CLIENTS {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            before_kb = resident_kb(&process);
+        }
+    }
+    // Of the arguments that are complete only the bytes are counted.
+    let enough = CLIENTS * (request.len() - 40);
+    while sum_of("qbuf=") + sum_of("argv-mem=") < enough {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let each_bytes = resident_kb(&process).saturating_sub(before_kb) * 1024 / CLIENTS;
+    assert!(each_bytes < 8 * 1024, "{each_bytes} bytes each");
+}
