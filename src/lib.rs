@@ -25,7 +25,8 @@
 //! [`cron`] is time's work, [`memory`] that of `maxmemory`. [`state`] is everything under the one
 //! lock, [`shared`] what lies around it; [`server`] starts the threads, [`listeners`] opens the
 //! sockets, [`tls`] is what is spoken behind some of them, [`config`] is one table of directives;
-//! [`cli`], [`process`], [`server_log`], [`supervision`] and [`crash`] serve the binary. [`types`]
+//! [`cli`], [`process`], [`server_log`], [`supervision`] and [`crash`] serve the binary, `heap` the
+//! program that servers live in. [`types`]
 //! are the data structures, [`acl`] the users and their rights, [`scripting`] the Lua host,
 //! [`stats`] the counters, [`clock`] the one clock, and [`error`] holds every text of a refusal;
 //! [`disk`] is where files are, [`rdb`] what is in them.
@@ -63,6 +64,7 @@ pub mod disk;
 pub mod dispatch;
 pub mod error;
 pub mod following;
+mod heap;
 pub mod keyspace;
 pub mod listeners;
 pub mod log;

@@ -334,6 +334,9 @@ impl Drop for Running {
         if let Some(path) = &self.unix_path {
             let _ = std::fs::remove_file(path);
         }
+        if self.shared.is_embedded {
+            crate::heap::server_has_ended();
+        }
     }
 }
 
