@@ -10,6 +10,7 @@ use crate::persistence::{Output, Start};
 use crate::resp::out::push_request;
 use crate::snapshot::rdb_output::Sink;
 use crate::types::compact::Item;
+use crate::types::list::End;
 use crate::types::number::format_f64;
 use crate::types::stream::StreamId;
 use crate::types::walk::Part;
@@ -17,6 +18,8 @@ use std::io;
 
 /// Elements of one command.
 const WORDS_MAX: usize = 64;
+/// Elements of a list between two looks at what has been gathered.
+const DRAINED_ELEMENTS: usize = 16 * WORDS_MAX;
 /// Bytes that are gathered before they are written.
 const CHUNK_BYTES: usize = 128 * 1024;
 
@@ -45,12 +48,7 @@ impl<S: Sink> CommandsOutput<S> {
     }
 
     fn flush(&mut self, from_bytes: usize) -> io::Result<()> {
-        if self.bytes.len() >= from_bytes {
-            self.written_bytes += self.bytes.len() as u64;
-            self.sink.write(&self.bytes)?;
-            self.bytes.clear();
-        }
-        Ok(())
+        flush(&mut self.bytes, &mut self.sink, &mut self.written_bytes, from_bytes)
     }
 }
 
@@ -72,7 +70,10 @@ impl<S: Sink> Output for CommandsOutput<S> {
             match piece {
                 Piece::Whole { db, entry } => {
                     self.select(*db);
-                    value(&mut self.bytes, entry);
+                    let CommandsOutput { bytes, sink, written_bytes, .. } = self;
+                    value(bytes, entry, &mut |bytes| {
+                        flush(bytes, sink, written_bytes, CHUNK_BYTES)
+                    })?;
                 }
                 Piece::Begin(heading) => {
                     self.select(heading.db);
@@ -108,17 +109,40 @@ impl<S: Sink> Output for CommandsOutput<S> {
     }
 }
 
-/// The commands that make an entry.
-fn value(out: &mut Vec<u8>, entry: &Entry) {
+/// Gives what has been gathered to the sink, if it is so much.
+fn flush(
+    bytes: &mut Vec<u8>,
+    sink: &mut impl Sink,
+    written_bytes: &mut u64,
+    from_bytes: usize,
+) -> io::Result<()> {
+    if bytes.len() >= from_bytes {
+        *written_bytes += bytes.len() as u64;
+        sink.write(bytes)?;
+        bytes.clear();
+    }
+    Ok(())
+}
+
+/// Takes what has been gathered, when it is enough.
+type Drain<'a> = &'a mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>;
+
+/// The commands that make an entry; lists and streams, which come whole however long they are,
+/// give them to `drain` in between.
+fn value(out: &mut Vec<u8>, entry: &Entry, drain: Drain<'_>) -> io::Result<()> {
     let key = entry.key();
     if let Some(text) = entry.string() {
         text.with_bytes(|text| push_request(out, &[b"SET", key, text]));
     } else if let Some(hash) = entry.hash() {
         fields(out, key, hash.iter_all());
     } else if let Some(list) = entry.collection::<List>() {
-        let mut parts = Parts::new(out, b"RPUSH", key, 1);
-        list.iter().for_each(|item| item.with_bytes(|item| parts.add(&[item])));
-        parts.end();
+        for from in (0..list.len()).step_by(DRAINED_ELEMENTS) {
+            let mut parts = Parts::new(out, b"RPUSH", key, 1);
+            let elements = list.range(from, End::Right, DRAINED_ELEMENTS);
+            elements.for_each(|item| item.with_bytes(|item| parts.add(&[item])));
+            parts.end();
+            drain(out)?;
+        }
     } else if let Some(set) = entry.collection::<Set>() {
         let mut parts = Parts::new(out, b"SADD", key, 1);
         set.iter().for_each(|item| item.with_bytes(|item| parts.add(&[item])));
@@ -130,9 +154,10 @@ fn value(out: &mut Vec<u8>, entry: &Entry) {
         }
         parts.end();
     } else if let Some(stream) = entry.collection::<Stream>() {
-        self::stream(out, key, stream);
+        self::stream(out, key, stream, drain)?;
     }
     deadline(out, key, entry.deadline_ms());
+    Ok(())
 }
 
 fn deadline(out: &mut Vec<u8>, key: &[u8], deadline_ms: Option<i64>) {
@@ -221,7 +246,7 @@ fn fields<'f>(
     }
 }
 
-fn stream(out: &mut Vec<u8>, key: &[u8], stream: &crate::types::stream::Stream) {
+fn stream(out: &mut Vec<u8>, key: &[u8], stream: &Stream, drain: Drain<'_>) -> io::Result<()> {
     let text = |number: &dyn std::fmt::Display| number.to_string().into_bytes();
     for entry in stream.range(StreamId::MIN, StreamId::MAX) {
         let id = entry.id.to_text();
@@ -231,6 +256,7 @@ fn stream(out: &mut Vec<u8>, key: &[u8], stream: &crate::types::stream::Stream) 
             value.with_bytes(|value| words.push(value.to_vec()));
         }
         push_request(out, &words);
+        drain(out)?;
     }
     if stream.is_empty() {
         // One that was there and is gone makes the stream.
@@ -256,6 +282,8 @@ fn stream(out: &mut Vec<u8>, key: &[u8], stream: &crate::types::stream::Stream) 
             let tail: [&[u8]; 6] = [b"TIME", &time, b"RETRYCOUNT", &count, b"JUSTID", b"FORCE"];
             let words = head.into_iter().chain(tail.map(<[u8]>::to_vec));
             push_request(out, &words.collect::<Vec<_>>());
+            drain(out)?;
         }
     }
+    Ok(())
 }
