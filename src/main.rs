@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 mod allocator;
+mod loading_bar;
 mod signals;
 
 #[global_allocator]
@@ -148,7 +149,10 @@ fn load(
 ) -> JoinHandle<()> {
     let (server, log) = (server.clone(), log.clone());
     std::thread::spawn(move || {
-        if server.load().is_err() {
+        let bar = loading_bar::LoadingBar::draw(&server, &log);
+        let loaded = server.load();
+        drop(bar);
+        if loaded.is_err() {
             log.warning("Fatal error loading the DB, check server logs. Exiting.");
             exit(1);
         }

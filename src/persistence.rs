@@ -4,10 +4,13 @@
 //! Invariant: nothing here acts. `snapshot` takes snapshots and loads them; INFO and the gate of
 //! commands only look.
 
+pub mod headway;
+
 use crate::clock::Stopwatch;
 use crate::keyspace::ageing::Reading;
 use crate::keyspace::image::{ImageId, Outline, Piece};
 use crate::state::State;
+use headway::Headway;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -71,6 +74,9 @@ pub trait Output: Send {
 
     /// Bytes made so far.
     fn written_bytes(&self) -> u64;
+
+    /// What the log calls it while it goes on; `None` where the log says nothing of it.
+    fn purpose(&self) -> Option<&'static str>;
 }
 
 /// How a snapshot ended.
@@ -133,6 +139,10 @@ pub struct Running {
     pub start: Arc<Start>,
     /// Keys handed out.
     pub keys_done: usize,
+    /// Bytes that have been made of them.
+    pub written_bytes: u64,
+    /// Since its beginning.
+    pub headway: Headway,
 }
 
 /// What BGSAVE, SAVE and save points have done.
@@ -189,11 +199,13 @@ pub struct Loading {
     /// When it began (Unix ms).
     pub began_ms: i64,
     /// Since then.
-    pub watch: Stopwatch,
+    pub headway: Headway,
     /// Bytes of what is loaded; 0 when nobody knows.
     pub total_bytes: u64,
     /// Bytes read so far.
     pub loaded_bytes: u64,
+    /// Bytes of the files before the one that is being read.
+    pub before_bytes: u64,
     /// Bytes in use when the data was saved, if it says.
     pub saved_used_bytes: u64,
     /// Keys so far.
@@ -203,6 +215,27 @@ pub struct Loading {
 }
 
 impl Loading {
+    /// A load of so many bytes begins.
+    pub fn begin(now_ms: i64, total_bytes: u64, is_async: bool) -> Loading {
+        Loading {
+            began_ms: now_ms,
+            headway: Headway::default(),
+            total_bytes,
+            loaded_bytes: 0,
+            before_bytes: 0,
+            saved_used_bytes: 0,
+            keys: 0,
+            is_async,
+        }
+    }
+
+    /// A line for the log, if it is time for one.
+    pub fn line(&mut self) -> Option<String> {
+        // Of a stream nobody knows how long it is.
+        let percent = (self.total_bytes > 0).then(|| self.percent().min(100.0));
+        self.headway.line("Loading", percent, self.keys, self.loaded_bytes)
+    }
+
     /// How far it has come.
     pub fn percent(&self) -> f64 {
         self.loaded_bytes as f64 * 100.0 / self.total_bytes.max(1) as f64

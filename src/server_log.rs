@@ -52,8 +52,12 @@ pub struct Logger {
     level: AtomicU8,
     role: AtomicU8,
     form: RwLock<LogForm>,
+    within: RwLock<Option<Within>>,
     now_ms: UnixClock,
 }
+
+/// Makes room on a terminal, lets a line be written, and draws again what was there.
+pub type Within = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
 impl Logger {
     /// A log as `settings` describe it.
@@ -71,6 +75,7 @@ impl Logger {
             level: AtomicU8::new(settings.loglevel as u8),
             role: AtomicU8::new(b'C'),
             form: RwLock::new(settings.log_form),
+            within: RwLock::default(),
             now_ms,
         }
     }
@@ -83,8 +88,19 @@ impl Logger {
             level: AtomicU8::new(LogLevel::Nothing as u8),
             role: AtomicU8::new(b'M'),
             form: RwLock::default(),
+            within: RwLock::default(),
             now_ms: Box::new(|| 0),
         }
+    }
+
+    /// Whether lines go to the standard output.
+    pub fn is_on_stdout(&self) -> bool {
+        self.sink == Sink::Stdout
+    }
+
+    /// Lets lines on the standard output be written within a call of `within`.
+    pub fn write_within(&self, within: Option<Within>) {
+        *self.within.write() = within;
     }
 
     /// The least level that is written from now on.
@@ -158,8 +174,14 @@ impl Logger {
         match &self.sink {
             Sink::Nowhere => {}
             Sink::Stdout => {
-                let mut out = std::io::stdout().lock();
-                let _ = out.write_all(line).and_then(|()| out.flush());
+                let mut write = || {
+                    let mut out = std::io::stdout().lock();
+                    let _ = out.write_all(line).and_then(|()| out.flush());
+                };
+                match &*self.within.read() {
+                    Some(within) => within(&mut write),
+                    None => write(),
+                }
             }
             Sink::File(path) => {
                 let opened = OpenOptions::new().append(true).create(true).open(path);

@@ -15,6 +15,7 @@ use crate::replication;
 use crate::role::Order;
 use crate::server_log::Logger;
 use crate::session;
+use crate::snapshot::load;
 use crate::state::{Access, Assistance, Outside, State};
 use crate::tls::TlsSocket;
 use crate::welcome::Handshakes;
@@ -290,7 +291,13 @@ impl Outside for Surroundings {
         let current = state.current;
         let held = Held(RefCell::new(state));
         let replay = Replay::new(&held, &held.0.borrow());
-        let loaded = replay.manifest().and_then(|manifest| replay.load(&manifest));
+        let loaded = replay.manifest().and_then(|manifest| {
+            let total_bytes = replay.total_bytes(&manifest)?;
+            load::begin(&mut held.0.borrow_mut(), total_bytes);
+            let loaded = replay.load(&manifest);
+            load::end(&mut held.0.borrow_mut(), None);
+            loaded
+        });
         held.0.borrow_mut().current = current;
         loaded.is_ok()
     }

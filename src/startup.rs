@@ -8,7 +8,7 @@ use crate::following;
 use crate::listeners::StartError;
 use crate::replay::{Loaded, Replay};
 use crate::shared::{Assistant, Shared};
-use crate::snapshot::load::{self, How};
+use crate::snapshot::load::{self, How, LoadError};
 use crate::snapshot::save;
 use std::sync::Arc;
 
@@ -34,7 +34,13 @@ pub(crate) fn load(shared: &Arc<Shared>) -> Result<(), StartError> {
             following::loaded(&mut shared.lock(), &aux);
             Ok(())
         }
-        Err(error) => Err(StartError::Data(format!("{}: {error}", path.display()))),
+        Err(error) => {
+            if matches!(error, LoadError::Fault(_)) {
+                let line = "Terminating server after rdb file reading failure.";
+                shared.logger.warning(line);
+            }
+            Err(StartError::Data(format!("{}: {error}", path.display())))
+        }
     }
 }
 

@@ -107,6 +107,10 @@ impl<S: Sink> Output for CommandsOutput<S> {
     fn written_bytes(&self) -> u64 {
         self.written_bytes
     }
+
+    fn purpose(&self) -> Option<&'static str> {
+        self.sink.purpose()
+    }
 }
 
 /// Gives what has been gathered to the sink, if it is so much.

@@ -18,7 +18,7 @@ use super::{begin_tail, end_tail};
 use crate::clock::Stopwatch;
 use crate::config::error_text;
 use crate::disk::{Disk, DiskFile, Open, Pace};
-use crate::log::aof::{Manifest, Mode, Names, Rewriting};
+use crate::log::aof::{Manifest, Mode, Names, Rewriting, Tail};
 use crate::persistence::{Job, Outcome, Output};
 use crate::server_log::Logger;
 use crate::snapshot;
@@ -27,7 +27,7 @@ use crate::snapshot::sinks::FileSink;
 use crate::state::{Access, State};
 use parking_lot::Mutex;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -186,6 +186,7 @@ struct Plan {
     stamps: bool,
     keeps_history: bool,
     pen: Arc<Mutex<()>>,
+    tail: Arc<Tail>,
     disk: Arc<dyn Disk>,
     logger: Arc<Logger>,
 }
@@ -203,6 +204,7 @@ impl Plan {
             stamps: directives.stamps,
             keeps_history: directives.keeps_history,
             pen: state.aof.manifest_pen.clone(),
+            tail: state.aof.tail.clone(),
             disk: state.disk.clone(),
             logger: state.logger.clone(),
         }
@@ -238,8 +240,10 @@ impl Plan {
         })?;
         if self.mode != Mode::On {
             // What an earlier time left goes on being numbered, and becomes history.
-            self.manifest = Manifest::load(&*self.disk, &self.names)
+            let on_disk = Manifest::load(&*self.disk, &self.names)
                 .map_err(|_| "The AOF manifest file on disk makes no sense".to_string())?;
+            let before = std::mem::replace(&mut self.manifest, on_disk);
+            self.manifest.count_on_from(&before);
         }
         let name = match self.mode {
             Mode::Off => return Ok(None),
@@ -325,6 +329,7 @@ impl Plan {
             pace: Pace::new(self.syncs_often),
             keeps_history: self.keeps_history,
             pen: self.pen,
+            tail: self.tail,
             disk: self.disk,
             logger: self.logger,
             file: None,
@@ -353,6 +358,8 @@ struct BaseSink {
     pace: Pace,
     keeps_history: bool,
     pen: Arc<Mutex<()>>,
+    /// Hears how long renaming took.
+    tail: Arc<Tail>,
     disk: Arc<dyn Disk>,
     logger: Arc<Logger>,
     file: Option<DiskFile>,
@@ -363,6 +370,13 @@ struct BaseSink {
 impl BaseSink {
     fn warn(&self, what: &str, error: &io::Error) {
         self.logger.warning(format!("{what}: {}", error_text(error)));
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let watch = Stopwatch::start();
+        let went = self.disk.rename(from, to);
+        self.tail.moment("aof-rename", watch.elapsed_ns());
+        went
     }
 
     fn moved(&self, kind: &str, from: &str, to: &str, went: io::Result<()>) -> io::Result<()> {
@@ -383,13 +397,13 @@ impl BaseSink {
         let pen = self.pen.clone();
         let _pen = pen.lock();
         let temporary = self.temporary.file_name().unwrap_or_default().to_string_lossy();
-        let went = self.disk.rename(&self.temporary, &self.path);
+        let went = self.rename(&self.temporary, &self.path);
         self.moved("base", &temporary, &self.name, went)?;
         if self.mode == Mode::AwaitsRewrite {
             self.manifest.retire_increments(0);
             let (from, to) =
                 (self.names.temporary_increment(), self.manifest.add_increment(&self.names));
-            let went = self.disk.rename(&self.names.path(&from), &self.names.path(&to));
+            let went = self.rename(&self.names.path(&from), &self.names.path(&to));
             self.moved("incr", &from, &to, went)?;
         } else {
             self.manifest.retire_increments(usize::from(self.has_increment));
@@ -438,6 +452,10 @@ impl Sink for BaseSink {
         self.file = None;
         let _ = self.disk.remove(&self.temporary);
     }
+
+    fn purpose(&self) -> Option<&'static str> {
+        Some("Rewriting the append-only file")
+    }
 }
 
 /// Writes a base of the data as it is, while others wait: there is none, or next to none. False
@@ -457,6 +475,7 @@ pub(super) fn base_at_once(
         pace: Pace::new(directives.rewrite_syncs_often),
         logger: state.logger.clone(),
         file: None,
+        removal_ns: Arc::default(),
     };
     let output: Box<dyn Output> = match as_snapshot {
         true => Box::new(RdbOutput::new(sink, vec![("aof-base", "1".to_string())])),
@@ -490,7 +509,9 @@ fn ended(state: &mut State, outcome: Outcome, result: &Mutex<Option<Manifest>>) 
     }
     let names = state.config.settings().aof_names();
     let base = state.aof.manifest.base.as_ref().map(|base| names.path(&base.name));
+    let watch = Stopwatch::start();
     let base_bytes = base.and_then(|path| state.disk.size_of(&path).ok().flatten()).unwrap_or(0);
+    state.aof.tail.moment("aof-fstat", watch.elapsed_ns());
     if state.aof.mode != Mode::Off {
         state.aof.base_bytes = state.aof.tail.count_from(base_bytes);
     }

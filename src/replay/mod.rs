@@ -21,6 +21,7 @@ use crate::log::aof::scan::{self, Step, Words};
 use crate::resp::decode::Argv;
 use crate::server_log::Logger;
 use crate::settle;
+use crate::snapshot::load::tell_headway;
 use crate::state::{Access, State};
 use crate::stats::Stats;
 use std::io::Read;
@@ -321,9 +322,11 @@ struct Run<'a> {
 
 /// How far loading has come.
 fn progress(state: &mut State, bytes: u64) {
+    let keys: usize = (0..state.db.databases()).map(|db| state.db.space(db).len()).sum();
     if let Some(loading) = &mut state.persistence.loading {
-        loading.loaded_bytes = bytes;
+        (loading.loaded_bytes, loading.keys) = (bytes, keys as u64);
     }
+    tell_headway(state);
 }
 
 /// How a slice ended.
@@ -458,7 +461,9 @@ impl<'a> Run<'a> {
         let mut out = Vec::new();
         let mut group: [(Words, usize); PREFETCH] = Default::default();
         let mut ran = 0;
-        while ran < SLICE_COMMANDS {
+        // Who is told to load slowly lets others look between a few commands.
+        let most = if self.replay.rules.delay_us > 0 { 1 } else { SLICE_COMMANDS };
+        while ran < most {
             let (found, step) = self.parse(&mut group);
             let input = &self.buffer[self.start..];
             let mut dispatcher = Dispatcher::new(state, me);

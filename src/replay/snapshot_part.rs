@@ -3,16 +3,14 @@
 
 use super::Run;
 use crate::commands::load_library;
-use crate::rdb::read::{Item, Loaded, Reader};
-use crate::snapshot::load::rules;
-use crate::state::State;
+use crate::snapshot::load::{self, How, LoadError};
 use std::io::{Cursor, Read};
-
-/// Keys that go into the keyspace in one stay under the lock.
-const BATCH_KEYS: usize = 512;
 
 /// Loading cannot go on; the log has said why, or the server ends.
 pub(super) struct Stopped;
+
+/// Keys whose time has come are loaded: the commands that follow deal with them.
+const HOW: How = How { replaces: false, keeps_expired: true, load_library };
 
 impl Run<'_> {
     /// Whether what has been read is the beginning of a snapshot.
@@ -27,50 +25,32 @@ impl Run<'_> {
             true => "Reading RDB base file on AOF loading...",
             false => "Reading RDB preamble from AOF file...",
         });
-        let mut how = None;
-        self.replay.access.with(&mut |state| how = Some(rules(state)));
-        let Some(how) = how else { return Err(Stopped) };
-        let begun = Cursor::new(std::mem::take(&mut self.buffer));
-        let input = begun.chain(self.file.clone());
-        let mut reader = match Reader::open(input, how) {
-            Ok(reader) => reader,
-            Err(fault) => return self.refuse_snapshot(is_base, &fault.to_string()),
-        };
-        let mut batch = Batch::default();
-        loop {
-            let item = match reader.next_item() {
-                Ok(item) => item,
-                Err(fault) => return self.refuse_snapshot(is_base, &fault.to_string()),
-            };
-            let offset = reader.offset();
-            let went = match item {
-                Item::Key(loaded) => {
-                    batch.keys.push(loaded);
-                    batch.keys.len() < BATCH_KEYS || self.put_in(&mut batch, offset)?
-                }
-                Item::SelectDb(db) => {
-                    let went = self.put_in(&mut batch, offset)?;
-                    batch.db = usize::try_from(db).unwrap_or(usize::MAX);
-                    went
-                }
-                Item::Function(code) => self.library(&code)?,
-                Item::End => break,
-                _ => true,
-            };
-            if !went {
-                let text = format!("database {} or a key in it does not fit", batch.db);
-                return self.refuse_snapshot(is_base, &text);
+        let (access, before_bytes) = (self.replay.access, self.before_bytes);
+        let mut rules = None;
+        access.with(&mut |state| {
+            rules = Some(load::rules(state));
+            if let Some(loading) = &mut state.persistence.loading {
+                loading.before_bytes = before_bytes;
             }
-        }
-        let offset = reader.offset();
-        if !self.put_in(&mut batch, offset)? {
-            return self.refuse_snapshot(is_base, "a key does not fit");
-        }
-        let (input, mut rest) = reader.into_rest();
+        });
+        let Some(rules) = rules else { return Err(Stopped) };
+        let begun = Cursor::new(std::mem::take(&mut self.buffer));
+        let read_bytes = begun.get_ref().len() as u64;
+        let input = Counted { input: begun.chain(self.file.clone()), bytes: 0 };
+        let (report, (input, unused)) = match load::load(access, input, rules, HOW) {
+            Ok(loaded) => loaded,
+            Err(LoadError::Ending) => return Err(Stopped),
+            Err(error) => return self.refuse_snapshot(is_base, &error.to_string()),
+        };
+        access.with(&mut |state| load::count(state, &report));
+        let offset = input.bytes - unused.len() as u64;
+        let mut rest = unused;
         // What the cursor still has stands before what the file has.
-        let (mut begun, _) = input.into_inner();
-        if begun.read_to_end(&mut rest).is_err() {
-            return Err(Stopped);
+        if input.bytes < read_bytes {
+            let (mut begun, _) = input.input.into_inner();
+            if begun.read_to_end(&mut rest).is_err() {
+                return Err(Stopped);
+            }
         }
         (self.buffer, self.start, self.offset, self.valid_bytes) = (rest, 0, offset, offset);
         if !is_base {
@@ -89,48 +69,18 @@ impl Run<'_> {
         });
         Err(Stopped)
     }
-
-    /// False when a key is there twice, or its database is not there.
-    fn put_in(&mut self, batch: &mut Batch, offset: u64) -> Result<bool, Stopped> {
-        let (keys, db) = (std::mem::take(&mut batch.keys), batch.db);
-        let mut keys = Some(keys);
-        let mut fits = false;
-        let is_there = self.replay.access.with(&mut |state| {
-            fits = keys.take().is_some_and(|keys| put_in(state, db, keys));
-            super::progress(state, self.before_bytes + offset);
-        });
-        if is_there {
-            Ok(fits)
-        } else {
-            Err(Stopped)
-        }
-    }
-
-    fn library(&mut self, code: &[u8]) -> Result<bool, Stopped> {
-        let mut loaded = Ok(());
-        self.replay.access.with(&mut |state| loaded = load_library(state, code, false));
-        match loaded {
-            Ok(()) => Ok(true),
-            Err(text) => {
-                self.replay.log.warning(format!("Failed creating the library: {text}"));
-                Err(Stopped)
-            }
-        }
-    }
 }
 
-#[derive(Default)]
-struct Batch {
-    db: usize,
-    keys: Vec<Loaded>,
+/// An input that knows how much has been read of it.
+struct Counted<R> {
+    input: R,
+    bytes: u64,
 }
 
-fn put_in(state: &mut State, db: usize, keys: Vec<Loaded>) -> bool {
-    if keys.is_empty() {
-        return true;
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.input.read(into)?;
+        self.bytes += got as u64;
+        Ok(got)
     }
-    db < state.db.databases()
-        && state.db.within(db, |here| {
-            keys.into_iter().all(|Loaded { entry, age }| here.load(entry, age, false))
-        })
 }

@@ -154,6 +154,10 @@ impl<O: Output> Output for Filtered<O> {
         self.output.discard();
     }
 
+    fn purpose(&self) -> Option<&'static str> {
+        Some("Copying to replicas")
+    }
+
     fn written_bytes(&self) -> u64 {
         self.output.written_bytes()
     }

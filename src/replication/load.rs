@@ -11,7 +11,6 @@
 use super::payload::Payload;
 use super::wire::Broken;
 use super::Access;
-use crate::clock::Stopwatch;
 use crate::commands::load_library;
 use crate::config::{error_text, DisklessLoad};
 use crate::disk::{Disk, Open};
@@ -25,6 +24,7 @@ use crate::rdb::read::{Item, Reader, Rules};
 use crate::replicas;
 use crate::server_log::Logger;
 use crate::settle;
+use crate::snapshot::load::tell_headway;
 use crate::state::State;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -169,15 +169,8 @@ fn begin(access: &Access, how: &How, logger: &Logger) -> Result<(), Broken> {
             following::forget_history(state);
             empty(state);
         }
-        state.persistence.loading = Some(Loading {
-            began_ms: state.db.now_ms(),
-            watch: Stopwatch::start(),
-            total_bytes: 0,
-            loaded_bytes: 0,
-            saved_used_bytes: 0,
-            keys: 0,
-            is_async,
-        });
+        let loading = Loading::begin(state.db.now_ms(), 0, is_async);
+        state.persistence.loading = Some(loading);
         logger.notice(if is_async {
             "MASTER <-> REPLICA sync: Loading DB in memory (async)"
         } else {
@@ -249,6 +242,7 @@ fn note(access: &Access, bytes: u64, keys: u64) -> Result<(), Broken> {
             loading.loaded_bytes = bytes;
             loading.keys = keys;
         }
+        tell_headway(state);
     });
     noted.ok_or(Broken::Unwanted)
 }

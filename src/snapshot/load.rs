@@ -15,7 +15,7 @@ use crate::rdb::{Fault, Reason};
 use crate::state::{Access, State};
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
+use std::sync::mpsc::{sync_channel, Receiver};
 use std::time::Duration;
 
 /// Keys of a batch, and bytes after which it is full.
@@ -23,6 +23,8 @@ const BATCH_KEYS: usize = 512;
 const BATCH_BYTES: usize = 256 * 1024;
 /// Batches that may wait.
 const AHEAD: usize = 8;
+/// Keys without a value that the log names.
+const EMPTY_NAMED: u64 = 10;
 
 /// What to do with what is loaded.
 #[derive(Clone, Copy)]
@@ -90,31 +92,40 @@ impl std::error::Error for LoadError {}
 
 /// What the decoding thread hands over.
 enum Parcel {
-    Keys { db: usize, keys: Vec<Loaded>, empty: u64, offset: u64 },
+    Keys { db: usize, keys: Vec<Loaded>, empty: Empty, offset: u64 },
     Library(Vec<u8>),
     Aux(Vec<u8>, Vec<u8>),
     Over(Result<(), LoadError>),
 }
 
-/// Loads everything that `input` has. Most commands are refused meanwhile if the caller has set
-/// `persistence.loading`, where it sees how far the load has come.
-pub fn load(
+/// Keys without a value: how many, and the names of the first.
+#[derive(Default)]
+struct Empty {
+    count: u64,
+    names: Vec<Vec<u8>>,
+}
+
+/// Input of which a snapshot has been read, and what was read behind its end.
+pub type Rest<R> = (R, Vec<u8>);
+
+/// Loads the snapshot that `input` begins with. Most commands are refused meanwhile if the caller
+/// has set `persistence.loading`, where it sees how far the load has come.
+pub fn load<R: Read + Send>(
     access: &dyn Access,
-    input: impl Read + Send,
+    input: R,
     rules: Rules,
     how: How,
-) -> Result<Report, LoadError> {
+) -> Result<(Report, Rest<R>), LoadError> {
     let mut report = Report::default();
-    std::thread::scope(|scope| {
+    let rest = std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
         let decoder = std::thread::Builder::new().name("redouble-decode".into());
-        let spawned = decoder.spawn_scoped(scope, move || decode(input, rules, &sender));
-        if spawned.is_err() {
-            return Err(LoadError::Ending);
-        }
-        put_in(access, &receiver, how, &mut report)
+        let decode = move || read_all(input, rules, |parcel| sender.send(parcel).is_ok());
+        let decoder = decoder.spawn_scoped(scope, decode).map_err(LoadError::Unreadable)?;
+        put_in(access, &receiver, how, &mut report)?;
+        decoder.join().ok().flatten().ok_or(LoadError::Ending)
     })?;
-    Ok(report)
+    Ok((report, rest))
 }
 
 /// Loads a file, if it is there, and lets INFO and the log follow. Most commands are refused
@@ -134,10 +145,18 @@ pub fn load_file(access: &dyn Access, path: &Path, how: How) -> Result<Option<Re
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(LoadError::Unreadable(error)),
+        Err(error) => {
+            logger.warning(format!(
+                "Fatal error: can't open the RDB file {} for reading: {}",
+                path.display(),
+                error_text(&error)
+            ));
+            return Err(LoadError::Unreadable(error));
+        }
     };
+    logger.notice(format!("Loading the data of {}", path.display()));
     let watch = Stopwatch::start();
-    let loaded = load(access, file, rules, how);
+    let loaded = load(access, file, rules, how).map(|(report, _)| report);
     access.with(&mut |state| end(state, loaded.as_ref().ok()));
     match &loaded {
         Ok(_) => {
@@ -145,8 +164,13 @@ pub fn load_file(access: &dyn Access, path: &Path, how: How) -> Result<Option<Re
             logger.notice(format!("DB loaded from disk: {seconds:.3} seconds"));
         }
         Err(error) => {
-            if let LoadError::Fault(Fault { reason: Reason::Checksum { .. }, .. }) = error {
-                logger.warning("RDB CRC error");
+            if let LoadError::Fault(fault) = error {
+                if matches!(fault.reason, Reason::Checksum { .. }) {
+                    logger.warning("RDB CRC error");
+                }
+                let (offset, reason) = (fault.offset, &fault.reason);
+                logger
+                    .warning(format!("Internal error in RDB reading offset {offset} -> {reason}"));
             }
             let path = path.display();
             logger.warning(format!("The data in {path} could not be loaded: {error}"));
@@ -163,15 +187,8 @@ pub fn rules(state: &State) -> Rules {
 
 /// A load of so many bytes begins: most commands are refused until its end.
 pub fn begin(state: &mut State, total_bytes: u64) {
-    state.persistence.loading = Some(Loading {
-        began_ms: state.clock.now_ms(),
-        watch: Stopwatch::start(),
-        total_bytes,
-        loaded_bytes: 0,
-        saved_used_bytes: 0,
-        keys: 0,
-        is_async: false,
-    });
+    let loading = Loading::begin(state.clock.now_ms(), total_bytes, false);
+    state.persistence.loading = Some(loading);
 }
 
 /// Before anybody can reach a server that has data to load.
@@ -191,37 +208,38 @@ pub fn end(state: &mut State, report: Option<&Report>) {
     if !state.persistence.is_starting {
         state.persistence.loading = None;
     }
-    let Some(report) = report else { return };
-    state.persistence.file.loaded_keys = report.keys;
-    state.persistence.file.loaded_expired = report.expired;
-    tell(state, report);
+    if let Some(report) = report {
+        count(state, report);
+    }
 }
 
-/// What the log says of a load.
-fn tell(state: &State, report: &Report) {
-    for (name, value) in &report.aux {
-        let text = shown(value);
-        let number: i64 = text.parse().unwrap_or_default();
-        match name.as_slice() {
-            b"redis-ver" => {
-                state.logger.notice(format!("Loading RDB produced by version {text}"));
-            }
-            b"ctime" => {
-                let age_s = (state.clock.now_ms() / 1000 - number).max(0);
-                state.logger.notice(format!("RDB age {age_s} seconds"));
-            }
-            b"used-mem" => {
-                let megabytes = number as f64 / (1024.0 * 1024.0);
-                state.logger.notice(format!("RDB memory usage when created {megabytes:.2} Mb"));
-            }
-            b"aof-base" if number == 1 => state.logger.notice("RDB is base AOF"),
-            _ => {}
-        }
-    }
+/// What has come in, for INFO and the log.
+pub fn count(state: &mut State, report: &Report) {
+    state.persistence.file.loaded_keys = report.keys;
+    state.persistence.file.loaded_expired = report.expired;
     state.logger.notice(format!(
         "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
         report.keys, report.expired, report.empty
     ));
+}
+
+/// What the log says of a field about the file.
+fn tell(state: &State, name: &[u8], value: &[u8]) {
+    let text = shown(value);
+    let number: i64 = text.parse().unwrap_or_default();
+    match name {
+        b"redis-ver" => state.logger.notice(format!("Loading RDB produced by version {text}")),
+        b"ctime" => {
+            let age_s = (state.clock.now_ms() / 1000 - number).max(0);
+            state.logger.notice(format!("RDB age {age_s} seconds"));
+        }
+        b"used-mem" => {
+            let megabytes = number as f64 / (1024.0 * 1024.0);
+            state.logger.notice(format!("RDB memory usage when created {megabytes:.2} Mb"));
+        }
+        b"aof-base" if number == 1 => state.logger.notice("RDB is base AOF"),
+        _ => {}
+    }
 }
 
 /// The same as [`load`] under a lock that its caller has.
@@ -277,13 +295,14 @@ impl Whole {
     }
 }
 
-fn decode(input: impl Read, rules: Rules, sender: &SyncSender<Parcel>) {
-    read_all(input, rules, |parcel| sender.send(parcel).is_ok());
-}
-
-/// Reads the whole input into parcels, the last of which is `Over`, until `send` says that nobody
-/// wants more.
-fn read_all(input: impl Read, rules: Rules, mut send: impl FnMut(Parcel) -> bool) {
+/// Reads a snapshot into parcels, the last of which is `Over`, until `send` says that nobody wants
+/// more. Gives what is left of the input when all has been read.
+fn read_all<R: Read>(
+    input: R,
+    rules: Rules,
+    mut send: impl FnMut(Parcel) -> bool,
+) -> Option<Rest<R>> {
+    let mut rest = None;
     let over = (|| {
         let mut reader = Reader::open(input, rules).map_err(LoadError::Fault)?;
         let mut batch = Batch::default();
@@ -302,8 +321,11 @@ fn read_all(input: impl Read, rules: Rules, mut send: impl FnMut(Parcel) -> bool
                     }
                     None
                 }
-                Item::EmptyKey(_) => {
-                    batch.empty += 1;
+                Item::EmptyKey(name) => {
+                    batch.empty.count += 1;
+                    if batch.empty.count <= EMPTY_NAMED {
+                        batch.empty.names.push(name);
+                    }
                     continue;
                 }
                 Item::SelectDb(number) => {
@@ -320,6 +342,7 @@ fn read_all(input: impl Read, rules: Rules, mut send: impl FnMut(Parcel) -> bool
                 Item::ResizeDb(..) | Item::SlotInfo(..) | Item::ModuleAux(_) => continue,
                 Item::End => {
                     send(batch.take(reader.offset()));
+                    rest = Some(reader.into_rest());
                     return Ok(());
                 }
             };
@@ -330,6 +353,7 @@ fn read_all(input: impl Read, rules: Rules, mut send: impl FnMut(Parcel) -> bool
         }
     })();
     send(Parcel::Over(over));
+    rest
 }
 
 #[derive(Default)]
@@ -337,7 +361,7 @@ struct Batch {
     db: usize,
     keys: Vec<Loaded>,
     bytes: usize,
-    empty: u64,
+    empty: Empty,
 }
 
 impl Batch {
@@ -376,6 +400,7 @@ fn put_in(
                 if let Some(parcel) = parcel.take() {
                     went = take_in(state, parcel, how, report);
                 }
+                tell_headway(state);
             });
             if !is_there {
                 return Err(LoadError::Ending);
@@ -389,14 +414,31 @@ fn put_in(
     Err(LoadError::Ending)
 }
 
-/// `key-load-delay`: then keys go in one by one.
+/// A line for the log now and then, of how far the load has come.
+pub fn tell_headway(state: &mut State) {
+    let line = state.persistence.loading.as_mut().and_then(Loading::line);
+    if let Some(line) = line {
+        state.logger.notice(line);
+    }
+}
+
+/// `key-load-delay`: then keys go in one by one, each with its share of the way.
 fn split(access: &dyn Access, parcel: Parcel) -> Vec<Parcel> {
-    let mut is_slow = false;
-    access.with(&mut |state| is_slow = state.config.settings().key_load_delay_us > 0);
+    let (mut is_slow, mut from) = (false, 0);
+    access.with(&mut |state| {
+        is_slow = state.config.settings().key_load_delay_us > 0;
+        let loading = state.persistence.loading.as_ref();
+        from =
+            loading.map_or(0, |loading| loading.loaded_bytes.saturating_sub(loading.before_bytes));
+    });
     match parcel {
         Parcel::Keys { db, keys, empty, offset } if is_slow && keys.len() > 1 => {
-            let one = |loaded| Parcel::Keys { db, keys: vec![loaded], empty: 0, offset };
-            let mut parcels: Vec<Parcel> = keys.into_iter().map(one).collect();
+            let step = offset.saturating_sub(from) / keys.len() as u64;
+            let one = |(at, loaded)| {
+                let offset = from + step * at as u64;
+                Parcel::Keys { db, keys: vec![loaded], empty: Empty::default(), offset }
+            };
+            let mut parcels: Vec<Parcel> = keys.into_iter().enumerate().map(one).collect();
             parcels.push(Parcel::Keys { db, keys: Vec::new(), empty, offset });
             parcels
         }
@@ -415,12 +457,13 @@ fn take_in(
             if db >= state.db.databases() {
                 return Err(LoadError::NoDatabase(state.db.databases() as u64));
             }
-            report.empty += empty;
+            tell_empty(state, report.empty, &empty);
+            report.empty += empty.count;
             for Loaded { entry, age } in keys {
                 put_key(state, db, entry, age, how, report)?;
             }
             if let Some(loading) = &mut state.persistence.loading {
-                loading.loaded_bytes = offset;
+                loading.loaded_bytes = loading.before_bytes + offset;
                 loading.keys = report.keys;
             }
             Ok(())
@@ -429,6 +472,9 @@ fn take_in(
             (how.load_library)(state, &code, how.replaces).map_err(LoadError::Library)
         }
         Parcel::Aux(name, value) => {
+            if state.persistence.loading.is_some() {
+                tell(state, &name, &value);
+            }
             if let (b"used-mem", Some(loading)) = (&name[..], &mut state.persistence.loading) {
                 let text = String::from_utf8_lossy(&value);
                 loading.saved_used_bytes = text.parse().unwrap_or_default();
@@ -437,6 +483,14 @@ fn take_in(
             Ok(())
         }
         Parcel::Over(outcome) => outcome,
+    }
+}
+
+/// The names of the first keys without a value, of which there were `before` already.
+fn tell_empty(state: &State, before: u64, empty: &Empty) {
+    let room = EMPTY_NAMED.saturating_sub(before) as usize;
+    for name in empty.names.iter().take(room) {
+        state.logger.notice(format!("rdbLoadRio skipping empty key: {}", shown(name)));
     }
 }
 

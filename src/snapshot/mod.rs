@@ -22,7 +22,9 @@ mod tests;
 use crate::clock::Stopwatch;
 use crate::keyspace::image::{ImageId, Piece, Slice};
 use crate::memory;
+use crate::persistence::headway::Headway;
 use crate::persistence::{Job, Outcome, Running, Start, Wanted};
+use crate::server_log::Logger;
 use crate::state::{Access, State};
 use std::io;
 use std::sync::Arc;
@@ -107,6 +109,8 @@ fn prepare(state: &mut State, job: Job) -> ImageId {
         is_under_way: false,
         start,
         keys_done: 0,
+        written_bytes: 0,
+        headway: Headway::default(),
     });
     image
 }
@@ -146,10 +150,14 @@ struct Walk {
     pieces: Vec<Piece>,
     /// Jobs that are over, until they are told.
     ended: Vec<(Job, Outcome)>,
+    keys_done: usize,
+    headway: Headway,
+    logger: Arc<Logger>,
 }
 
 impl Walk {
     fn of(state: &mut State, image: ImageId) -> Option<Walk> {
+        let logger = state.logger.clone();
         let running = state.persistence.find(image)?;
         Some(Walk {
             image,
@@ -159,6 +167,9 @@ impl Walk {
             jobs: Vec::new(),
             pieces: Vec::new(),
             ended: Vec::new(),
+            keys_done: 0,
+            headway: running.headway,
+            logger,
         })
     }
 
@@ -211,8 +222,10 @@ impl Walk {
                 break taken.more;
             }
         };
+        self.keys_done += keys(&self.pieces);
         if let Some(running) = state.persistence.find(self.image) {
-            running.keys_done += keys(&self.pieces);
+            running.keys_done = self.keys_done;
+            running.written_bytes = self.written_bytes();
         }
         more
     }
@@ -233,6 +246,21 @@ impl Walk {
             self.keep(job, taken);
         }
         self.pieces.clear();
+        self.tell_headway();
+    }
+
+    fn written_bytes(&self) -> u64 {
+        self.jobs.iter().map(|job| job.output.written_bytes()).max().unwrap_or(0)
+    }
+
+    /// A line for the log now and then.
+    fn tell_headway(&mut self) {
+        let Some(what) = self.jobs.iter().find_map(|job| job.output.purpose()) else { return };
+        let (done, all) = (self.keys_done as f64, self.start.keys().max(1) as f64);
+        let (percent, bytes) = ((done * 100.0 / all).min(100.0), self.written_bytes());
+        if let Some(line) = self.headway.line(what, Some(percent), self.keys_done as u64, bytes) {
+            self.logger.notice(line);
+        }
     }
 
     fn keep(&mut self, mut job: Job, went: io::Result<()>) {

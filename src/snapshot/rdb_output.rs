@@ -27,6 +27,11 @@ pub trait Sink: Send {
 
     /// It failed, or nobody wants it any more: removes what is there of it.
     fn discard(&mut self);
+
+    /// See [`Output::purpose`].
+    fn purpose(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Writes a snapshot as RDB. See the module's text.
@@ -145,6 +150,10 @@ impl<S: Sink> Output for RdbOutput<S> {
 
     fn written_bytes(&self) -> u64 {
         self.writer.as_ref().map_or(0, Writer::written_bytes)
+    }
+
+    fn purpose(&self) -> Option<&'static str> {
+        self.sink.purpose()
     }
 }
 

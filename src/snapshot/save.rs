@@ -12,9 +12,11 @@ use crate::disk::{Disk, Pace};
 use crate::error::Error;
 use crate::persistence::{Job, Outcome, Over};
 use crate::replicas;
+use crate::settle;
 use crate::state::{Shutdown, State};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::sync::Arc;
 
@@ -52,11 +54,20 @@ fn sink(state: &State, disk: Arc<dyn Disk>) -> FileSink {
         pace: Pace::new(state.config.settings().rdb_save_incremental_fsync),
         logger: state.logger.clone(),
         file: None,
+        removal_ns: Arc::default(),
     }
 }
 
 fn job(state: &State, over: Over) -> Job {
     let sink = sink(state, state.disk.clone());
+    let removal_ns = sink.removal_ns.clone();
+    let over: Over = Box::new(move |state, outcome| {
+        let took_ns = removal_ns.load(Ordering::Relaxed);
+        if took_ns > 0 {
+            settle::slow_moment(state, "rdb-unlink-temp-file", took_ns);
+        }
+        over(state, outcome);
+    });
     let mut aux = replicas::point(state);
     aux.push(("aof-base", "0".to_string()));
     Job { output: Box::new(RdbOutput::new(sink, aux)), over }
@@ -206,10 +217,7 @@ pub fn awaits_time(state: &State) -> bool {
 pub fn after_flush(state: &mut State) {
     stop_background(state);
     if !state.config.settings().save.is_empty() && state.persistence.keeps_files {
-        let dirty = state.persistence.file.saved_dirty;
         write_now(state);
-        // Redis: it still counts as a change.
-        state.persistence.file.saved_dirty = dirty;
     }
 }
 

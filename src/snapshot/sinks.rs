@@ -1,12 +1,14 @@
 //! Where snapshots go: a file that takes the place of another one, or memory.
 
 use super::rdb_output::Sink;
+use crate::clock::Stopwatch;
 use crate::config::error_text;
 use crate::disk::{dir_of, Disk, DiskFile, Open, Pace};
 use crate::server_log::Logger;
 use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// A file that appears whole or not at all: written under another name, forced to disk, renamed.
@@ -23,6 +25,8 @@ pub struct FileSink {
     pub logger: Arc<Logger>,
     /// The file, while it is open.
     pub file: Option<DiskFile>,
+    /// How long it took to remove the file again (ns); 0 when it was not removed.
+    pub removal_ns: Arc<AtomicU64>,
 }
 
 impl FileSink {
@@ -91,7 +95,13 @@ impl Sink for FileSink {
 
     fn discard(&mut self) {
         self.file = None;
+        let watch = Stopwatch::start();
         let _ = self.disk.remove(&self.temporary);
+        self.removal_ns.store(watch.elapsed_ns(), Ordering::Relaxed);
+    }
+
+    fn purpose(&self) -> Option<&'static str> {
+        Some("Saving")
     }
 }
 

@@ -1,7 +1,8 @@
 //! Values travel between ours and a genuine server, as payloads and by MIGRATE, and stay what
 //! they are.
 
-use crate::server::{Genuine, Ours};
+use crate::process::Folder;
+use crate::server::{copy_files, Genuine, Ours};
 use crate::session::run::Server;
 use crate::wire::{Reply, Wire};
 use std::net::SocketAddr;
@@ -131,4 +132,167 @@ fn migrate_moves_everything_to_a_genuine_server_and_back() {
         assert_eq!(to.ask("DBSIZE"), Reply::Int(keys.len() as i64));
         assert_eq!(to.ask("DEBUG DIGEST"), before);
     }
+}
+
+/// The server in this process, at work on the files in a directory.
+fn ours_on(folder: &Folder, directives: &[(&str, &str)]) -> (redouble::Server, Side) {
+    let dir = folder.0.display().to_string();
+    let builder = redouble::Server::builder().config("enable-debug-command", "yes");
+    let builder = builder.config("dir", &dir);
+    let builder = directives.iter().fold(builder, |b, (name, value)| b.config(name, value));
+    let server = builder.start().expect("it starts");
+    let addr = server.addr().expect("it listens");
+    (server, Side { wire: Wire::connect(addr).expect("it listens"), addr })
+}
+
+/// A genuine server at work on copies of the files in a directory, when it has loaded them.
+fn theirs_on(folder: &Folder, directives: &[(&str, &str)]) -> Option<(Genuine, Side)> {
+    let command_line = Genuine::command_line()?;
+    let named =
+        directives.iter().flat_map(|(name, value)| [format!("--{name}"), value.to_string()]);
+    let named: Vec<String> = named.collect();
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    let theirs = Genuine::start_with(&command_line, &named, Some(&folder.0)).expect("it starts");
+    let addr = theirs.addr();
+    let mut side = Side { wire: Wire::connect(addr).expect("it listens"), addr };
+    while matches!(side.ask("PING"), Reply::Error(_)) {
+        std::thread::yield_now();
+    }
+    Some((theirs, side))
+}
+
+/// Fills a server: every type in every encoding, two databases, a function.
+fn fill(side: &mut Side) {
+    for command in dataset() {
+        let reply = side.call(&command);
+        assert!(!matches!(reply, Reply::Error(_)), "{reply:?}");
+    }
+    let library = "#!lua name=lib\nredis.register_function('seven', function() return 7 end)";
+    side.call(&["FUNCTION".into(), "LOAD".into(), "REPLACE".into(), library.into()]);
+    for text in ["SELECT 3", "SET elsewhere v", "PEXPIRE elsewhere 90000000", "SELECT 0"] {
+        side.ask(text);
+    }
+}
+
+/// What two servers must agree on.
+fn seen(side: &mut Side) -> [Reply; 3] {
+    ["DEBUG DIGEST", "FCALL seven 0", "DBSIZE"].map(|text| side.ask(text))
+}
+
+/// Further writes, which stand in the log behind its base.
+fn write_more(side: &mut Side, name: &str) {
+    for number in 0..50 {
+        side.ask(&format!("HSET more:{name} f{number} {number}"));
+        side.ask(&format!("ZADD ranked:{name} {number}.5 m{number}"));
+        side.ask(&format!("RPUSH list600 {name}{number}"));
+    }
+    for text in ["SPOP set600", "EXPIRE ints5000 100000", "XADD stream * a b", "DEL list3", "MULTI"]
+    {
+        side.ask(text);
+    }
+    for text in ["INCR counted", "INCR counted", "EXEC"] {
+        side.ask(text);
+    }
+}
+
+fn rewritten(side: &mut Side) {
+    side.ask("BGREWRITEAOF");
+    loop {
+        let Reply::Bulk(info) = side.ask("INFO persistence") else { panic!("no text") };
+        let info = String::from_utf8_lossy(&info).into_owned();
+        if info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0") {
+            assert!(info.contains("aof_last_bgrewrite_status:ok"), "{info}");
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn snapshot_files_travel_to_a_genuine_server_and_back() {
+    let folder = Folder::new("exchange-rdb");
+    let (server, mut ours) = ours_on(&folder, &[]);
+    fill(&mut ours);
+    let before = seen(&mut ours);
+    assert_eq!(ours.ask("SAVE"), Reply::Status(b"OK".to_vec()));
+    drop(server);
+    let Some((theirs, mut side)) = theirs_on(&folder, &[]) else {
+        return println!("skipped: REDIS_SERVER names no genuine server");
+    };
+    assert_eq!(seen(&mut side), before);
+    write_more(&mut side, "theirs");
+    let before = seen(&mut side);
+    assert_eq!(side.ask("SAVE"), Reply::Status(b"OK".to_vec()));
+    let back = Folder::new("exchange-rdb-back");
+    copy_files(theirs.files(), &back.0).expect("copied");
+    let (_server, mut ours) = ours_on(&back, &[]);
+    assert_eq!(seen(&mut ours), before);
+}
+
+#[test]
+fn append_only_files_travel_to_a_genuine_server_and_back() {
+    for preamble in ["yes", "no"] {
+        let directives = [
+            ("appendonly", "yes"),
+            ("appendfsync", "always"),
+            ("aof-use-rdb-preamble", preamble),
+            ("auto-aof-rewrite-percentage", "0"),
+        ];
+        let folder = Folder::new(&format!("exchange-aof-{preamble}"));
+        let (server, mut ours) = ours_on(&folder, &directives);
+        fill(&mut ours);
+        rewritten(&mut ours);
+        write_more(&mut ours, "ours");
+        let before = seen(&mut ours);
+        drop(server);
+        let Some((theirs, mut side)) = theirs_on(&folder, &directives) else {
+            return println!("skipped: REDIS_SERVER names no genuine server");
+        };
+        assert_eq!(seen(&mut side), before, "preamble {preamble}");
+        rewritten(&mut side);
+        write_more(&mut side, "theirs");
+        let before = seen(&mut side);
+        let back = Folder::new(&format!("exchange-aof-back-{preamble}"));
+        copy_files(theirs.files(), &back.0).expect("copied");
+        let (_server, mut ours) = ours_on(&back, &directives);
+        assert_eq!(seen(&mut ours), before, "preamble {preamble}");
+    }
+}
+
+#[test]
+fn field_deadlines_travel_in_files_to_who_knows_them() {
+    let folder = Folder::new("exchange-fields");
+    let (server, mut ours) = ours_on(&folder, &[]);
+    for (key, fields) in [("small", 3), ("large", 700)] {
+        ours.call(&numbered(&format!("HSET {key}"), fields, |n| format!("f{n} v{n}")));
+        ours.ask(&format!("HPEXPIREAT {key} 99999999999999 FIELDS 2 f0 f2"));
+    }
+    let questions = [
+        "HPEXPIRETIME small FIELDS 3 f0 f1 f2",
+        "HPEXPIRETIME large FIELDS 3 f0 f1 f2",
+        "HMGET large f0 f1 f699",
+        "HLEN large",
+    ];
+    let before = questions.map(|text| ours.ask(text));
+    assert_eq!(ours.ask("SAVE"), Reply::Status(b"OK".to_vec()));
+    drop(server);
+    let Some(command_line) = Genuine::command_line() else {
+        return println!("skipped: REDIS_SERVER names no genuine server");
+    };
+    let knows = {
+        let probe = Genuine::start(&command_line, &[]).expect("it starts");
+        let mut wire = Wire::connect(probe.addr()).expect("it listens");
+        let reply = wire.call(&["HPEXPIRETIME", "k", "FIELDS", "1", "f"]).expect("it answers");
+        !matches!(reply, Reply::Error(_))
+    };
+    if !knows {
+        return println!("skipped: the genuine server knows no deadlines of fields");
+    }
+    let (theirs, mut side) = theirs_on(&folder, &[]).expect("it starts");
+    assert_eq!(questions.map(|text| side.ask(text)), before);
+    assert_eq!(side.ask("SAVE"), Reply::Status(b"OK".to_vec()));
+    let back = Folder::new("exchange-fields-back");
+    copy_files(theirs.files(), &back.0).expect("copied");
+    let (_server, mut ours) = ours_on(&back, &[]);
+    assert_eq!(questions.map(|text| ours.ask(text)), before);
 }

@@ -6,9 +6,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_redouble");
+pub const BINARY: &str = env!("CARGO_BIN_EXE_redouble");
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     crate::server::free_port().expect("a port")
 }
 

@@ -59,7 +59,22 @@ pub struct Genuine {
     child: Child,
     addr: SocketAddr,
     version: u32,
-    _files: Files,
+    files: Files,
+}
+
+/// Everything in a directory, into another one.
+pub fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let (entry, to) = (entry.as_ref(), to.to_path_buf());
+        let entry = entry.map_err(|error| io::Error::from(error.kind()))?;
+        let to = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy_files(&entry.path(), &to)?,
+            false => drop(std::fs::copy(entry.path(), to)?),
+        }
+    }
+    Ok(())
 }
 
 impl Genuine {
@@ -70,10 +85,19 @@ impl Genuine {
 
     /// Starts `command_line` with further directives on a free port.
     pub fn start(command_line: &str, directives: &[&str]) -> io::Result<Genuine> {
+        Genuine::start_with(command_line, directives, None)
+    }
+
+    /// The same in a directory that has the files of another one.
+    pub fn start_with(
+        command_line: &str,
+        directives: &[&str],
+        files: Option<&Path>,
+    ) -> io::Result<Genuine> {
         // A port can be taken between our look and the server's start: then another is tried.
         let mut last = io::Error::other("no free port");
         for _ in 0..5 {
-            match Genuine::start_at(command_line, directives, free_port()?) {
+            match Genuine::start_at(command_line, directives, files, free_port()?) {
                 Ok(genuine) => return Ok(genuine),
                 Err(error) => last = error,
             }
@@ -81,7 +105,12 @@ impl Genuine {
         Err(last)
     }
 
-    fn start_at(command_line: &str, directives: &[&str], port: u16) -> io::Result<Genuine> {
+    fn start_at(
+        command_line: &str,
+        directives: &[&str],
+        given: Option<&Path>,
+        port: u16,
+    ) -> io::Result<Genuine> {
         let mut words = command_line.split_whitespace();
         let program = words.next().ok_or_else(|| io::Error::other("REDIS_SERVER is empty"))?;
         let root = match program {
@@ -89,6 +118,9 @@ impl Genuine {
             _ => "/",
         };
         let files = Files::below(Path::new(root))?;
+        if let Some(given) = given {
+            copy_files(given, &files.0)?;
+        }
         let child = Command::new(program)
             .args(words)
             .args(["--dir", &files.name()])
@@ -100,9 +132,14 @@ impl Genuine {
             .stdin(Stdio::null())
             .spawn()?;
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut genuine = Genuine { child, addr, version: 0, _files: files };
+        let mut genuine = Genuine { child, addr, version: 0, files };
         genuine.version = genuine.ask_version()?;
         Ok(genuine)
+    }
+
+    /// The directory that it works in.
+    pub fn files(&self) -> &Path {
+        &self.files.0
     }
 
     fn ask_version(&mut self) -> io::Result<u32> {

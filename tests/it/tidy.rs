@@ -78,7 +78,7 @@ const LAYERS: &[&[&str]] = &[
         "metrics",
         "replication",
     ],
-    &["allocator", "lib", "main", "signals"],
+    &["allocator", "lib", "loading_bar", "main", "signals"],
 ];
 
 /// Rooms that must not know of sockets and tasks.

@@ -218,6 +218,13 @@ impl Manifest {
         self.base = Some(Part { name: names.filename.clone(), seq: 1 });
     }
 
+    /// Goes on counting where `before` has stopped: a file that was there once does not get a
+    /// second one of its name.
+    pub fn count_on_from(&mut self, before: &Manifest) {
+        self.base_seq = self.base_seq.max(before.base_seq);
+        self.increment_seq = self.increment_seq.max(before.increment_seq);
+    }
+
     /// Names a new increment.
     pub fn add_increment(&mut self, names: &Names) -> String {
         let named = |seq: i64| format!("{}.{seq}.incr.aof", names.filename);

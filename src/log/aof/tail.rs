@@ -492,7 +492,8 @@ impl Tail {
         self.moment("aof-write", took_ns);
     }
 
-    fn moment(&self, name: &'static str, took_ns: u64) {
+    /// Notes a sample for LATENCY, if it took long.
+    pub fn moment(&self, name: &'static str, took_ns: u64) {
         let slow_ns = self.slow_ns.load(Ordering::Relaxed);
         if slow_ns > 0 && took_ns >= slow_ns {
             self.moments.lock().push((name, took_ns));

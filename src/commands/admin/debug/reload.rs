@@ -47,7 +47,8 @@ pub(super) fn reload(state: &mut State, args: &mut Args<'_>) -> Result<()> {
 fn from_file(state: &mut State, how: How) -> std::result::Result<(), LoadError> {
     let file = state.disk.open(&save::path(state), Open::Read).map_err(LoadError::Unreadable)?;
     let rules = load::rules(state);
-    let report = load::load_now(state, file, rules, how)?;
-    load::end(state, Some(&report));
-    Ok(())
+    load::begin(state, file.size().unwrap_or_default());
+    let loaded = load::load_now(state, file, rules, how);
+    load::end(state, loaded.as_ref().ok());
+    loaded.map(drop)
 }

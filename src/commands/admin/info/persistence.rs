@@ -1,7 +1,7 @@
 //! INFO persistence: what has been saved, what is being saved or loaded, how far it has come.
 
 use super::Report;
-use crate::persistence::Persistence;
+use crate::persistence::{Persistence, Running};
 use crate::state::State;
 
 pub(super) fn persistence(report: &mut Report, state: &mut State) {
@@ -22,9 +22,10 @@ pub(super) fn persistence(report: &mut Report, state: &mut State) {
     ]);
     let (done, total) = keys(room);
     report.ratio("current_fork_perc", done as f64 * 100.0 / total.max(1) as f64);
+    report.numbers(&[("current_save_keys_processed", done), ("current_save_keys_total", total)]);
+    let speed = |running: &Running| running.headway.megabytes_per_s(running.written_bytes);
+    report.ratio("current_save_mb_per_sec", room.running.first().map_or(0.0, speed));
     report.numbers(&[
-        ("current_save_keys_processed", done),
-        ("current_save_keys_total", total),
         ("rdb_changes_since_last_save", changes),
         ("rdb_bgsave_in_progress", u64::from(room.file.background.is_some())),
     ]);
@@ -54,7 +55,7 @@ fn keys(room: &Persistence) -> (u64, u64) {
 /// Only while something is loaded.
 fn loading(report: &mut Report, room: &Persistence) {
     let Some(loading) = &room.loading else { return };
-    let elapsed_ns = loading.watch.elapsed_ns();
+    let elapsed_ns = loading.headway.elapsed_ns();
     report.field("loading_start_time", loading.began_ms.div_euclid(1000));
     report.numbers(&[
         ("loading_total_bytes", loading.total_bytes),
@@ -62,6 +63,8 @@ fn loading(report: &mut Report, room: &Persistence) {
         ("loading_loaded_bytes", loading.loaded_bytes),
     ]);
     report.ratio("loading_loaded_perc", loading.percent());
+    report.field("loading_loaded_keys", loading.keys);
+    report.ratio("loading_mb_per_sec", loading.headway.megabytes_per_s(loading.loaded_bytes));
     let left = loading.total_bytes.saturating_sub(loading.loaded_bytes) as f64;
     let each_ns = elapsed_ns as f64 / loading.loaded_bytes.max(1) as f64;
     report.field("loading_eta_seconds", (left * each_ns / 1e9) as u64);
