@@ -75,7 +75,8 @@ fn config_set(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<
         return Err(Error::Syntax);
     }
     let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-    let access = Access { loading: false, local: call.client().is_local() };
+    let loading = call.state.persistence.loading.is_some();
+    let access = Access { loading, local: call.client().is_local() };
     let state = &mut *call.state;
     let before = state.config.clone();
     let outcome = match state.config.set(&pairs, access) {
