@@ -296,3 +296,40 @@ fn field_deadlines_travel_in_files_to_who_knows_them() {
     let (_server, mut ours) = ours_on(&back, &[]);
     assert_eq!(questions.map(|text| ours.ask(text)), before);
 }
+
+#[test]
+fn migrate_logs_in_as_it_is_told() {
+    let Some((_ours, _theirs, mut ours, mut theirs)) = sides() else { return };
+    for side in [&mut ours, &mut theirs] {
+        side.ask("FLUSHALL");
+        side.ask("ACL SETUSER alice on >secret ~* +@all");
+        side.ask("ACL SETUSER bob on >b ~other:* +restore +select +ping");
+        side.ask("CONFIG SET requirepass pw");
+    }
+    let mut replies = Vec::new();
+    for forth in [true, false] {
+        let (from, to) = if forth { (&mut ours, &mut theirs) } else { (&mut theirs, &mut ours) };
+        let (host, port) = (to.addr.ip().to_string(), to.addr.port());
+        let mut move_with = |login: &str| {
+            from.ask("SET k v");
+            from.ask(format!("MIGRATE {host} {port} k 0 60000 REPLACE {login}").trim_end())
+        };
+        let logins = ["", "AUTH wrong", "AUTH pw", "AUTH2 alice wrong", "AUTH2 alice secret"];
+        let mut seen: Vec<Reply> = logins.iter().map(|login| move_with(login)).collect();
+        seen.push(move_with("AUTH2 bob b"));
+        seen.extend([to.ask("GET k"), from.ask("GET k"), to.ask("DBSIZE")]);
+        for reply in [0, 1, 3] {
+            assert!(matches!(seen[reply], Reply::Error(_)), "{reply}: {seen:?}");
+        }
+        for reply in [2, 4] {
+            assert_eq!(seen[reply], Reply::Status(b"OK".to_vec()), "{reply}: {seen:?}");
+        }
+        to.ask("DEL k");
+        from.ask("DEL k");
+        // What a user may not do is said in other words by older versions.
+        let Reply::Error(refusal) = seen.remove(5) else { panic!("no error") };
+        assert!(refusal.starts_with(b"ERR Target instance replied with error: NOPERM "));
+        replies.push(seen);
+    }
+    assert_eq!(replies[0], replies[1]);
+}
