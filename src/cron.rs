@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::clock::Stopwatch;
 use crate::commands;
 use crate::dispatch::Dispatcher;
+use crate::ending;
 use crate::following;
 use crate::memory;
 use crate::replicas;
@@ -40,6 +41,7 @@ pub fn tick(state: &mut State) -> bool {
     save::tick(state);
     check_clients(state);
     replicas::tick(state);
+    ending::look(state);
     following::expire_own(state);
     let more = expire(state, &slice);
     settle::command_over(state);
@@ -127,7 +129,7 @@ fn rests(state: &State) -> bool {
         && !save::awaits_time(state)
         && !state.role.is_replica()
         && state.role.replicas.is_empty()
-        && state.role.failover.is_none()
+        && !state.holds_writes()
         && state.peers.is_empty()
         && !memory::is_short(state)
         && (state.clock.is_frozen() || state.stats.is_still())
@@ -148,7 +150,7 @@ pub fn wake(state: &mut State) -> bool {
 
 fn is_expiry_paused(state: &State) -> bool {
     state.debug.expiry_off
-        || state.role.failover.is_some()
+        || state.holds_writes()
         || state.persistence.loading.is_some()
         || state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms())
 }

@@ -418,7 +418,7 @@ impl<'a> Dispatcher<'a> {
         if takes_the_stream && spec.has(flag::WRITE | flag::READONLY | flag::MAY_REPLICATE) {
             return Err(Error::ReplicaKeyspace);
         }
-        let is_paused = self.state.pause.is_some() || self.state.role.failover.is_some();
+        let is_paused = self.state.pause.is_some() || self.state.holds_writes();
         if is_paused && self.is_held_back(spec, argv) {
             return Ok(Gate::HoldBack);
         }
@@ -479,7 +479,7 @@ impl<'a> Dispatcher<'a> {
     fn is_held_back(&mut self, spec: &Spec, argv: &[&[u8]]) -> bool {
         let now_ms = self.state.db.now_ms();
         let pause = self.state.pause.filter(|pause| pause.until_ms > now_ms);
-        if pause.is_none() && self.state.role.failover.is_none() {
+        if pause.is_none() && !self.state.holds_writes() {
             return false;
         }
         let scripting = &self.state.scripting;

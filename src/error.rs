@@ -232,6 +232,7 @@ errors! {
         writes to replicas are just local and are not propagated.",
     WaitAofOff =
         "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+    ShutdownFailed = "ERR Errors trying to SHUTDOWN. Check logs.",
     NumLocal = "ERR value is out of range, value must between 0 and 1",
     CommandOfReplica = "ERR Command is not valid when client is a replica.",
     InvalidPrimaryPort = "ERR Invalid master port",

@@ -9,6 +9,7 @@
 
 use crate::client::ClientId;
 use crate::clock::random_hex_id;
+use crate::keyspace::effects::{Reach, Record};
 use crate::replicas;
 use crate::role::{Address, Link, Upstream};
 use crate::server_log::Role as Mark;
@@ -66,6 +67,23 @@ fn score_or_say(state: &mut State) {
     }
 }
 
+/// A snapshot file is about to be loaded. A server that is to be a primary writes down what it
+/// leaves out of it, for replicas that have it still.
+pub fn load_begins(state: &mut State) {
+    if state.config.settings().replicaof.is_none() {
+        state.log.keep();
+    }
+}
+
+/// A key was left out whose time had come.
+pub fn left_out(state: &mut State, db: usize, key: &[u8]) {
+    if state.log.ring.is_some() {
+        let argv = vec![b"DEL".to_vec(), key.to_vec()];
+        state.log.append(&[Record { db, argv, reach: Reach::ALL }]);
+        replicas::written(state);
+    }
+}
+
 /// The data has been loaded from a snapshot file, which may say which point of a history it is. A
 /// server that is to be a replica goes on from there; one that is a primary lets those who copied
 /// it before go on, and writes a history of its own from here.
@@ -74,18 +92,24 @@ pub fn loaded(state: &mut State, aux: &[(Vec<u8>, Vec<u8>)]) {
         let found = aux.iter().find(|(own, _)| own == name);
         found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
     };
-    let (Some(id), Some(offset)) = (field(b"repl-id"), field(b"repl-offset")) else { return };
-    let Some(offset) = offset.parse::<u64>().ok().filter(|_| id.len() == 40) else { return };
-    state.log.restart_at(offset);
+    let offset = field(b"repl-offset").and_then(|offset| offset.parse::<u64>().ok());
+    let id = field(b"repl-id").filter(|id| id.len() == 40);
+    let (Some(id), Some(offset)) = (id, offset) else {
+        state.log.forget();
+        return;
+    };
     if state.config.settings().replicaof.is_some() {
+        state.log.restart_at(offset);
         state.role.id = id;
         state.role.is_loaded = true;
         let selected = field(b"repl-stream-db").and_then(|db| db.parse().ok());
         state.role.loaded_db = selected.unwrap_or(0);
     } else {
+        state.log.shift(offset);
         state.role.second_id = id;
         state.role.second_offset = offset as i64 + 1;
         state.role.without_replicas_since_ms = state.clock.steady_ms();
+        replicas::cut_back(state);
     }
     settle::listen(state);
 }
@@ -127,7 +151,7 @@ fn changed(state: &mut State) {
     let upstream = state.role.upstream.as_ref();
     let address = upstream.map(|one| (one.address.host.clone().into_bytes(), one.address.port));
     state.log.relays = upstream.is_some();
-    state.db.keeps_expired = upstream.is_some() || state.pause.is_some();
+    state.db.keeps_expired = upstream.is_some() || state.pause.is_some() || state.holds_writes();
     state.logger.set_role(if upstream.is_some() { Mark::Replica } else { Mark::Primary });
     state.config.set_primary(address);
     settle::configured(state);
@@ -235,6 +259,7 @@ pub fn expire_own(state: &mut State) {
             }
         })
     });
-    state.db.keeps_expired = state.role.is_replica() || state.pause.is_some();
+    state.db.keeps_expired =
+        state.role.is_replica() || state.pause.is_some() || state.holds_writes();
     state.role.own_keys = own;
 }

@@ -62,6 +62,7 @@ pub mod crash;
 pub mod cron;
 pub mod disk;
 pub mod dispatch;
+pub mod ending;
 pub mod error;
 pub mod following;
 mod heap;

@@ -112,6 +112,11 @@ pub fn gate(state: &mut State, grows: impl FnOnce(&mut State) -> bool) -> Result
 /// Evicts until memory is below its limit or the time is up. False when nothing can be evicted
 /// and memory is still short.
 pub fn make_room(state: &mut State) -> bool {
+    let is_paused = state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms());
+    if is_paused || state.holds_writes() {
+        // What is evicted is written to replicas, too.
+        return true;
+    }
     let settings = state.config.settings();
     let (policy, samples) = (settings.maxmemory_policy, settings.maxmemory_samples);
     let limit_ns = time_limit_ns(settings.maxmemory_eviction_tenacity);

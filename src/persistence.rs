@@ -12,7 +12,7 @@ use crate::keyspace::image::{ImageId, Outline, Piece};
 use crate::state::State;
 use headway::Headway;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::Arc;
 
 /// What is fixed at the moment of a snapshot.
@@ -38,8 +38,8 @@ pub struct Start {
     pub compress: bool,
     /// `rdbchecksum`
     pub checksum: bool,
-    /// `rdb-key-save-delay` in microseconds; below 0 one for so many keys.
-    pub key_delay_us: i64,
+    /// `rdb-key-save-delay` in microseconds; below 0 one for so many keys. A change holds at once.
+    pub key_delay_us: Arc<AtomicI64>,
     /// Asked from time to time by who writes a long value.
     pub wanted: Wanted,
 }
@@ -245,6 +245,8 @@ impl Loading {
 /// The room.
 #[derive(Default)]
 pub struct Persistence {
+    /// `rdb-key-save-delay` in microseconds, as snapshots that are under way see it.
+    pub key_delay_us: Arc<AtomicI64>,
     /// Snapshots that are being taken.
     pub running: Vec<Running>,
     /// The snapshot file.

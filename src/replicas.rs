@@ -18,10 +18,11 @@ use crate::role::{Replica, Stage};
 use crate::settle;
 use crate::state::State;
 pub use copies::{
-    begin_copies, begin_due_copies, copy_failed, copy_in_file, point, waiting_for_file, wants_copy,
+    begin_copies, begin_due_copies, copy_failed, copy_in_file, end_copy, point, waiting_for_file,
+    wants_copy,
 };
 pub use failover::{
-    abort_failover, at_address, begin_failover, check_failover, end_failover, lagging,
+    abort_failover, at_address, begin_failover, check_failover, end_failover, lagging, Lagging,
 };
 pub use waiting::{answer_waiters, count_acks, is_enough, offset_on_disk, release_all, reply};
 
@@ -104,6 +105,7 @@ pub fn forget(state: &mut State, id: ClientId) {
         }
         state.logger.notice(line);
     }
+    copies::end_unwanted_copy(state);
     count_good(state);
 }
 
@@ -167,7 +169,7 @@ pub fn count_good(state: &mut State) {
 }
 
 /// Sends a command to all replicas that belongs to no database.
-pub fn tell_all(state: &mut State, words: &[&str]) {
+pub fn tell_all<W: AsRef<[u8]>>(state: &mut State, words: &[W]) {
     let mut encoded = Vec::new();
     push_request(&mut encoded, words);
     state.log.append_for_replicas(&encoded);
@@ -192,7 +194,8 @@ pub fn tick(state: &mut State) {
     state.role.checked_s = now_ms.div_euclid(1000);
     state.role.beats += 1;
     let period = state.config.settings().repl_ping_period_s.max(1);
-    let is_quiet = state.role.failover.is_some() && state.pause.is_some();
+    // Those who wait for replicas to catch up must not give them more to do.
+    let is_quiet = state.holds_writes();
     let pings = state.role.beats % period == 0 && !state.role.is_replica() && !is_quiet;
     if pings && !state.role.replicas.is_empty() {
         tell_all(state, &["PING"]);
@@ -269,6 +272,9 @@ pub fn acked(state: &mut State, id: ClientId, offset: u64, on_disk: Option<u64>)
     }
     count_good(state);
     answer_waiters(state);
+    if let Some(outside) = state.outside.as_ref().filter(|_| state.holds_writes()) {
+        outside.look_around();
+    }
 }
 
 /// A replica has its full copy: the stream follows.

@@ -14,6 +14,7 @@ use crate::config::{title, Config};
 use crate::connection::Connection;
 use crate::disk::{Disk, RealDisk};
 use crate::dispatch::{Dispatcher, Flow};
+use crate::ending::{self, Progress};
 use crate::keyspace::db::Db;
 use crate::listeners::{self, Listening, Opened, Port, StartError};
 use crate::process::Title;
@@ -259,17 +260,11 @@ impl Server {
         if state.debug.cron_paused {
             return None;
         }
-        state.logger.warning("User requested shutdown...");
-        if !snapshot::save::before_end(&mut state, asked) {
-            state.logger.warning(
-                "SIGTERM received but errors trying to shut down the server, check the logs for \
-                 more information",
-            );
-            state.shutdown = None;
-            return Some(End::CalledOff);
+        match ending::begin(&mut state, asked, None) {
+            Progress::Waits => None,
+            Progress::Over => Some(End::Ready),
+            Progress::CalledOff => Some(End::CalledOff),
         }
-        state.is_over = true;
-        Some(End::Ready)
     }
 
     /// Resolves when a client or a signal has asked for the end: when everything is saved, or when
@@ -620,6 +615,7 @@ fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> St
         renames,
         evictable: Default::default(),
         shutdown: None,
+        ending: None,
         is_over: false,
         facts,
         clock,

@@ -66,6 +66,9 @@ pub fn configured(state: &mut State) {
         expired: settings.lazyfree_expire,
         evicted: settings.lazyfree_eviction,
     };
+    let delay_us = &state.persistence.key_delay_us;
+    delay_us.store(settings.rdb_key_save_delay_us, std::sync::atomic::Ordering::Relaxed);
+    state.db.writes_remove_expired = state.role.is_replica() && !settings.replica_read_only;
     let policy = settings.maxmemory_policy;
     let ages = settings.maxmemory > 0 && (policy.is_lru() || policy.is_lfu());
     state.db.shares_integers = !ages;
@@ -486,7 +489,7 @@ pub fn release_held_back(state: &mut State) {
     if state.pause.is_some_and(|pause| pause.until_ms <= state.db.now_ms()) {
         state.pause = None;
     }
-    if state.pause.is_some() || state.role.failover.is_some() {
+    if state.pause.is_some() || state.holds_writes() {
         return;
     }
     state.db.keeps_expired = state.role.is_replica();

@@ -265,6 +265,12 @@ impl Outside for Surroundings {
         shared.handshakes.certify(settings)
     }
 
+    fn look_around(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.cron.notify_one();
+        }
+    }
+
     fn stop(&self) {
         let Some(shared) = self.0.upgrade() else { return };
         shared.control.notify_one();

@@ -47,6 +47,17 @@ pub struct Shutdown {
     pub force: bool,
 }
 
+/// An end that waits for replicas.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// What was asked for first; who asks later waits for the same.
+    pub asked: Shutdown,
+    /// When the server ends all the same (steady ms).
+    pub until_ms: i64,
+    /// Clients in SHUTDOWN.
+    pub askers: Vec<ClientId>,
+}
+
 /// Facts about this server that do not change while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -111,6 +122,8 @@ pub trait Outside: std::fmt::Debug + Send + Sync {
     /// New TLS connections are accepted with the certificates that `settings` name; those that
     /// there are go on. On failure nothing has changed.
     fn certify(&self, settings: &Settings) -> Result<(), String>;
+    /// Something has come that cron waits for.
+    fn look_around(&self);
     /// The server must stop: see [`State::shutdown`].
     fn stop(&self);
     /// Loads the append-only file into the data, under a lock that the caller has; false when it
@@ -182,6 +195,8 @@ pub struct State {
     pub evictable: Pool,
     /// The server must stop.
     pub shutdown: Option<Shutdown>,
+    /// It waits for its replicas first.
+    pub ending: Option<Ending>,
     /// Everything has been saved for the last time: nothing runs any more.
     pub is_over: bool,
     /// What does not change.
@@ -205,6 +220,11 @@ pub struct State {
 }
 
 impl State {
+    /// Clients' writes are held back for a reason that no client has given.
+    pub fn holds_writes(&self) -> bool {
+        self.role.failover.is_some() || self.ending.is_some()
+    }
+
     /// Protected mode refuses other machines: nobody has set a password.
     pub fn is_exposed(&self) -> bool {
         self.config.settings().protected_mode && self.acl.default_user().nopass

@@ -140,6 +140,25 @@ pub fn turn_on(state: &mut State) -> Result<(), Refused> {
     Ok(())
 }
 
+/// The data is other data than the file says: what a primary has sent. The file ends here, and
+/// what it says is replaced by a rewrite.
+pub fn begin_anew(state: &mut State) {
+    turn_off(state);
+    resume(state);
+}
+
+/// Turns the file on again that was turned off while the data came or went.
+fn resume(state: &mut State) {
+    if state.aof.mode == Mode::Off
+        && state.config.settings().append_only.on
+        && turn_on(state).is_err()
+    {
+        // Tried again until it can be done.
+        state.aof.mode = Mode::AwaitsRewrite;
+        state.aof.rewrites.is_scheduled = true;
+    }
+}
+
 /// Makes a file where the append-only files shall be, and removes it.
 fn try_folder(state: &State) -> Result<(), Refused> {
     let names = state.config.settings().aof_names();

@@ -84,6 +84,11 @@ pub fn tick(state: &mut State) {
     if is_busy || state.inside_unit {
         return;
     }
+    if !state.role.is_replica() {
+        // One that was promoted in the middle of a full copy has it turned off.
+        super::resume(state);
+    }
+    let aof = &state.aof;
     if aof.rewrites.is_scheduled {
         if !is_limited(state) {
             let _ = begin(state);

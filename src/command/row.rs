@@ -319,6 +319,11 @@ impl Row {
     pub const fn flags(self, bits: u32) -> Row {
         self.with(bits)
     }
+    /// Without bits that its shape has given it.
+    pub const fn without(mut self, bits: u32) -> Row {
+        self.flags &= !bits;
+        self
+    }
     /// The same data may give another reply.
     pub const fn varies(self) -> Row {
         self.with(flag::VARIES)

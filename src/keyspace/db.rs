@@ -114,6 +114,8 @@ pub struct Db {
     pub inside_script: bool,
     /// A replica, or PAUSE: keys whose time has come are hidden but not removed.
     pub keeps_expired: bool,
+    /// Nevertheless a write removes the key that it meets: the clients of a writable replica.
+    pub writes_remove_expired: bool,
     /// Small integers count as shared objects: their age need not be known one by one.
     pub shares_integers: bool,
     /// `proto-max-bulk-len`: the longest string.
@@ -154,6 +156,7 @@ impl Db {
             inside_script: false,
             may_wait: true,
             keeps_expired: false,
+            writes_remove_expired: false,
             shares_integers: true,
             string_bytes_max: 512 << 20,
             payloads: Payloads { compress: true, ..Payloads::default() },

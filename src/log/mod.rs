@@ -71,6 +71,22 @@ impl Log {
         self.ring = Some(Ring::new(offset));
     }
 
+    /// The stream for replicas turns out to begin at another position.
+    pub fn shift(&mut self, begin: u64) {
+        self.offset += begin;
+        self.selected = None;
+        if let Some(ring) = &mut self.ring {
+            ring.shift(begin);
+        }
+    }
+
+    /// Nothing of the stream for replicas is kept or counts any more.
+    pub fn forget(&mut self) {
+        self.offset = 0;
+        self.selected = None;
+        self.ring = None;
+    }
+
     /// Appends to the stream for replicas what comes from no command: pings, questions, and on a
     /// replica the primary's own bytes.
     pub fn append_for_replicas(&mut self, encoded: &[u8]) {

@@ -124,6 +124,13 @@ impl Ring {
         self.start = position;
     }
 
+    /// Moves the window: each byte is so much further on in the stream than was thought.
+    pub fn shift(&mut self, by: u64) {
+        self.start += by;
+        self.end += by;
+        self.pieces.iter_mut().for_each(|(at, _)| *at += by);
+    }
+
     /// Bytes that the ring takes, about.
     pub fn memory_bytes(&self) -> usize {
         let room = self.tail.capacity() - self.tail.len();
@@ -185,5 +192,11 @@ mod tests {
         ring.append(b"x");
         assert!(ring.read(1000, 10, &mut pieces));
         assert_eq!(pieces.concat(), b"x");
+        ring.shift(500);
+        assert!(!ring.read(1000, 10, &mut pieces) && (ring.start(), ring.end()) == (1500, 1501));
+        ring.append(b"y");
+        pieces.clear();
+        assert!(ring.read(1500, 10, &mut pieces));
+        assert_eq!(pieces.concat(), b"xy");
     }
 }

@@ -20,7 +20,7 @@ pub fn wants_copy(state: &mut State, id: ClientId) {
     };
     let delays =
         settings.repl_diskless_sync && replica.takes_eof && settings.repl_diskless_sync_delay_s > 0;
-    let is_copying = state.role.copying;
+    let is_copying = state.role.copying.is_some();
     super::introduced(state, id).waiting_since_ms = now_ms;
     if is_copying {
         if !join(state, id) {
@@ -113,7 +113,7 @@ fn waiting(state: &State) -> Vec<ClientId> {
 /// Begins a snapshot when those who wait have waited long enough, or are enough.
 pub fn begin_due_copies(state: &mut State) {
     let waiting = waiting(state);
-    if waiting.is_empty() || state.role.copying {
+    if waiting.is_empty() || state.role.copying.is_some() {
         return;
     }
     let now_ms = state.clock.steady_ms();
@@ -139,6 +139,26 @@ pub fn waiting_for_file(state: &State) -> Vec<ClientId> {
         replica.is_some_and(|replica| replica.stage == Stage::Saving && replica.by_file)
     };
     state.role.replicas.iter().filter(waits).copied().collect()
+}
+
+/// Ends a copy that is being made when nobody waits for it any more.
+pub fn end_unwanted_copy(state: &mut State) {
+    let is_wanted = |id: &ClientId| {
+        let replica = state.clients.find(*id).and_then(|client| client.replica.as_deref());
+        replica.is_some_and(|replica| replica.stage == Stage::Saving)
+    };
+    if state.role.copying.is_some() && !state.role.replicas.iter().any(is_wanted) {
+        end_copy(state);
+    }
+}
+
+/// Ends a copy that is being made: of data that is not there any more, say. Those who wait for it
+/// come again.
+pub fn end_copy(state: &mut State) {
+    let image = state.role.copying.and_then(|copying| copying.image);
+    if let Some(running) = image.and_then(|image| state.persistence.find(image)) {
+        running.wanted.cancel();
+    }
 }
 
 /// The point of the history that a snapshot taken now is, as aux fields of RDB; nothing where it

@@ -107,16 +107,29 @@ pub fn end_failover(state: &mut State) {
     }
 }
 
-/// Replicas that have not received everything, as log lines name them, with how far they are
-/// behind in bytes and in seconds.
-pub fn lagging(state: &State) -> Vec<(String, u64, i64)> {
+/// A replica that has not said that it has everything.
+#[derive(Debug)]
+pub struct Lagging {
+    /// As log lines name it.
+    pub name: String,
+    /// Bytes of the stream.
+    pub behind_bytes: u64,
+    /// Seconds since it said how far it is.
+    pub lag_s: i64,
+    /// As INFO shows it.
+    pub stage: &'static str,
+}
+
+/// Replicas that have not said that they have everything.
+pub fn lagging(state: &State) -> Vec<Lagging> {
     let end = state.log.offset;
     let now_ms = state.clock.steady_ms();
     let clients = state.role.replicas.iter().filter_map(|id| state.clients.find(*id));
     let behind = clients.filter_map(|client| {
-        let replica = client.replica.as_deref().filter(|replica| replica.is_online())?;
-        let lag_s = replica.lag_s(now_ms);
-        (replica.acked != end).then(|| (name(client), end.saturating_sub(replica.acked), lag_s))
+        let replica = client.replica.as_deref().filter(|replica| replica.acked != end)?;
+        let lag_s = if replica.is_online() { replica.lag_s(now_ms) } else { 0 };
+        let (behind_bytes, stage) = (end.saturating_sub(replica.acked), replica.stage.name());
+        Some(Lagging { name: name(client), behind_bytes, lag_s, stage })
     });
     behind.collect()
 }

@@ -8,11 +8,12 @@
 //! Invariant: a queue that ends without [`Part::End`] was no whole copy.
 
 use crate::client::{ClientId, Kick};
+use crate::clock::Stopwatch;
 use crate::disk::{Disk, DiskFile, Open};
 use crate::keyspace::image::Piece;
 use crate::persistence::{Job, Outcome, Output, Start};
 use crate::replicas;
-use crate::role::{Copy, Order, Part};
+use crate::role::{Copy, Copying, Order, Part};
 use crate::snapshot;
 use crate::snapshot::rdb_output::{RdbOutput, Sink};
 use crate::state::State;
@@ -29,7 +30,7 @@ const AHEAD: usize = 8;
 
 /// Begins the snapshot that an order asks for.
 pub(crate) fn begin(state: &mut State, order: Order) {
-    state.role.copying = true;
+    state.role.copying = Some(Copying { image: None, watch: Stopwatch::start() });
     let replicas = order.replicas.clone();
     let begun = match order.diskless {
         true => begin_diskless(state, order),
@@ -37,7 +38,7 @@ pub(crate) fn begin(state: &mut State, order: Order) {
     };
     if let Err(error) = begun {
         state.logger.warning(format!("BGSAVE for replication failed: {error}"));
-        state.role.copying = false;
+        state.role.copying = None;
         replicas::copy_failed(state, &replicas);
     }
 }
@@ -106,7 +107,7 @@ fn begin_in_file(state: &mut State, order: Order) -> io::Result<()> {
 
 /// The snapshot is over: the next may begin.
 fn over(state: &mut State) {
-    state.role.copying = false;
+    state.role.copying = None;
     replicas::begin_due_copies(state);
 }
 
@@ -120,7 +121,11 @@ fn start(
     aux.push(("aof-base", "0".to_string()));
     let Order { without_data, without_functions, .. } = order;
     let output = Filtered { output: RdbOutput::new(sink, aux), without_data, without_functions };
-    snapshot::begin(state, Job { output: Box::new(output), over }).map(drop)
+    let image = snapshot::begin(state, Job { output: Box::new(output), over })?;
+    if let Some(copying) = &mut state.role.copying {
+        copying.image = Some(image);
+    }
+    Ok(())
 }
 
 /// Leaves out what a replica has not asked for (`rdb-filter-only`).

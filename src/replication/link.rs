@@ -21,11 +21,15 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Between the first attempts, so that a short break costs little.
+/// Between attempts, so that a short break costs little.
 const SOON: Duration = Duration::from_millis(25);
-/// Attempts after which they become rarer.
-const SOON_TRIES: u32 = 40;
 const LATER: Duration = Duration::from_secs(1);
+/// A primary that turns the replica away is asked so often before attempts become rarer.
+const TURNED_AWAY_MAX: u32 = 40;
+/// A connection that cannot be had costs nobody anything: it is tried soon for so long.
+const UNREACHABLE_MS_MAX: u64 = 600_000;
+/// A link that was up for so long is tried again at once.
+const STEADY_MS: u64 = 1000;
 /// Attempts are told of once in this time.
 const TOLD_MS: u64 = 1000;
 
@@ -48,8 +52,49 @@ pub(crate) fn follow(shared: Weak<Shared>, generation: u64) -> std::io::Result<(
     thread.spawn(move || keep_up(&access)).map(drop)
 }
 
+/// How far an attempt came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// No connection.
+    Nobody,
+    /// A primary that does not let this replica on now.
+    Door,
+    /// A full copy, which was lost.
+    Copy,
+    /// The stream, for so many milliseconds.
+    Stream(u64),
+}
+
+/// When the next attempt is made.
+#[derive(Debug)]
+struct Patience {
+    turned_away: u32,
+    last_heard: Stopwatch,
+}
+
+impl Patience {
+    fn rest(&mut self, reached: Reached) -> Duration {
+        if reached != Reached::Nobody {
+            self.last_heard = Stopwatch::start();
+        }
+        self.turned_away = match reached {
+            Reached::Door => self.turned_away + 1,
+            _ => 0,
+        };
+        let unheard_ms = self.last_heard.elapsed_ns() / 1_000_000;
+        match reached {
+            Reached::Stream(STEADY_MS..) => Duration::ZERO,
+            Reached::Stream(_) => SOON,
+            Reached::Nobody if unheard_ms < UNREACHABLE_MS_MAX => SOON,
+            Reached::Door if self.turned_away < TURNED_AWAY_MAX => SOON,
+            // Each copy is work for the primary.
+            _ => LATER,
+        }
+    }
+}
+
 fn keep_up(access: &Access) {
-    let mut tries = 0;
+    let mut patience = Patience { turned_away: 0, last_heard: Stopwatch::start() };
     let mut told: Option<Stopwatch> = None;
     while let Some(plan) = access.with(plan) {
         let tell = told.as_ref().is_none_or(|told| told.elapsed_ns() / 1_000_000 >= TOLD_MS);
@@ -57,19 +102,33 @@ fn keep_up(access: &Access) {
             told = Some(Stopwatch::start());
             plan.logger.notice(format!("Connecting to MASTER {}", plan.address));
         }
-        let was_up = match attempt(access, &plan, tell) {
-            Ok(was_up) => was_up,
-            Err(broken) => {
-                if tell && !matches!(broken, Broken::Unwanted) {
-                    plan.logger.warning(format!("Error condition on socket for SYNC: {broken}"));
+        let mut reached = Reached::Nobody;
+        if let Err(broken) = attempt(access, &plan, tell, &mut reached) {
+            match &broken {
+                Broken::Unwanted => {}
+                Broken::Silent => tell_silence(access, &plan.logger),
+                broken if tell => {
+                    let text = format!("Error condition on socket for SYNC: {broken}");
+                    plan.logger.warning(text);
                 }
-                false
+                _ => {}
             }
-        };
+        }
         access.with(following::lost);
-        tries = if was_up { 0 } else { tries + 1 };
-        rest(access, if tries < SOON_TRIES { SOON } else { LATER });
+        rest(access, patience.rest(reached));
     }
+}
+
+/// The primary said nothing for `repl-timeout`, before the stream began.
+fn tell_silence(access: &Access, logger: &Logger) {
+    let link = access.with(|state| state.role.upstream.as_ref().map(|upstream| upstream.link));
+    logger.warning(match link.flatten() {
+        Some(Link::Sync) => {
+            "Timeout receiving bulk data from MASTER... If the problem persists try to set the \
+             'repl-timeout' parameter in redis.conf to a larger value."
+        }
+        _ => "Timeout connecting to the MASTER...",
+    });
 }
 
 /// Waits, but not for what nobody wants any more.
@@ -112,9 +171,10 @@ fn plan(state: &mut State) -> Plan {
     plan
 }
 
-/// One attempt. True when the link was up.
-fn attempt(access: &Access, plan: &Plan, tell: bool) -> Result<bool, Broken> {
+/// One attempt; notes how far it came.
+fn attempt(access: &Access, plan: &Plan, tell: bool, reached: &mut Reached) -> Result<(), Broken> {
     let socket = connect(plan).map_err(Broken::Io)?;
+    *reached = Reached::Door;
     let _ = socket.set_nodelay(plan.nodelay);
     if tell {
         plan.logger.notice("MASTER <-> REPLICA sync started");
@@ -134,19 +194,27 @@ fn attempt(access: &Access, plan: &Plan, tell: bool) -> Result<bool, Broken> {
         settle_failover(access, &answer)?;
     }
     match answer? {
-        Answer::Later(_) => return Ok(false),
+        Answer::Later(_) => return Ok(()),
         Answer::Continue(id) => step(access, |state| {
             following::resume(state, id.as_deref());
             state
                 .logger
                 .notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
         })?,
-        Answer::Full(id, offset) => copy(access, &mut wire, plan, Some((&id, offset)))?,
-        Answer::Old => copy(access, &mut wire, plan, None)?,
+        Answer::Full(id, offset) => {
+            *reached = Reached::Copy;
+            copy(access, &mut wire, plan, Some((&id, offset)))?;
+        }
+        Answer::Old => {
+            *reached = Reached::Copy;
+            copy(access, &mut wire, plan, None)?;
+        }
     }
+    let up = Stopwatch::start();
     let (addr, laddr) = wire.addresses();
     let primary = step(access, |state| following::begin_stream(state, &addr, &laddr))?;
     let broken = Stream::new(&mut wire, access, primary, plan.timeout_ms).run();
+    *reached = Reached::Stream(up.elapsed_ns() / 1_000_000);
     match &broken {
         Broken::Silent => plan.logger.warning("MASTER timeout: no data nor PING received..."),
         Broken::Nonsense(text) => {
@@ -160,7 +228,7 @@ fn attempt(access: &Access, plan: &Plan, tell: bool) -> Result<bool, Broken> {
         }
         _ => {}
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Runs a step under the lock, if it is still wanted.
@@ -245,5 +313,23 @@ fn copy(
         (Ok(()), _) => Ok(()),
         (Err(_), Some(broken)) => Err(broken),
         (Err(broken), None) => Err(broken),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_is_asked_again_soon_and_not_too_often() {
+        let mut patience = Patience { turned_away: 0, last_heard: Stopwatch::start() };
+        assert_eq!(patience.rest(Reached::Stream(5000)), Duration::ZERO);
+        assert_eq!(patience.rest(Reached::Stream(5)), SOON);
+        assert_eq!(patience.rest(Reached::Copy), LATER);
+        assert!((0..1000).all(|_| patience.rest(Reached::Nobody) == SOON));
+        let soon = (0..1000).take_while(|_| patience.rest(Reached::Door) == SOON).count();
+        assert!((10..100).contains(&soon));
+        patience.rest(Reached::Stream(1));
+        assert_eq!(patience.rest(Reached::Door), SOON);
     }
 }

@@ -1,9 +1,10 @@
 //! What becomes of a full copy: it is loaded into databases that nobody sees, on the link's own
 //! thread and without the lock, and then takes the place of the old data in one go.
 //!
-//! With `repl-diskless-load swapdb` the old data is served meanwhile, and stays if the copy is
-//! bad. Otherwise it is dropped before, since there may be no room for both, and clients are told
-//! that the server is loading. A copy goes through a file first where the configuration says so.
+//! With `repl-diskless-load swapdb` the old data stays if the copy is bad, and is served meanwhile
+//! if it is an earlier point of the same history. Otherwise it is dropped before, since there may
+//! be no room for both, and clients are told that the server is loading. A copy goes through a
+//! file first where the configuration says so.
 //!
 //! Invariant: clients see the old data, none at all, or all of the new; and this server has a
 //! history to go on with only while it has data of that history.
@@ -11,15 +12,13 @@
 use super::payload::Payload;
 use super::wire::Broken;
 use super::Access;
+use crate::append_only;
 use crate::commands::load_library;
 use crate::config::{error_text, DisklessLoad};
 use crate::disk::{Disk, Open};
 use crate::following;
 use crate::keyspace::db::Db;
-use crate::keyspace::effects::{Reach, Record};
-use crate::log::aof::Mode;
 use crate::persistence::Loading;
-use crate::rdb::payload;
 use crate::rdb::read::{Item, Reader, Rules};
 use crate::replicas;
 use crate::server_log::Logger;
@@ -53,8 +52,8 @@ enum Way {
     File,
     /// From the link, with the old data dropped.
     Direct,
-    /// From the link, beside the old data.
-    Swap,
+    /// From the link, beside the old data, which is shown meanwhile if it is of the same history.
+    Swap { is_async: bool },
 }
 
 /// What a copy holds.
@@ -65,6 +64,11 @@ struct Loaded {
     selected: Option<usize>,
 }
 
+/// Whether the copy continues the history that the data here is a point of.
+fn continues(state: &State, point: Option<(&str, u64)>) -> bool {
+    point.is_some_and(|(id, _)| id == state.role.id)
+}
+
 /// Loads a copy and makes it the data of this server, at `point` of the primary's history.
 pub(super) fn load(
     access: &Access,
@@ -72,7 +76,7 @@ pub(super) fn load(
     logger: &Logger,
     point: Option<(&str, u64)>,
 ) -> Result<(), Broken> {
-    let how = access.with(how).ok_or(Broken::Unwanted)?;
+    let how = access.with(|state| how(state, point)).ok_or(Broken::Unwanted)?;
     let to = if how.mode == Way::File { "to disk" } else { "to parser" };
     logger.notice(match payload.length() {
         Some(bytes) => {
@@ -94,7 +98,7 @@ pub(super) fn load(
             let _ = how.disk.remove(&how.path);
             loaded
         }
-        Way::Direct | Way::Swap => begin(access, &how, logger)
+        Way::Direct | Way::Swap { .. } => begin(access, &how, logger)
             .and_then(|()| read(access, &mut *payload, &how))
             .and_then(|loaded| match payload.finish() {
                 true => Ok(loaded),
@@ -112,11 +116,11 @@ pub(super) fn load(
     finished
 }
 
-fn how(state: &mut State) -> How {
+fn how(state: &mut State, point: Option<(&str, u64)>) -> How {
     let settings = state.config.settings();
     let is_empty = (0..state.db.databases()).all(|index| state.db.space(index).is_empty());
     let mode = match settings.repl_diskless_load {
-        DisklessLoad::SwapDb => Way::Swap,
+        DisklessLoad::SwapDb => Way::Swap { is_async: continues(state, point) },
         DisklessLoad::OnEmptyDb if is_empty => Way::Direct,
         _ => Way::File,
     };
@@ -160,13 +164,14 @@ fn receive(payload: &mut Payload<'_>, how: &How) -> Result<(), Broken> {
 
 /// The old data goes, or is served until the new is there.
 fn begin(access: &Access, how: &How, logger: &Logger) -> Result<(), Broken> {
-    let is_async = how.mode == Way::Swap;
+    let is_async = how.mode == Way::Swap { is_async: true };
     let begun = access.with(|state| {
-        // Who copies this server must begin anew, and nobody can go on from here.
-        replicas::disconnect_all(state);
-        if !is_async {
+        if !matches!(how.mode, Way::Swap { .. }) {
+            // Who copies this server must begin anew, and nobody can go on from here.
+            replicas::disconnect_all(state);
             logger.notice("MASTER <-> REPLICA sync: Flushing old data");
             following::forget_history(state);
+            append_only::turn_off(state);
             empty(state);
         }
         let loading = Loading::begin(state.db.now_ms(), 0, is_async);
@@ -265,12 +270,10 @@ fn adopt(
     state.db.adopt(loaded.db);
     settle::command_over(state);
     state.db.effects.records.clear();
-    if state.aof.mode != Mode::Off {
-        log_all(state);
-    }
+    append_only::begin_anew(state);
     state.persistence.loading = None;
     state.persistence.file.loaded_keys = loaded.keys;
-    if how.mode == Way::Swap {
+    if matches!(how.mode, Way::Swap { .. }) {
         replicas::disconnect_all(state);
     }
     match point {
@@ -278,29 +281,6 @@ fn adopt(
         None => following::forget_history(state),
     }
     Ok(())
-}
-
-/// Writes the data to the append-only file in place of what it held: it knows nothing of the copy.
-fn log_all(state: &mut State) {
-    let (door, log) = (&mut state.db, &mut state.log);
-    let mut write = |db: usize, argv: Vec<Vec<u8>>| {
-        log.append(&[Record { db, argv, reach: Reach::FILE }]);
-    };
-    let words = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>();
-    write(0, words(&[b"FLUSHALL"]));
-    write(0, words(&[b"FUNCTION", b"FLUSH"]));
-    for library in state.scripting.libraries.iter() {
-        write(0, words(&[b"FUNCTION", b"LOAD", &library.code]));
-    }
-    for index in 0..door.databases() {
-        door.select(index);
-        for entry in door.entries() {
-            let deadline_ms = entry.deadline_ms().unwrap_or(0).to_string();
-            let Some(packed) = payload::pack(entry, false) else { continue };
-            let key = entry.key();
-            write(index, words(&[b"RESTORE", key, deadline_ms.as_bytes(), &packed, b"ABSTTL"]));
-        }
-    }
 }
 
 /// The copy is lost. What was there before is there still, or nothing is.
@@ -311,7 +291,8 @@ fn give_up(access: &Access, how: &How, logger: &Logger, broken: &Broken) {
     let from = if how.mode == Way::File { "disk" } else { "socket, check server logs" };
     logger.warning(format!("Failed trying to load the MASTER synchronization DB from {from}."));
     access.with(|state| {
-        if state.persistence.loading.take().is_some_and(|loading| loading.is_async) {
+        let was_loading = state.persistence.loading.take().is_some();
+        if was_loading && matches!(how.mode, Way::Swap { .. }) {
             logger.notice("MASTER <-> REPLICA sync: the old data stays");
         }
     });

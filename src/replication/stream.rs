@@ -22,6 +22,8 @@ const BATCH_COMMANDS_MAX: usize = 512;
 /// Requests whose keys are fetched from memory together.
 const PREFETCH: usize = 16;
 const ACK_MS: u64 = 1000;
+/// What has come to the disk is told sooner, but not more often than this.
+const DISK_MS: u64 = 50;
 /// What is read ahead of a pause.
 const HELD_BYTES_MAX: usize = 1 << 20;
 
@@ -35,6 +37,8 @@ pub(super) struct Stream<'a> {
     /// Bytes of a transaction that has not ended.
     open: Vec<u8>,
     since_ack: Stopwatch,
+    /// What was said to be on the disk here; nothing without an append-only file.
+    told_on_disk: Option<u64>,
     since_heard: Stopwatch,
     timeout_ms: u64,
 }
@@ -62,6 +66,7 @@ impl<'a> Stream<'a> {
             batch: Batch::default(),
             open: Vec::new(),
             since_ack: Stopwatch::start(),
+            told_on_disk: None,
             since_heard: Stopwatch::start(),
             timeout_ms,
         }
@@ -79,7 +84,8 @@ impl<'a> Stream<'a> {
         self.acknowledge()?;
         loop {
             while !self.wire.unused().is_empty() && self.apply()? {}
-            if self.since_ack.elapsed_ns() / 1_000_000 >= ACK_MS {
+            let unsaid_ms = self.since_ack.elapsed_ns() / 1_000_000;
+            if unsaid_ms >= ACK_MS || (unsaid_ms >= DISK_MS && self.has_news_of_the_disk()) {
                 self.acknowledge()?;
             }
             if self.wire.fill_soon()? {
@@ -92,11 +98,18 @@ impl<'a> Stream<'a> {
         }
     }
 
+    /// Whether more is on the disk here than the primary knows.
+    fn has_news_of_the_disk(&self) -> bool {
+        let Some(told) = self.told_on_disk else { return false };
+        self.access.with(replicas::offset_on_disk).flatten().is_some_and(|offset| offset > told)
+    }
+
     /// Tells the primary how far this replica is.
     fn acknowledge(&mut self) -> Result<(), Broken> {
         self.since_ack = Stopwatch::start();
         let asked = self.access.with(|state| (state.log.offset, replicas::offset_on_disk(state)));
         let (offset, on_disk) = asked.ok_or(Broken::Unwanted)?;
+        self.told_on_disk = on_disk;
         let mut request = Vec::new();
         let offset = offset.to_string();
         match on_disk {
@@ -136,6 +149,10 @@ impl<'a> Stream<'a> {
             return self.hold();
         }
         self.wire.used(consumed);
+        // No session asks for what is appended here.
+        if let Some(shared) = self.access.shared.upgrade() {
+            shared.tail.write_soon();
+        }
         if applied.wants_ack {
             self.acknowledge()?;
         }
@@ -176,7 +193,8 @@ fn run_batch(
     batch: &Batch,
     open: &mut Vec<u8>,
 ) -> Applied {
-    if state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms()) {
+    let is_paused = state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms());
+    if is_paused || state.ending.is_some() {
         return Applied { is_held: true, ..Applied::default() };
     }
     state.db.stop_time();

@@ -12,7 +12,7 @@
 mod replica;
 mod upstream;
 
-pub use replica::{Copy, Order, Part, Replica, Stage};
+pub use replica::{Copy, Copying, Order, Part, Replica, Stage};
 pub use upstream::{Address, Link, Transfer, Upstream};
 
 use crate::client::ClientId;
@@ -71,7 +71,7 @@ pub struct Role {
     /// Replicas have to be asked how far they are.
     pub wants_acks: bool,
     /// A snapshot for replicas is being taken.
-    pub copying: bool,
+    pub copying: Option<Copying>,
     /// FAILOVER.
     pub failover: Option<Failover>,
     /// Grows with every change of role: who works for an older one must stop.
@@ -124,7 +124,7 @@ impl Role {
             without_replicas_since_ms: now_ms,
             waiting: Vec::new(),
             wants_acks: false,
-            copying: false,
+            copying: None,
             failover: None,
             generation: 0,
             checked_s: 0,

@@ -1,6 +1,8 @@
 //! A replica as its primary sees it.
 
 use crate::client::ClientId;
+use crate::clock::Stopwatch;
+use crate::keyspace::image::ImageId;
 use bytes::Bytes;
 use std::fs::File;
 use std::sync::mpsc::Receiver;
@@ -64,6 +66,15 @@ pub struct Order {
     pub without_data: bool,
     /// Without functions.
     pub without_functions: bool,
+}
+
+/// A snapshot for replicas that is being taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Copying {
+    /// Its image, from its first moment on.
+    pub image: Option<ImageId>,
+    /// Since it began.
+    pub watch: Stopwatch,
 }
 
 /// What a primary knows of a replica.

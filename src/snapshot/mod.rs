@@ -27,6 +27,7 @@ use crate::persistence::{Job, Outcome, Running, Start, Wanted};
 use crate::server_log::Logger;
 use crate::state::{Access, State};
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +130,7 @@ fn start(state: &State, image: ImageId) -> Start {
         replication_offset: state.log.offset,
         compress: settings.rdbcompression,
         checksum: settings.rdbchecksum,
-        key_delay_us: settings.rdb_key_save_delay_us,
+        key_delay_us: state.persistence.key_delay_us.clone(),
         wanted: Wanted::default(),
     }
 }
@@ -211,7 +212,7 @@ impl Walk {
         let Some(running) = state.persistence.find(self.image) else { return false };
         running.is_under_way = true;
         self.fresh.append(&mut running.waiting);
-        let is_slow = self.start.key_delay_us > 0;
+        let is_slow = self.key_delay_us() > 0;
         let slice = Slice { keys: if is_slow { 1 } else { SLICE_KEYS }, bytes: SLICE_BYTES };
         let mut bytes = 0;
         let more = loop {
@@ -281,16 +282,20 @@ impl Walk {
     fn delay(&self) {
         const LOOK: Duration = Duration::from_millis(20);
         let keys = keys(&self.pieces) as u64;
-        let mut left = match self.start.key_delay_us {
+        let mut left = match self.key_delay_us() {
             0 => return,
             delay @ 1.. => Duration::from_micros(keys * delay.unsigned_abs()),
             keys_each => Duration::from_micros(keys / keys_each.unsigned_abs()),
         };
-        while !left.is_zero() && !self.wanted.is_cancelled() {
+        while !left.is_zero() && !self.wanted.is_cancelled() && self.key_delay_us() != 0 {
             let step = left.min(LOOK);
             std::thread::sleep(step);
             left -= step;
         }
+    }
+
+    fn key_delay_us(&self) -> i64 {
+        self.start.key_delay_us.load(Ordering::Relaxed)
     }
 
     fn goes_on(&self, more: bool) -> bool {

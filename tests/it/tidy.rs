@@ -61,7 +61,7 @@ const LAYERS: &[&[&str]] = &[
     &["command"],
     &["settle", "memory", "replicas", "following"],
     &["rdb", "snapshot"],
-    &["append_only", "check_aof"],
+    &["append_only", "check_aof", "ending"],
     &["commands"],
     &["dispatch"],
     &["cron", "replay"],

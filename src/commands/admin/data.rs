@@ -61,6 +61,7 @@ fn flushall(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Wa
     let lazily = is_lazy(call, args)?;
     flush(call, None, lazily);
     crate::snapshot::save::after_flush(call.state);
+    crate::replicas::end_copy(call.state);
     Ok(freed(call, lazily, out))
 }
 

@@ -1,6 +1,7 @@
 //! Commands that save the data to the snapshot file, and the end of the server, which does so last.
 
-use crate::command::{client, flag, Args, Call, Row};
+use crate::command::{client, client_wait, flag, Args, Call, Row, Wait, Waiting};
+use crate::ending::{self, Progress};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 use crate::snapshot::save::{self, Busy};
@@ -32,13 +33,14 @@ pub const ROWS: &[Row] = &[
         .since("1.0.0")
         .cost("O(N) where N is the number of keys of all databases")
         .about("Saves all data to the snapshot file; everybody waits."),
-    client("SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", shutdown)
+    client_wait("SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", shutdown)
         .admin()
         .noscript()
         .loading()
         .stale()
         .no_multi()
         .flags(flag::ALLOW_BUSY)
+        .without(flag::BLOCKING)
         .since("1.0.0")
         .cost("O(N) with saving, where N is the number of keys of all databases")
         .about("Ends the server."),
@@ -77,7 +79,7 @@ fn lastsave(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done>
     Ok(out.int(call.state.persistence.file.last_save_s))
 }
 
-fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Wait> {
     let mut asked = Shutdown::default();
     let mut abort = false;
     while let Some(option) = args.option() {
@@ -94,12 +96,9 @@ fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Do
         return Err(Error::Syntax);
     }
     if abort {
-        return match call.state.shutdown.take() {
-            Some(_) => {
-                call.state.logger.notice("Shutdown manually aborted.");
-                Ok(out.ok())
-            }
-            None => Err(Error::of("ERR No shutdown in progress.")),
+        return match ending::abort(call.state) {
+            true => Ok(Wait::Done(out.ok())),
+            false => Err(Error::of("ERR No shutdown in progress.")),
         };
     }
     if call.state.scripting.running.is_slow() {
@@ -108,17 +107,25 @@ fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Do
         }
         call.state.scripting.running.end();
     }
-    call.state.logger.warning("User requested shutdown...");
-    if !save::before_end(call.state, asked) {
-        return Err(Error::of("ERR Errors trying to SHUTDOWN. Check logs."));
+    match ending::begin(call.state, asked, Some(call.me)) {
+        Progress::Over => {}
+        Progress::CalledOff => return Err(Error::ShutdownFailed),
+        Progress::Waits => {
+            return Ok(Wait::For(Waiting {
+                keys: Vec::new(),
+                until_ms: None,
+                on_timeout: |out| out.error(&Error::ShutdownFailed),
+                argv: None,
+                wakes_on_loss: false,
+                acks: None,
+            }))
+        }
     }
-    call.state.shutdown = Some(asked);
-    call.state.is_over = true;
     if let Some(outside) = &call.state.outside {
         outside.stop();
     }
     // Nothing is answered: the connection ends with the process, after its listeners; where
     // there is none of its own, at once.
     call.client().close_after_reply = call.state.facts.embedded;
-    Ok(out.several().end())
+    Ok(Wait::Done(out.several().end()))
 }

@@ -50,6 +50,7 @@ pub(super) const PROCESS: &[Directive] = &[
         .honoured()
         .about("What SIGTERM does: default, save, nosave, now, force."),
     number("shutdown-timeout", "10", 0, I32_MAX)
+        .honoured()
         .about("Seconds that a shutdown waits for replicas to catch up."),
     choice("oom-score-adj", "no", OOM)
         .honoured()

@@ -18,7 +18,10 @@ impl Db {
         if !entry.is_gone(self.now_ms) {
             return false;
         }
+        let kept = self.keeps_expired;
+        self.keeps_expired &= !self.writes_remove_expired;
         self.expire(self.current, key);
+        self.keeps_expired = kept;
         true
     }
 

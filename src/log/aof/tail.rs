@@ -349,6 +349,14 @@ impl Tail {
         self.is_open(mark) || (self.write_all(&mut pen, false).is_ok() && self.is_open(mark))
     }
 
+    /// For who waits for nothing: has everything written that has been appended.
+    pub fn write_soon(&self) {
+        let mark = self.appended();
+        if !self.is_open(mark) && !self.write_now(mark) {
+            self.want_write();
+        }
+    }
+
     /// Writes everything that has been appended.
     pub fn write_out(&self) {
         let _ = self.write_all(&mut self.pen.lock(), true);

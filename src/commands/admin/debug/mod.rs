@@ -10,6 +10,7 @@ use crate::client::Resizing;
 use crate::command::{client, Args, Call, Row};
 use crate::error::{shown, Error, Result};
 use crate::keyspace::db::Ttl;
+use crate::replicas;
 use crate::resp::out::{Done, Out};
 use crate::types::number::{parse_f64, parse_i64};
 use std::time::Duration;
@@ -71,6 +72,12 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         }
         ("LOG", 1) => state.logger.warning(format!("DEBUG LOG: {}", shown(args.bytes()))),
         ("CONFIG-REWRITE-FORCE-ALL", 0) => super::config::rewrite_file(state, true)?,
+        // The stream alone: the data here stays as it is, and that of replicas diverges.
+        ("REPLICATE", 1..) => {
+            if !state.role.is_replica() && !state.role.replicas.is_empty() {
+                replicas::tell_all(state, args.rest());
+            }
+        }
         ("CHANGE-REPL-ID", 0) => {
             let id = crate::clock::random_hex_id(&mut state.db.rng);
             state.role.begin_history(id);

@@ -1,6 +1,7 @@
 //! INFO server, cpu, modules and debug: the process and its machine.
 
 use super::Report;
+use crate::ending;
 use crate::process::{cpu_time, system_name, CpuOf, CpuTime};
 use crate::state::State;
 
@@ -46,6 +47,9 @@ pub(super) fn server(report: &mut Report, state: &mut State) {
     let listeners = [tcp("tcp", facts.tcp_port), unix, tcp("tls", facts.tls_port)];
     for (number, listener) in listeners.into_iter().flatten().enumerate() {
         report.field(format_args!("listener{number}"), listener);
+    }
+    if let Some(left_ms) = ending::left_ms(state) {
+        report.field("shutdown_in_milliseconds", left_ms);
     }
     report.field("redouble_version", env!("CARGO_PKG_VERSION"));
 }

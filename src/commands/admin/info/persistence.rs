@@ -21,18 +21,22 @@ pub(super) fn persistence(report: &mut Report, state: &mut State) {
         ("current_cow_size_age", 0),
     ]);
     let (done, total) = keys(room);
+    // Redis: a copy for replicas is a BGSAVE like any other.
+    let copying = state.role.copying.map(|copying| copying.watch);
+    let saves = room.file.background.is_some() || copying.is_some();
     report.ratio("current_fork_perc", done as f64 * 100.0 / total.max(1) as f64);
     report.numbers(&[("current_save_keys_processed", done), ("current_save_keys_total", total)]);
     let speed = |running: &Running| running.headway.megabytes_per_s(running.written_bytes);
     report.ratio("current_save_mb_per_sec", room.running.first().map_or(0.0, speed));
     report.numbers(&[
         ("rdb_changes_since_last_save", changes),
-        ("rdb_bgsave_in_progress", u64::from(room.file.background.is_some())),
+        ("rdb_bgsave_in_progress", u64::from(saves)),
     ]);
     report.field("rdb_last_save_time", room.file.last_save_s);
     report.field("rdb_last_bgsave_status", if room.file.last_was_ok { "ok" } else { "err" });
     report.field("rdb_last_bgsave_time_sec", room.file.last_took_s);
-    let current_s = room.file.background.map(|(_, watch)| watch.elapsed_ns() / 1_000_000_000);
+    let watch = room.file.background.map(|(_, watch)| watch).or(copying);
+    let current_s = watch.map(|watch| watch.elapsed_ns() / 1_000_000_000);
     report.field("rdb_current_bgsave_time_sec", current_s.map_or(-1, |seconds| seconds as i64));
     report.numbers(&[
         ("rdb_saves", room.file.saves),

@@ -1,21 +1,64 @@
 //! Replication over real sockets: primaries and replicas in one process, genuine ones beside them
 //! where `REDIS_SERVER` names one, links that are cut, and peers that mean no good.
 
-use crate::patience::PATIENCE;
+mod ending;
+mod logs;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use redouble::config::Config;
 use redouble::resp::reader::Value;
+use redouble::server_log::Logger;
 use redouble::{Builder, Server};
 
 use crate::differential::{is_played, number};
 use crate::generate::Generator;
+use crate::patience::PATIENCE;
 use crate::play::{Player, Scene};
 use crate::server::{Genuine, Ours};
 use crate::wire::{Reply, Wire};
+
+/// A folder in which a server logs and keeps its files.
+struct Journal(std::path::PathBuf);
+
+impl Journal {
+    fn new(name: &str) -> Journal {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("redouble-journal-{name}-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&dir).expect("a folder");
+        Journal(dir)
+    }
+
+    fn kept_by(&self, builder: Builder) -> Builder {
+        let mut config = Config::default();
+        let log = self.0.join("log");
+        config.assign("logfile", log.to_str().expect("a path")).expect("a file");
+        let logger = Logger::new(config.settings(), Box::new(|| 0));
+        builder.logger(Arc::new(logger)).config("dir", self.0.to_str().expect("a path"))
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.0.join("log")).unwrap_or_default()
+    }
+
+    /// Snapshots cannot be put in their place any more.
+    fn spoil_saves(&self) {
+        std::fs::create_dir_all(self.0.join("dump.rdb").join("full")).expect("a folder");
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
 
 fn builder() -> Builder {
     Server::builder().config("repl-diskless-sync-delay", "0").config("enable-debug-command", "yes")
