@@ -24,6 +24,7 @@ mod differential;
 mod early;
 mod embedded;
 mod exchange;
+mod failovers;
 mod freeing;
 mod full_disks;
 mod generate;

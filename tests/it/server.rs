@@ -29,11 +29,11 @@ pub fn free_port() -> io::Result<u16> {
 
 /// A directory for the files of one server, which goes with it: where it is, and what the server
 /// calls it.
-struct Files(PathBuf, PathBuf);
+pub struct Files(PathBuf, PathBuf);
 
 impl Files {
     /// For a server whose root directory is this.
-    fn below(root: &Path) -> io::Result<Files> {
+    pub fn below(root: &Path) -> io::Result<Files> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("redouble-it-{}-{number}", std::process::id());
@@ -43,8 +43,14 @@ impl Files {
         Ok(Files(path, known))
     }
 
-    fn name(&self) -> String {
+    /// What the server calls it.
+    pub fn name(&self) -> String {
         self.1.display().to_string()
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 }
 

@@ -117,7 +117,7 @@ fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Wa
                 on_timeout: |out| out.error(&Error::ShutdownFailed),
                 argv: None,
                 wakes_on_loss: false,
-                acks: None,
+                awaits: None,
             }))
         }
     }
