@@ -106,6 +106,8 @@ pub fn forget(state: &mut State, id: ClientId) {
         state.logger.notice(line);
     }
     copies::end_unwanted_copy(state);
+    // What was kept for it alone goes.
+    cut_back(state);
     count_good(state);
 }
 

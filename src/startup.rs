@@ -27,7 +27,8 @@ pub(crate) fn load(shared: &Arc<Shared>) -> Result<(), StartError> {
         return Ok(());
     }
     let access = Assistant::of(shared);
-    let how = How { replaces: false, left_out: following::left_out, load_library };
+    let how =
+        How { replaces: false, keeps_expired: false, left_out: following::left_out, load_library };
     following::load_begins(&mut shared.lock());
     match load::load_file(&access, &path, how) {
         Ok(report) => {

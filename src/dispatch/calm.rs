@@ -23,7 +23,7 @@ pub(super) fn is_calm(state: &mut State, me: ClientId) -> bool {
         && saving.file.last_was_ok
         && saving.loading.is_none()
         && !role.is_replica()
-        && role.failover.is_none()
+        && !state.holds_writes()
         && state.pause.is_none()
         && is_plain(state.clients.at(me))
 }

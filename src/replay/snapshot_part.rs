@@ -10,7 +10,7 @@ use std::io::{Cursor, Read};
 pub(super) struct Stopped;
 
 /// Keys whose time has come are loaded: the commands that follow deal with them.
-const HOW: How = How { replaces: false, keeps_expired: true, load_library };
+const HOW: How = How { replaces: false, keeps_expired: true, left_out: |_, _, _| {}, load_library };
 
 impl Run<'_> {
     /// Whether what has been read is the beginning of a snapshot.

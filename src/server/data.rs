@@ -87,7 +87,8 @@ impl Server {
         state.db.set_now_ms(now_ms);
         state.db.flush(None, true);
         state.scripting.flush_libraries();
-        let how = How { replaces: true, left_out: |_, _, _| {}, load_library };
+        let how =
+            How { replaces: true, keeps_expired: false, left_out: |_, _, _| {}, load_library };
         let loaded = whole.put_in(&mut state, how);
         crate::settle::command_over(&mut state);
         crate::settle::unit_over(&mut state);

@@ -31,6 +31,8 @@ const EMPTY_NAMED: u64 = 10;
 pub struct How {
     /// A key that is there already is replaced; otherwise it is an error.
     pub replaces: bool,
+    /// Keys whose time has come are loaded too: commands that follow will deal with them.
+    pub keeps_expired: bool,
     /// Is told of a key whose time has come, which is left out: its database and name.
     pub left_out: fn(&mut State, usize, &[u8]),
     /// Makes a library of functions of its code; `true` where one of its name is replaced.
@@ -503,7 +505,7 @@ fn put_key(
     report: &mut Report,
 ) -> Result<(), LoadError> {
     let now_ms = state.db.now_ms();
-    if entry.deadline_ms().is_some_and(|at| at < now_ms) {
+    if !how.keeps_expired && entry.deadline_ms().is_some_and(|at| at < now_ms) {
         report.expired += 1;
         (how.left_out)(state, db, entry.key());
         return Ok(());

@@ -24,7 +24,7 @@ fn start(db: &Db, image: crate::keyspace::image::ImageId) -> Start {
         replication_offset: 0,
         compress: true,
         checksum: true,
-        key_delay_us: 0,
+        key_delay_us: Default::default(),
         wanted: Wanted::default(),
     }
 }

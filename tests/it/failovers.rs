@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{sleep, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,9 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 struct Proxy {
     port: u16,
     is_cut: Arc<AtomicBool>,
-    open: Arc<Mutex<Vec<TcpStream>>>,
+    open: Arc<Mutex<Vec<Weak<TcpStream>>>>,
+    /// Those that came while it was cut.
+    held: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Proxy {
@@ -47,28 +49,29 @@ impl Proxy {
         let port = free_port().expect("a port");
         let listener = TcpListener::bind(local(port)).expect("a port");
         let is_cut = Arc::new(AtomicBool::new(false));
-        let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
-        let (cut, sockets) = (is_cut.clone(), open.clone());
+        let (open, held) = (Arc::<Mutex<Vec<Weak<TcpStream>>>>::default(), Arc::default());
+        let proxy = Proxy { port, is_cut: is_cut.clone(), open: open.clone(), held };
+        let held: Arc<Mutex<Vec<TcpStream>>> = proxy.held.clone();
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
-                let twin = |socket: &TcpStream| socket.try_clone().expect("a twin");
-                sockets.lock().unwrap().push(twin(&near));
-                if cut.load(Ordering::Relaxed) {
+                if is_cut.load(Ordering::Relaxed) {
+                    held.lock().unwrap().push(near);
                     continue;
                 }
-                let Ok(far) = TcpStream::connect(local(target)) else {
-                    let _ = near.shutdown(std::net::Shutdown::Both);
-                    continue;
-                };
+                let Ok(far) = TcpStream::connect(local(target)) else { continue };
                 let _ = (near.set_nodelay(true), far.set_nodelay(true));
-                sockets.lock().unwrap().push(twin(&far));
-                for (from, to) in [(twin(&near), twin(&far)), (far, near)] {
-                    let cut = cut.clone();
-                    std::thread::spawn(move || carry(from, to, &cut));
+                let ends = [Arc::new(near), Arc::new(far)];
+                let mut open = open.lock().unwrap();
+                open.retain(|socket| socket.strong_count() > 0);
+                open.extend(ends.iter().map(Arc::downgrade));
+                let [near, far] = ends;
+                for (from, to) in [(near.clone(), far.clone()), (far, near)] {
+                    let is_cut = is_cut.clone();
+                    std::thread::spawn(move || carry(&from, &to, &is_cut));
                 }
             }
         });
-        Proxy { port, is_cut, open }
+        proxy
     }
 
     fn cut(&self) {
@@ -77,13 +80,14 @@ impl Proxy {
 
     fn heal(&self) {
         self.is_cut.store(false, Ordering::Relaxed);
-        for socket in self.open.lock().unwrap().drain(..) {
+        self.held.lock().unwrap().clear();
+        for socket in self.open.lock().unwrap().drain(..).filter_map(|socket| socket.upgrade()) {
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, is_cut: &AtomicBool) {
+fn carry(mut from: &TcpStream, mut to: &TcpStream, is_cut: &AtomicBool) {
     let mut block = [0; 16 << 10];
     while let Ok(bytes @ 1..) = from.read(&mut block) {
         // What is on its way when the cut comes is lost.
@@ -384,7 +388,11 @@ fn genuine_sentinels_fail_over_and_lose_nothing_that_was_confirmed() {
         }
         writer.turn_to(field.servers[next].1.port);
         mend(&mut field, primary, way);
-        wait_until("a whole field", || field.primary() == Some(next) && field.is_whole(next));
+        // On a busy machine one that only was slow may have been failed over as well.
+        wait_until("a whole field", || {
+            next = field.primary().unwrap_or(next);
+            field.is_whole(next)
+        });
         writer.stopped.store(true, Ordering::Relaxed);
         writer.thread.join().expect("a writer");
         let written = std::mem::take(&mut *writer.written.lock().unwrap());

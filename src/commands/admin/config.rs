@@ -110,6 +110,7 @@ pub fn reset_statistics(state: &mut State) {
     state.stats.reset();
     state.db.reset_statistics();
     state.scripting.scripts.reset_statistics();
+    state.role.counters = Default::default();
 }
 
 fn rewrite(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

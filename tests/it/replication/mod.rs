@@ -2,7 +2,10 @@
 //! where `REDIS_SERVER` names one, links that are cut, and peers that mean no good.
 
 mod ending;
+mod hostile;
 mod logs;
+mod purity;
+mod tools;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -72,12 +72,7 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         }
         ("LOG", 1) => state.logger.warning(format!("DEBUG LOG: {}", shown(args.bytes()))),
         ("CONFIG-REWRITE-FORCE-ALL", 0) => super::config::rewrite_file(state, true)?,
-        // The stream alone: the data here stays as it is, and that of replicas diverges.
-        ("REPLICATE", 1..) => {
-            if !state.role.is_replica() && !state.role.replicas.is_empty() {
-                replicas::tell_all(state, args.rest());
-            }
-        }
+        ("REPLICATE", 1..) => replicate(state, args.rest()),
         ("CHANGE-REPL-ID", 0) => {
             let id = crate::clock::random_hex_id(&mut state.db.rng);
             state.role.begin_history(id);
@@ -127,6 +122,13 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         }
     }
     Ok(out.ok())
+}
+
+/// The stream alone: the data here stays as it is, and that of replicas diverges.
+fn replicate(state: &mut crate::state::State, words: &[&[u8]]) {
+    if !state.role.is_replica() && !state.role.replicas.is_empty() {
+        replicas::tell_all(state, words);
+    }
 }
 
 /// DEBUG POPULATE count [prefix] [size]: strings that are not there yet.

@@ -1,0 +1,225 @@
+//! Peers that mean no good, or are broken: replicas that say nonsense or leave in the middle of a
+//! copy, primaries whose copies and streams cannot be.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
+
+use redouble::resp::reader::Value;
+use redouble::Server;
+
+use super::{builder, in_sync, info, port, start, wait_until, Journal};
+use crate::wire::request;
+
+const FULL: &str = "+FULLRESYNC 0123456789012345678901234567890123456789 1\r\n";
+
+fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(server.addr().expect("an address")).expect("connects")
+}
+
+#[test]
+fn replicas_that_leave_in_the_middle_of_a_copy_leave_nothing_behind() {
+    let primary = start(builder());
+    for number in 0..300 {
+        primary.command(&["SET", &number.to_string(), &"x".repeat(20_000)]);
+    }
+    for round in 0..20 {
+        let mut replica = connect(&primary);
+        replica.write_all(b"REPLCONF capa eof capa psync2\r\nPSYNC ? -1\r\n").expect("it takes it");
+        let mut some = vec![0; 1 + round * 50_000];
+        let _ = replica.read(&mut some);
+        let _ = replica.shutdown(Shutdown::Both);
+    }
+    wait_until("the end of all copies", || {
+        info(&primary, "connected_slaves") == "0" && info(&primary, "rdb_bgsave_in_progress") == "0"
+    });
+    let replica = start(builder().replica_of(primary.addr().expect("an address")));
+    in_sync(&primary, &replica);
+}
+
+#[test]
+fn what_replicas_say_harms_nobody() {
+    let primary = start(builder());
+    let replica = start(builder().replica_of(primary.addr().expect("an address")));
+    in_sync(&primary, &replica);
+    let said: Vec<Vec<u8>> = vec![
+        request(&["REPLCONF", "ACK", "9223372036854775807"]),
+        request(&["REPLCONF", "ACK", "-1"]),
+        request(&["REPLCONF", "ACK", "nonsense", "FACK", "18446744073709551616"]),
+        request(&["REPLCONF", "ACK"]),
+        request(&["GET", "key"]),
+        request(&["FLUSHALL"]),
+        b"*1000000000\r\n$1000000000\r\n".to_vec(),
+        vec![0xff; 300_000],
+        b"\r\n\r\n\r\n".to_vec(),
+    ];
+    for bytes in &said {
+        let mut liar = connect(&primary);
+        liar.write_all(b"SYNC\r\n").expect("it takes the request");
+        wait_until("a second replica", || info(&primary, "slave1").contains("state=online"));
+        let _ = liar.write_all(bytes);
+        primary.command(&["SET", "key", "value"]);
+        sleep(Duration::from_millis(20));
+        drop(liar);
+        wait_until("its end", || info(&primary, "connected_slaves") == "1");
+    }
+    in_sync(&primary, &replica);
+    assert_eq!(primary.command(&["GET", "key"]), Value::Bulk(b"value".to_vec()));
+}
+
+#[test]
+fn a_replica_that_takes_a_byte_at_a_time_holds_nobody_up() {
+    let primary = start(
+        builder()
+            .config("client-output-buffer-limit", "replica 1mb 0 0")
+            .config("repl-backlog-size", "65536"),
+    );
+    let replica = start(builder().replica_of(primary.addr().expect("an address")));
+    in_sync(&primary, &replica);
+    let mut slow = connect(&primary);
+    slow.write_all(b"SYNC\r\n").expect("it takes the request");
+    std::thread::spawn(move || {
+        while let Ok(1) = slow.read(&mut [0]) {
+            sleep(Duration::from_millis(20));
+        }
+    });
+    wait_until("the slow one", || info(&primary, "connected_slaves") == "2");
+    let value = "x".repeat(100_000);
+    wait_until("the end of the slow one", || {
+        primary.command(&["SET", "key", &value]);
+        info(&primary, "connected_slaves") == "1"
+    });
+    in_sync(&primary, &replica);
+}
+
+/// A primary that answers the handshake, then sends this, slowly or not, and waits.
+struct False {
+    addr: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl False {
+    fn sending(bytes: Vec<u8>, slowly: bool) -> False {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let bytes = bytes.clone();
+                std::thread::spawn(move || serve(socket, &bytes, slowly));
+            }
+        });
+        False { addr, connections }
+    }
+}
+
+fn serve(mut socket: TcpStream, bytes: &[u8], slowly: bool) {
+    let mut input = [0; 4096];
+    while let Ok(len @ 1..) = socket.read(&mut input) {
+        let text = String::from_utf8_lossy(&input[..len]).into_owned();
+        for request in text.split('*').skip(1) {
+            if request.contains("PSYNC") {
+                for part in bytes.chunks(if slowly { 1 } else { 1 << 20 }) {
+                    if socket.write_all(part).is_err() {
+                        return;
+                    }
+                    if slowly {
+                        sleep(Duration::from_millis(1));
+                    }
+                }
+                return;
+            }
+            let reply: &[u8] = if request.contains("PING") { b"+PONG\r\n" } else { b"+OK\r\n" };
+            if socket.write_all(reply).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A copy of real data, as bytes of RDB.
+fn real_copy() -> Vec<u8> {
+    let server = start(builder());
+    for number in 0..200 {
+        server.command(&["RPUSH", &format!("list:{number}"), "a", "b", &"c".repeat(500)]);
+    }
+    server.snapshot().expect("a snapshot")
+}
+
+fn announced(copy: &[u8]) -> Vec<u8> {
+    [FULL.as_bytes(), format!("${}\r\n", copy.len()).as_bytes(), copy].concat()
+}
+
+#[test]
+fn copies_that_cannot_be_are_told_and_tried_again() {
+    let copy = real_copy();
+    let mut flipped = copy.clone();
+    let last = flipped.len() - 1;
+    flipped[last] ^= 1;
+    let mut short = announced(&copy);
+    short.truncate(short.len() - 5000);
+    let marked = [FULL.as_bytes(), b"$EOF:", &[b'x'; 40], b"\r\n", &copy[..], &[b'y'; 40]].concat();
+    let newlines = [FULL.as_bytes(), "\n".repeat(500).as_bytes()].concat();
+    let cases: [(Vec<u8>, bool, &str); 5] = [
+        (announced(&flipped), false, "Internal error in RDB"),
+        (short, false, "Failed trying to load the MASTER synchronization DB"),
+        (marked, false, "Failed trying to load the MASTER synchronization DB"),
+        (newlines, true, "Error condition on socket for SYNC"),
+        (format!("{FULL}$EOF:x\r\n").into_bytes(), false, "Bad protocol from MASTER"),
+    ];
+    for (bytes, slowly, line) in cases {
+        let journal = Journal::new("hostile");
+        let server = start(
+            journal.kept_by(builder().config("save", "")).config("repl-diskless-load", "swapdb"),
+        );
+        server.command(&["SET", "key", "value"]);
+        let primary = False::sending(bytes, slowly);
+        let port = primary.addr.port().to_string();
+        server.command(&["REPLICAOF", "127.0.0.1", &port]);
+        wait_until("another attempt", || primary.connections.load(Ordering::Relaxed) > 1);
+        wait_until("a line that says why", || journal.text().contains(line));
+        wait_until("the old data", || {
+            server.command(&["GET", "key"]) == Value::Bulk(b"value".to_vec())
+        });
+        assert_eq!(server.command(&["DBSIZE"]), Value::Int(1), "{line}");
+        server.command(&["REPLICAOF", "NO", "ONE"]);
+    }
+}
+
+#[test]
+fn streams_that_cannot_be_end_the_link_and_nothing_else() {
+    let copy = real_copy();
+    let streams: [&[u8]; 5] = [
+        b"SET inline x\r\n",
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$99999999999999\r\nxxxx",
+        b"*99999999999999\r\n",
+        b"*2\r\n$-7\r\n",
+        &[0xfe; 5000],
+    ];
+    for stream in streams {
+        let server = start(builder());
+        let primary = False::sending([announced(&copy), stream.to_vec()].concat(), false);
+        server.command(&["REPLICAOF", "127.0.0.1", &primary.addr.port().to_string()]);
+        wait_until("another attempt", || primary.connections.load(Ordering::Relaxed) > 1);
+        wait_until("an answer", || matches!(server.command(&["PING"]), Value::Simple(_)));
+        server.command(&["REPLICAOF", "NO", "ONE"]);
+        assert_eq!(server.command(&["SET", "key", "x"]), Value::Simple("OK".into()));
+    }
+}
+
+#[test]
+fn an_honest_primary_after_a_false_one() {
+    let primary = start(builder());
+    primary.command(&["SET", "key", "value"]);
+    let server = start(builder());
+    let false_one = False::sending(format!("{FULL}$18\r\nREDIS0011").into_bytes(), false);
+    server.command(&["REPLICAOF", "127.0.0.1", &false_one.addr.port().to_string()]);
+    wait_until("an attempt", || false_one.connections.load(Ordering::Relaxed) > 0);
+    server.command(&["REPLICAOF", "127.0.0.1", &port(&primary)]);
+    in_sync(&primary, &server);
+}
