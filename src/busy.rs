@@ -195,7 +195,13 @@ impl Guest {
 
     fn serve(&mut self, running: &Running) {
         let asker = Asker::Visitor(self.visitor.clone());
-        self.has_gone = self.has_gone || !serve(&self.line, &asker, running);
+        if self.has_gone || serve(&self.line, &asker, running) {
+            return;
+        }
+        self.has_gone = true;
+        if let Some(id) = self.visitor.id.get() {
+            running.note_gone(*id);
+        }
     }
 }
 
@@ -230,7 +236,13 @@ pub fn rescue(
         enter(&mut guests, &mut handshakes, tcp, secure);
     }
     while running.while_slow(|| {
-        awake.retain(|one| serve(&one.line, &Asker::Client(one.client), running));
+        awake.retain(|one| {
+            let goes_on = serve(&one.line, &Asker::Client(one.client), running);
+            if !goes_on {
+                running.note_gone(one.client);
+            }
+            goes_on
+        });
         guests.iter_mut().for_each(|guest| guest.serve(running));
         guests.retain(|guest| {
             let is_late = guest.is_handshaking() && guest.since.elapsed_ns() > limit_ns;

@@ -407,7 +407,7 @@ impl<'a> Dispatcher<'a> {
                 spec.name
             )));
         }
-        if self.state.role.is_replica() && self.is_stale(spec) {
+        if self.state.role.is_replica() && self.is_stale(spec, argv) {
             return Err(Error::PrimaryDown);
         }
         if self.while_busy && !spec.has(flag::ALLOW_BUSY) {

@@ -144,7 +144,7 @@ impl Session {
         }
         Socket::forget(self.me);
         self.drop_replies();
-        let mut state = self.shared.lock_when_free().await;
+        let mut state = self.shared.lock_to_leave(self.me).await;
         note_end(&mut state, self.me);
         settle::disconnect(&mut state, self.me);
     }

@@ -3,6 +3,7 @@
 //! Invariant: nothing here is needed to run a command: it is what lies around the state.
 
 use crate::busy;
+use crate::client::ClientId;
 use crate::clock::Clock;
 use crate::config::{title, Settings};
 use crate::crash;
@@ -28,6 +29,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch, Notify};
+
+/// Between two looks whether a slow script has ended.
+pub(crate) const BUSY_LOOK: Duration = Duration::from_millis(10);
 
 /// What the threads of one server share.
 pub struct Shared {
@@ -119,7 +123,18 @@ impl Shared {
             if let Some(state) = self.lock_unless_busy() {
                 return state;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(BUSY_LOOK).await;
+        }
+    }
+
+    /// The same for a session whose connection has ended: a slow script learns of it at once.
+    pub(crate) async fn lock_to_leave(&self, client: ClientId) -> MutexGuard<'_, State> {
+        loop {
+            if let Some(state) = self.lock_unless_busy() {
+                return state;
+            }
+            self.running.note_gone(client);
+            tokio::time::sleep(BUSY_LOOK).await;
         }
     }
 

@@ -42,6 +42,21 @@ pub fn declares_growth(scripting: &Scripting, spec: &Spec, argv: &[&[u8]]) -> bo
         .is_some_and(|flags| !waived.into_iter().any(|waiver| flags.contains(waiver)))
 }
 
+/// The flags of a request's command, with what the first line of its script, or its function, says
+/// about writing and about old data.
+pub fn effective_flags(scripting: &Scripting, spec: &Spec, argv: &[&[u8]]) -> u32 {
+    let flags = spec.flags;
+    match declared(scripting, spec, argv) {
+        None => flags,
+        Some(declared) if declared.contains(Flags::COMPATIBLE) => flags,
+        Some(declared) => {
+            let writes = if declared.contains(Flags::NO_WRITES) { 0 } else { flag::WRITE };
+            let stale = if declared.contains(Flags::ALLOW_STALE) { flag::STALE } else { 0 };
+            (flags & !flag::STALE) | writes | stale
+        }
+    }
+}
+
 fn declared(scripting: &Scripting, spec: &Spec, argv: &[&[u8]]) -> Option<Flags> {
     let what = *argv.get(1)?;
     match &*spec.name {

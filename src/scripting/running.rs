@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use crate::client::Asker;
+use crate::client::{Asker, ClientId};
 use crate::clock::Stopwatch;
 use crate::error::Error;
 
@@ -49,10 +49,11 @@ pub struct Letter {
 /// How long a request waits for the script to look up.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Letters that wait, and the number of the next one.
+/// Letters that wait, the number of the next one, and who has gone.
 #[derive(Debug, Default)]
 struct Mail {
     waiting: Vec<Letter>,
+    gone: Vec<ClientId>,
     next: u64,
 }
 
@@ -158,7 +159,11 @@ impl Running {
         if self.flags.load(Ordering::Acquire) != 0 {
             // Nobody may wait for an answer while this waits for them.
             self.flags.fetch_and(!SLOW, Ordering::AcqRel);
-            self.mail.lock().waiting.clear();
+            {
+                let mut mail = self.mail.lock();
+                mail.waiting.clear();
+                mail.gone.clear();
+            }
             let _turn = self.turn.lock();
             self.flags.store(0, Ordering::Release);
             *self.slow.lock() = None;
@@ -202,6 +207,20 @@ impl Running {
     /// Called by the script's side: the requests that wait.
     pub fn letters(&self) -> Vec<Letter> {
         std::mem::take(&mut self.mail.lock().waiting)
+    }
+
+    /// Tells the script's side that a connection has ended. Whose it was unregisters the client
+    /// when the script is over; until then it counts for nobody.
+    pub fn note_gone(&self, client: ClientId) {
+        let mut mail = self.mail.lock();
+        if self.is_slow() && !mail.gone.contains(&client) {
+            mail.gone.push(client);
+        }
+    }
+
+    /// Called by the script's side: whose connections have ended.
+    pub fn gone(&self) -> Vec<ClientId> {
+        std::mem::take(&mut self.mail.lock().gone)
     }
 
     /// Tells a slow script to stop (SCRIPT KILL, FUNCTION KILL).

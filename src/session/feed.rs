@@ -8,13 +8,15 @@
 //! before the copy has left as a whole.
 
 use super::Session;
-use crate::client::Kick;
+use crate::client::{Asker, Kick};
 use crate::dispatch::Dispatcher;
 use crate::replicas;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::role::{Copy, Part, Stage};
+use crate::scripting;
 use crate::settle;
-use crate::shared::Shared;
+use crate::shared::{Shared, BUSY_LOOK};
+use crate::state::State;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -30,6 +32,16 @@ const SLICES_MAX: usize = 64;
 /// A replica says little; one that says more without an end is none.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 const REQUESTS_MAX: usize = 64;
+
+/// What came of asking for more to send.
+enum Taken {
+    /// There may be something now.
+    Some,
+    /// A slow script keeps the lock.
+    Later,
+    /// The connection is to end.
+    End,
+}
 
 enum Wake {
     /// Everything has been written, and there may be more.
@@ -79,11 +91,19 @@ impl Feed {
         if delays {
             self.session.socket.delay_sending();
         }
-        let mut is_open = self.input.is_empty() || self.listen().await;
-        while is_open && self.collect().await {
-            is_open = match poll_fn(|cx| self.poll_wake(cx)).await {
+        let mut is_open = self.input.is_empty() || self.listen();
+        while is_open {
+            let wake = match self.collect() {
+                Taken::End => break,
+                Taken::Some => poll_fn(|cx| self.poll_wake(cx)).await,
+                Taken::Later => {
+                    let said = poll_fn(|cx| self.poll_said(cx));
+                    tokio::time::timeout(BUSY_LOOK, said).await.unwrap_or(Wake::Rung)
+                }
+            };
+            is_open = match wake {
                 Wake::Gone => false,
-                Wake::Input => self.listen().await,
+                Wake::Input => self.listen(),
                 Wake::Rung | Wake::Written => true,
             };
         }
@@ -94,12 +114,19 @@ impl Feed {
         &self.session.shared
     }
 
-    /// Takes what is to be sent next; false when the connection ends.
-    async fn collect(&mut self) -> bool {
+    /// Takes what is to be sent next.
+    fn collect(&mut self) -> Taken {
         let shared = self.shared().clone();
+        let Some(mut state) = shared.lock_unless_busy() else { return Taken::Later };
+        match self.collect_from(&mut state) {
+            true => Taken::Some,
+            false => Taken::End,
+        }
+    }
+
+    /// The same under the lock; false when the connection ends.
+    fn collect_from(&mut self, state: &mut State) -> bool {
         let me = self.session.me;
-        let mut guard = shared.lock_when_free().await;
-        let state = &mut *guard;
         let now_ms = state.clock.steady_ms();
         if self.pieces.is_empty() {
             if let Some(starts_on_ack) = self.copied.take() {
@@ -205,6 +232,16 @@ impl Feed {
         if self.kick.poll_rung(cx).is_ready() && (self.pieces.is_empty() || self.is_over()) {
             return Poll::Ready(Wake::Rung);
         }
+        // Nothing is under way: during a slow script of this worker others listen to the replica.
+        self.session.socket.idle.set(self.input.is_empty() && self.pieces.is_empty());
+        let said = self.poll_said(cx);
+        if said.is_ready() {
+            self.session.socket.idle.set(false);
+        }
+        said
+    }
+
+    fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         match ready!(self.poll_input(cx)) {
             Ok(true) => Poll::Ready(Wake::Input),
             _ => Poll::Ready(Wake::Gone),
@@ -248,7 +285,7 @@ impl Feed {
     }
 
     /// Runs what the replica has said; false when it said something that ends the connection.
-    async fn listen(&mut self) -> bool {
+    fn listen(&mut self) -> bool {
         let mut batch = Batch::default();
         let bounds = Bounds { bulk_bytes_max: KEPT_BYTES_MAX, unauthenticated: false };
         let input = std::mem::take(&mut self.input);
@@ -256,36 +293,12 @@ impl Feed {
             return false;
         };
         let shared = self.shared().clone();
-        let me = self.session.me;
-        let mut state = shared.lock_when_free().await;
-        let now_ms = state.clock.now_ms();
-        state.db.set_now_ms(now_ms);
-        let client = state.clients.at(me);
-        client.active_ms = now_ms;
-        client.net_in_bytes += input.len() as u64;
-        let (mut argv, mut out) = (Argv::new(), Vec::new());
-        for request in &batch.requests {
-            batch.argv(request, &input, &mut argv);
-            if argv.is_empty() {
-                continue;
-            }
-            out.clear();
-            // What others write to the client is no reply.
-            let outbox = std::mem::take(&mut state.clients.at(me).outbox);
-            Dispatcher::new(&mut state, me).request_unprepared(&argv, &mut out);
-            let given = std::mem::replace(&mut state.clients.at(me).outbox, outbox);
-            given.into_bytes().into_iter().for_each(|byte| out.push(byte));
-            if !out.is_empty() {
-                let command = String::from_utf8_lossy(argv[0]).to_lowercase();
-                let reply = String::from_utf8_lossy(&out).trim_end().to_string();
-                state.logger.warning(format!(
-                    "Replica generated a reply to command '{command}', disconnecting it: '{reply}'"
-                ));
-                settle::kill(&mut state, me);
-                return false;
-            }
+        let heard =
+            shared.lock_unless_busy().map(|mut state| self.hear(&mut state, &batch, 0, &input));
+        let goes_on = heard.unwrap_or_else(|| self.tell_script(&batch, &input));
+        if !goes_on {
+            return false;
         }
-        drop(state);
         if batch.requests.len() == REQUESTS_MAX {
             // The rest is looked at when the replica says more, or now.
             self.kick.ring();
@@ -294,6 +307,53 @@ impl Feed {
         }
         consumed = consumed.min(input.len());
         self.input = input.get(consumed..).unwrap_or_default().to_vec();
+        true
+    }
+
+    /// Lets a slow script's side run what the replica has said. What it cannot look at in time is
+    /// lost: a replica says everything again. No reply ends the connection meanwhile.
+    fn tell_script(&self, batch: &Batch, input: &[u8]) -> bool {
+        let (asker, mut argv) = (Asker::Client(self.session.me), Argv::new());
+        for (number, request) in batch.requests.iter().enumerate() {
+            batch.argv(request, input, &mut argv);
+            if self.shared().running.ask(&asker, &argv) == scripting::Reply::Over {
+                return self.hear(&mut self.shared().lock(), batch, number, input);
+            }
+        }
+        true
+    }
+
+    /// Runs what the replica has said, from request number `first` on; false when it ends the
+    /// connection.
+    fn hear(&self, state: &mut State, batch: &Batch, first: usize, input: &[u8]) -> bool {
+        let me = self.session.me;
+        let now_ms = state.clock.now_ms();
+        state.db.set_now_ms(now_ms);
+        let client = state.clients.at(me);
+        client.active_ms = now_ms;
+        client.net_in_bytes += input.len() as u64;
+        let (mut argv, mut out) = (Argv::new(), Vec::new());
+        for request in batch.requests.iter().skip(first) {
+            batch.argv(request, input, &mut argv);
+            if argv.is_empty() {
+                continue;
+            }
+            out.clear();
+            // What others write to the client is no reply.
+            let outbox = std::mem::take(&mut state.clients.at(me).outbox);
+            Dispatcher::new(state, me).request_unprepared(&argv, &mut out);
+            let given = std::mem::replace(&mut state.clients.at(me).outbox, outbox);
+            given.into_bytes().into_iter().for_each(|byte| out.push(byte));
+            if !out.is_empty() {
+                let command = String::from_utf8_lossy(argv[0]).to_lowercase();
+                let reply = String::from_utf8_lossy(&out).trim_end().to_string();
+                state.logger.warning(format!(
+                    "Replica generated a reply to command '{command}', disconnecting it: '{reply}'"
+                ));
+                settle::kill(state, me);
+                return false;
+            }
+        }
         true
     }
 }

@@ -262,7 +262,7 @@ struct ScriptHost<'a> {
 }
 
 impl ScriptHost<'_> {
-    /// Answers the requests that came while the script runs.
+    /// Answers the requests that came while the script runs, and lets go who has gone.
     fn answer_letters(&mut self) {
         for letter in self.running.letters() {
             let argv: Vec<&[u8]> = letter.words.iter().map(Vec::as_slice).collect();
@@ -283,6 +283,11 @@ impl ScriptHost<'_> {
                 settle::disconnect(self.caller.state(), client);
             }
             let _ = letter.answer.send((reply, ends));
+        }
+        for client in self.running.gone() {
+            if self.caller.state().clients.find(client).is_some() {
+                settle::leave(self.caller.state(), client);
+            }
         }
     }
 }

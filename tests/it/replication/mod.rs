@@ -144,6 +144,43 @@ fn wait_counts_replicas_that_have_the_write() {
 }
 
 #[test]
+fn a_slow_script_sees_replicas_say_how_far_they_are_and_leave() {
+    for threads in ["1", "4"] {
+        let primary = builder().config("io-threads", threads).config("busy-reply-threshold", "10");
+        let primary = start(primary.config("min-replicas-to-write", "1"));
+        let addr = primary.addr().expect("an address");
+        let replica = start(builder().replica_of(addr));
+        in_sync(&primary, &replica);
+        let mut player = Player::new(addr).expect("connects");
+        // The replica speaks each second: what it says takes away its lag.
+        let lag = "local late \
+            repeat \
+                local lag = string.match(redis.call('info', 'replication'), 'lag=(%d+)') \
+                late = late or lag ~= '0' \
+            until late and lag == '0' \
+            return 'seen'";
+        let seen = player.call(&["EVAL", lag, "0"]).expect("it answers");
+        assert_eq!(seen, Reply::Bulk(b"seen".to_vec()), "{threads}");
+        let script = std::thread::spawn(move || {
+            let wait = "redis.call('set', 'x', 'begun') \
+                while not string.match(redis.call('info', 'replication'), 'connected_slaves:0') do \
+                end \
+                return redis.call('set', 'x', 'ended')";
+            player.call(&["EVAL", wait, "0"]).expect("it answers")
+        });
+        let mut others: Vec<Player> = Vec::new();
+        wait_until("a slow script", || {
+            others.push(Player::new(addr).expect("connects"));
+            let mut reply = others.iter_mut().map(|other| other.call(&["PING"]));
+            reply.any(|reply| matches!(reply, Ok(Reply::Error(text)) if text.starts_with(b"BUSY")))
+        });
+        drop(replica);
+        assert_eq!(script.join().expect("it ends"), Reply::Status(b"OK".to_vec()), "{threads}");
+        assert_eq!(primary.command(&["GET", "x"]), Value::Bulk(b"ended".to_vec()), "{threads}");
+    }
+}
+
+#[test]
 fn a_planned_failover_loses_nothing() {
     let first = start(builder());
     let second = start(builder().replica_of(first.addr().expect("an address")));
