@@ -273,7 +273,7 @@ impl<'a> Dispatcher<'a> {
             }
             Err(container) => {
                 let error = match container {
-                    Some(spec) => Error::unknown_subcommand(&spec.name, argv[1]),
+                    Some(_) => Error::unknown_subcommand(argv[0], argv[1]),
                     None => Error::unknown_command(argv),
                 };
                 self.refuse(None, error, out)
@@ -359,6 +359,9 @@ impl<'a> Dispatcher<'a> {
     fn gate(&mut self, spec: &'static Spec, argv: &[&[u8]]) -> Result<Gate> {
         if !spec.accepts(argv.len()) {
             return Err(Error::wrong_arity(&spec.name));
+        }
+        if spec.has(flag::PROTECTED) {
+            self.protect(spec)?;
         }
         if self.calm {
             self.state.clients.at(self.me).last_command = Some(spec.id);

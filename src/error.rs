@@ -306,9 +306,9 @@ impl Error {
     }
 
     /// The refusal of a subcommand that its container does not have.
-    pub fn unknown_subcommand(container: &str, sub: &[u8]) -> Error {
+    pub fn unknown_subcommand(container: &[u8], sub: &[u8]) -> Error {
         let (sub, container) = (&sub[..sub.len().min(128)], container.to_ascii_uppercase());
-        Error::showing("ERR unknown subcommand '{}'. Try {} HELP.", &[sub, container.as_bytes()])
+        Error::showing("ERR unknown subcommand '{}'. Try {} HELP.", &[sub, &container])
     }
 
     /// The code word: what stands before the first space.

@@ -4,6 +4,7 @@
 //! events are published. After `unit_over` the log has its records.
 
 mod arrival;
+mod secrets;
 pub mod users;
 
 pub use arrival::{
@@ -22,6 +23,7 @@ use crate::replicas;
 use crate::resp::out::{Done, Out};
 use crate::state::State;
 use crate::tracking::{Audience, Tracking};
+use secrets::redacted;
 
 /// Makes the listeners of the door what the rooms need now. Called after a room got its first or
 /// lost its last inhabitant, and after the configuration changed.
@@ -308,44 +310,6 @@ pub fn slow_moment(state: &mut State, event: &'static str, elapsed_ns: u64) {
         let now_s = state.clock.now_ms().div_euclid(1000);
         state.stats.latency.add(event, now_s, took_ms);
     }
-}
-
-/// The words of a command as logs may show them: passwords replaced.
-fn redacted<'a>(spec: &Spec, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
-    const HIDDEN: &[u8] = b"(redacted)";
-    let mut words = argv.to_vec();
-    let mut hide = |at: usize| {
-        if let Some(word) = words.get_mut(at) {
-            *word = HIDDEN;
-        }
-    };
-    let is =
-        |at: usize, word: &[u8]| argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word));
-    match spec.name.as_str() {
-        "auth" => (1..argv.len()).for_each(hide),
-        "acl|setuser" | "acl|deluser" | "acl|getuser" => (2..argv.len()).for_each(hide),
-        "hello" => {
-            if let Some(at) = (2..argv.len()).find(|at| is(*at, b"auth")) {
-                hide(at + 1);
-                hide(at + 2);
-            }
-        }
-        "config|set" => {
-            let secret = |at: &usize| crate::config::Config::is_secret(argv[*at]);
-            (2..argv.len()).step_by(2).filter(secret).for_each(|at| hide(at + 1));
-        }
-        "migrate" => {
-            if let Some(at) = (6..argv.len()).find(|at| is(*at, b"auth")) {
-                hide(at + 1);
-            }
-            if let Some(at) = (6..argv.len()).find(|at| is(*at, b"auth2")) {
-                hide(at + 1);
-                hide(at + 2);
-            }
-        }
-        _ => {}
-    }
-    words
 }
 
 /// Shows a command to those who asked for MONITOR.

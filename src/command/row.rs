@@ -162,6 +162,8 @@ pub mod flag {
     pub const IMMEDIATE: u32 = 1 << 22;
     /// A RESP2 client that has subscribed may run it.
     pub const WHILE_SUBSCRIBED: u32 = 1 << 23;
+    /// Only for those whom `enable-debug-command` or `enable-module-command` names.
+    pub const PROTECTED: u32 = 1 << 24;
     /// Only the name of its subcommands.
     pub const CONTAINER: u32 = 1 << 25;
     /// Only a category: `@keyspace`.

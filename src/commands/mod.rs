@@ -135,6 +135,26 @@ pub fn find_renamed(
     }
 }
 
+/// The command, or subcommand as `client|kill`, of this name under the names that `rename-command`
+/// left, as [`Table::named`].
+pub fn named_now(renames: &HashMap<Vec<u8>, Option<usize>>, name: &[u8]) -> Option<&'static Spec> {
+    let (container, sub) =
+        name.split_at(name.iter().position(|b| *b == b'|').unwrap_or(name.len()));
+    match renames.get(&container.to_ascii_lowercase()) {
+        None => table().named(name),
+        Some(id) => {
+            let own = table().specs.get((*id)?)?.name.as_bytes();
+            table().named(&[own, sub].concat())
+        }
+    }
+}
+
+/// Whether `rename-command` left the command under any name.
+pub fn is_left(renames: &HashMap<Vec<u8>, Option<usize>>, spec: &Spec) -> bool {
+    let top = spec.container.and_then(|id| table().specs.get(id)).unwrap_or(spec);
+    !renames.contains_key(top.name.as_bytes()) || renames.values().any(|id| *id == Some(top.id))
+}
+
 /// Whether a command has this name.
 pub fn is_command(name: &[u8]) -> bool {
     !name.contains(&b'|') && table().named(name).is_some()

@@ -211,7 +211,8 @@ impl Config {
         if is_known(old) == Some(false) {
             return Err("No such command in rename-command".to_string());
         }
-        if !new.is_empty() && is_known(new) == Some(true) {
+        let is_itself = new.eq_ignore_ascii_case(old);
+        if !new.is_empty() && !is_itself && is_known(new) == Some(true) {
             return Err("Target command name already exists".to_string());
         }
         self.renames.push((old.to_vec(), new.to_vec()));

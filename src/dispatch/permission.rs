@@ -12,6 +12,26 @@ use crate::commands::acl::note_refusal;
 use crate::error::{Error, Result};
 
 impl Dispatcher<'_> {
+    /// Refuses DEBUG and MODULE to those who are not allowed to use them, logged in or not.
+    #[cold]
+    pub(super) fn protect(&mut self, spec: &Spec) -> Result<()> {
+        let is_local = self.state.clients.at(self.me).is_local();
+        let settings = self.state.config.settings();
+        let (name, allowed) = match spec.name.as_str() {
+            "debug" => ("DEBUG", settings.debug_command),
+            _ => ("MODULE", settings.module_command),
+        };
+        if allowed.admits(is_local) {
+            return Ok(());
+        }
+        let option = name.to_ascii_lowercase();
+        Err(Error::of(format!(
+            "ERR {name} command not allowed. If the enable-{option}-command option is set to \
+             \"local\", you can run it from a local connection, otherwise you need to set this \
+             option in the configuration file, and then restart the server."
+        )))
+    }
+
     /// Refuses, and notes, what the user of the client may not do.
     #[cold]
     pub(super) fn permit(&mut self, spec: &Spec, argv: &[&[u8]], origin: Origin) -> Result<()> {

@@ -29,6 +29,7 @@ mod freeing;
 mod full_disks;
 mod generate;
 mod grammar;
+mod hardening;
 mod kills;
 mod loading;
 mod memory;

@@ -27,7 +27,7 @@ pub const ROWS: &[Row] = &[
     client("MODULE|LOAD path [arg [arg ...]]", load)
         .admin()
         .noscript()
-        .flags(flag::NO_ASYNC_LOADING)
+        .flags(flag::NO_ASYNC_LOADING | flag::PROTECTED)
         .since("4.0.0")
         .cost("O(1)")
         .about("Refuses to load a module."),
@@ -35,14 +35,14 @@ pub const ROWS: &[Row] = &[
         .arity(-3)
         .admin()
         .noscript()
-        .flags(flag::NO_ASYNC_LOADING)
+        .flags(flag::NO_ASYNC_LOADING | flag::PROTECTED)
         .since("7.0.0")
         .cost("O(1)")
         .about("Refuses to load a module."),
     client("MODULE|UNLOAD name", unload)
         .admin()
         .noscript()
-        .flags(flag::NO_ASYNC_LOADING)
+        .flags(flag::NO_ASYNC_LOADING | flag::PROTECTED)
         .since("4.0.0")
         .cost("O(1)")
         .about("Refuses to unload what is not there."),
@@ -52,27 +52,13 @@ fn list(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(out.array(0).end())
 }
 
-fn check_allowed(call: &mut Call<'_>) -> Result<()> {
-    let local = call.client().is_local();
-    if call.state.config.settings().module_command.admits(local) {
-        return Ok(());
-    }
-    Err(Error::of(
-        "ERR MODULE command not allowed. If the enable-module-command option is set to \"local\", \
-         you can run it from a local connection, otherwise you need to set this option in the \
-         configuration file, and then restart the server.",
-    ))
-}
-
 fn load(call: &mut Call<'_>, args: &mut Args<'_>, _: Out<'_>) -> Result<Done> {
-    check_allowed(call)?;
     let path = shown(args.bytes());
     call.state.logger.warning(format!("Module {path} failed to load: there is no module API"));
     Err(Error::of("ERR Error loading the extension. Please check the server logs."))
 }
 
-fn unload(call: &mut Call<'_>, _: &mut Args<'_>, _: Out<'_>) -> Result<Done> {
-    check_allowed(call)?;
+fn unload(_: &mut Call<'_>, _: &mut Args<'_>, _: Out<'_>) -> Result<Done> {
     Err(Error::of("ERR Error unloading module: no such module with that name"))
 }
 

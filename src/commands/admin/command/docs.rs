@@ -1,17 +1,18 @@
 //! COMMAND DOCS: summary, group and arguments, the latter from the synopsis.
 
 use super::shape::{self, Argument};
+use super::top_level;
 use crate::command::{Args, Call, Spec};
-use crate::commands::table;
+use crate::commands::{named_now, table};
 use crate::error::Result;
 use crate::resp::out::{Done, Items, Out};
 
 /// COMMAND DOCS [command-name ...]
-pub(super) fn docs(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+pub(super) fn docs(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let specs: Vec<&Spec> = if args.is_done() {
-        table().top_level().collect()
+        top_level(call).collect()
     } else {
-        args.rest().iter().filter_map(|name| table().named(name)).collect()
+        args.rest().iter().filter_map(|name| named_now(&call.state.renames, name)).collect()
     };
     let mut items = out.map(specs.len());
     for spec in specs {

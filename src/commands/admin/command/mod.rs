@@ -7,8 +7,7 @@ mod shape;
 use crate::command::categories::categories;
 use crate::command::permission::{self, Keys};
 use crate::command::{client, flag, Args, Call, Row, Spec};
-use crate::commands::help;
-use crate::commands::table;
+use crate::commands::{help, is_left, named_now, table};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 use crate::types::glob::glob_match;
@@ -73,8 +72,8 @@ pub const ROWS: &[Row] = &[
     .about("Lists the names of commands."),
 ];
 
-fn command(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let specs: Vec<&Spec> = table().top_level().collect();
+fn command(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let specs: Vec<&Spec> = top_level(call).collect();
     let mut items = out.array(specs.len());
     for spec in specs {
         info::describe(&mut items, spec);
@@ -82,8 +81,14 @@ fn command(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(items.end())
 }
 
-fn count(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    Ok(out.int(table().top_level().count() as i64))
+/// The commands that there are on this server, without subcommands.
+fn top_level<'a>(call: &'a Call<'_>) -> impl Iterator<Item = &'static Spec> + 'a {
+    let renames = &call.state.renames;
+    table().top_level().filter(|spec| renames.is_empty() || is_left(renames, spec))
+}
+
+fn count(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    Ok(out.int(top_level(call).count() as i64))
 }
 
 fn command_info(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -92,7 +97,7 @@ fn command_info(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Resul
     }
     let mut items = out.array(args.left());
     for name in args.rest() {
-        match table().named(name) {
+        match named_now(&call.state.renames, name) {
             Some(spec) => info::describe(&mut items, spec),
             None => items.null(),
         }
@@ -100,8 +105,10 @@ fn command_info(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Resul
     Ok(items.end())
 }
 
-fn list(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    let renames = &call.state.renames;
     let specs = table().specs.iter();
+    let specs = specs.filter(|spec| renames.is_empty() || is_left(renames, spec));
     let names: Vec<&str> = if args.is_done() {
         specs.map(|spec| spec.name.as_str()).collect()
     } else {

@@ -7,7 +7,7 @@ mod protocol;
 mod reload;
 
 use crate::client::Resizing;
-use crate::command::{client, Args, Call, Row};
+use crate::command::{client, flag, Args, Call, Row};
 use crate::error::{shown, Error, Result};
 use crate::keyspace::db::Ttl;
 use crate::replicas;
@@ -18,6 +18,7 @@ use std::time::Duration;
 /// The row. DEBUG has no subcommands in the table: their names are only looked at here.
 pub const ROWS: &[Row] = &[client("DEBUG subcommand [arg [arg ...]]", debug)
     .admin()
+    .flags(flag::PROTECTED)
     .noscript()
     .loading()
     .stale()
@@ -26,14 +27,6 @@ pub const ROWS: &[Row] = &[client("DEBUG subcommand [arg [arg ...]]", debug)
     .about("For tests and for finding faults.")];
 
 fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let local = call.client().is_local();
-    if !call.state.config.settings().debug_command.admits(local) {
-        return Err(Error::of(
-            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
-             \"local\", you can run it from a local connection, otherwise you need to set this \
-             option in the configuration file, and then restart the server.",
-        ));
-    }
     let name = args.bytes();
     let word = crate::command::args::Word::of(name);
     let state = &mut *call.state;

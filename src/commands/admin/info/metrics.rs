@@ -1,5 +1,8 @@
 //! The same figures for Prometheus, under the names of redis_exporter, so that its dashboards
-//! work. INFO's text is the only source: what a field says there it says here.
+//! work. INFO's text is the source: what a field says there it says here. `beyond` adds the little
+//! that the exporter asks of other commands.
+
+mod beyond;
 
 use super::text;
 use crate::state::State;
@@ -12,12 +15,12 @@ enum Kind {
     Gauge,
     Counter,
     Summary,
+    Histogram,
 }
 
 /// INFO fields that are exported under another name; one value each.
 const RENAMED: &[(&str, &str, Kind)] = &[
     ("maxclients", "max_clients", Gauge),
-    ("maxclients", "config_maxclients", Gauge),
     ("client_recent_max_output_buffer", "client_recent_max_output_buffer_bytes", Gauge),
     ("client_recent_max_input_buffer", "client_recent_max_input_buffer_bytes", Gauge),
     ("allocator_active", "allocator_active_bytes", Gauge),
@@ -38,7 +41,6 @@ const RENAMED: &[(&str, &str, Kind)] = &[
     ("used_memory_functions", "memory_used_functions_bytes", Gauge),
     ("used_memory_vm_total", "memory_used_vm_total", Gauge),
     ("maxmemory", "memory_max_bytes", Gauge),
-    ("maxmemory", "config_maxmemory", Gauge),
     ("total_system_memory", "total_system_memory_bytes", Gauge),
     ("mem_cluster_links", "mem_cluster_links_bytes", Gauge),
     ("mem_aof_buffer", "mem_aof_buffer_bytes", Gauge),
@@ -177,6 +179,7 @@ impl Samples {
             let kind = match kind {
                 Some(Counter) => "counter",
                 Some(Kind::Summary) => "summary",
+                Some(Kind::Histogram) => "histogram",
                 _ => "gauge",
             };
             let _ = write!(
@@ -197,7 +200,7 @@ pub fn metrics_text(state: &mut State) -> String {
     let field = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, v)| *v);
     let mut samples = Samples::default();
     samples.gauge("up", &[], 1.0);
-    samples.gauge("slowlog_length", &[], state.stats.slowlog.len() as f64);
+    beyond::beyond_info(&mut samples, state);
     for (name, value) in &fields {
         one(&mut samples, name, value);
         if let ("uptime_in_seconds", Ok(up_s)) = (*name, value.parse::<i64>()) {
@@ -221,8 +224,12 @@ pub fn metrics_text(state: &mut State) -> String {
     .map(|name| (name, field(name).unwrap_or_default()));
     samples.gauge("instance_info", &labels, 1.0);
     if field("role") == Some("slave") {
-        let labels = ["master_host", "master_port", "slave_read_only"]
-            .map(|name| (name, field(name).unwrap_or_default()));
+        let labels = [
+            ("master_host", "master_host"),
+            ("master_port", "master_port"),
+            ("read_only", "slave_read_only"),
+        ]
+        .map(|(label, name)| (label, field(name).unwrap_or_default()));
         samples.gauge("slave_info", &labels, 1.0);
     }
     samples.into_text()

@@ -1,0 +1,68 @@
+//! What an operator forbids, and what clients are told then. Every text is a genuine server's.
+
+use crate::process::Process;
+use crate::wire::{Reply, Wire};
+
+/// The text of a reply of one word.
+fn told(wire: &mut Wire, line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    match wire.call(&words).expect("a reply") {
+        Reply::Status(text) | Reply::Error(text) | Reply::Bulk(text) => {
+            String::from_utf8_lossy(&text).into_owned()
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn commands_that_are_not_enabled_are_refused_before_all_else() {
+    let process = Process::start(&["--requirepass", "pw"]);
+    let mut wire = process.wire();
+    for (command, option) in [("DEBUG SLEEP 0", "debug"), ("MODULE LOAD x", "module")] {
+        let refusal = format!(
+            "ERR {} command not allowed. If the enable-{option}-command option is set to \
+             \"local\", you can run it from a local connection, otherwise you need to set this \
+             option in the configuration file, and then restart the server.",
+            option.to_uppercase()
+        );
+        assert_eq!(told(&mut wire, "PING"), "NOAUTH Authentication required.");
+        assert_eq!(told(&mut wire, command), refusal);
+        assert_eq!(told(&mut wire, "AUTH pw"), "OK");
+        assert_eq!(told(&mut wire, "MULTI"), "OK");
+        assert_eq!(told(&mut wire, command), refusal);
+        let lost = "EXECABORT Transaction discarded because of previous errors.";
+        assert_eq!(told(&mut wire, "EXEC"), lost);
+        assert_eq!(told(&mut wire, "RESET"), "RESET");
+    }
+    let process = Process::start(&["--enable-debug-command", "local"]);
+    let mut wire = process.wire();
+    assert_eq!(told(&mut wire, "DEBUG SLEEP 0"), "OK");
+    assert!(told(&mut wire, "MODULE LOAD x").starts_with("ERR MODULE command not allowed."));
+}
+
+#[test]
+fn renamed_commands_are_known_by_their_new_names_alone() {
+    let all = told(&mut Process::start(&[]).wire(), "COMMAND COUNT");
+    let renames = ["FLUSHALL", "", "CONFIG", "cfg", "GET", "get"];
+    let renames = renames.chunks(2).flat_map(|pair| ["--rename-command", pair[0], pair[1]]);
+    let process = Process::start(&renames.collect::<Vec<_>>());
+    let mut wire = process.wire();
+    assert_eq!(told(&mut wire, "GET nothing"), "NilBulk");
+    for (line, reply) in [
+        ("FLUSHALL", "ERR unknown command 'FLUSHALL', with args beginning with: "),
+        ("CONFIG GET x", "ERR unknown command 'CONFIG', with args beginning with: 'GET' 'x' "),
+        ("cfg GET x", "Array([])"),
+        ("cfg nosuch", "ERR unknown subcommand 'nosuch'. Try CFG HELP."),
+        ("COMMAND INFO config flushall config|get", "Array([NilArray, NilArray, NilArray])"),
+        ("COMMAND DOCS config", "Array([])"),
+    ] {
+        let seen = told(&mut wire, line).replace("NilBulk", "NilArray");
+        assert_eq!(seen, reply, "{line}");
+    }
+    assert!(told(&mut wire, "COMMAND INFO cfg").contains("Array([Array([Bulk"));
+    assert!(!told(&mut wire, "COMMAND DOCS cfg|get").eq("Array([])"));
+    // One is gone, one has another name.
+    let number = |text: &str| text.trim_matches(|c: char| !c.is_ascii_digit()).parse::<i64>();
+    let left = number(&told(&mut wire, "COMMAND COUNT"));
+    assert_eq!(left.expect("a number") + 1, number(&all).expect("a number"));
+}
