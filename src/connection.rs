@@ -73,7 +73,7 @@ impl Connection {
         };
         let mut last = |answers: usize| {
             let last = (0..answers).map(|_| reply()).last();
-            let failed = |error: io::Error| Value::Error(format!("ERR {error}"));
+            let failed = |error: io::Error| Value::Error(format!("ERR {error}").into());
             last.map_or(Value::Null, |last| last.unwrap_or_else(failed))
         };
         answers.into_iter().map(&mut last).collect()

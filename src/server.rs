@@ -158,7 +158,7 @@ impl Server {
     pub fn command<B: AsRef<[u8]>>(&self, argv: &[B]) -> Value {
         let argv: Vec<&[u8]> = argv.iter().map(AsRef::as_ref).collect();
         if argv.is_empty() {
-            return Value::Error("ERR empty command".to_string());
+            return Value::Error("ERR empty command".into());
         }
         let mut out = Vec::new();
         let (id, kick, mut flow, mut mark) = {

@@ -6,13 +6,17 @@ use crate::types::number::{parse_f64, parse_i64};
 use memchr::memchr;
 use std::fmt;
 
+mod text;
+
+pub use text::Text;
+
 /// A reply.
 #[derive(Clone, PartialEq)]
 pub enum Value {
     /// `+text`
-    Simple(String),
+    Simple(Text),
     /// `-text`, code word included.
-    Error(String),
+    Error(Text),
     /// `:number`
     Int(i64),
     /// `$bytes`
@@ -32,26 +36,19 @@ pub enum Value {
     /// `#`
     Boolean(bool),
     /// `=`: the format and the text.
-    Verbatim(String, Vec<u8>),
+    Verbatim(Text, Vec<u8>),
     /// `(`
-    BigNumber(String),
+    BigNumber(Text),
 }
 
 /// Bytes are shown as text, what is no text escaped.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = |f: &mut fmt::Formatter<'_>, name: &str, bytes: &[u8]| match bytes
-            .utf8_chunks()
-            .all(|chunk| chunk.invalid().is_empty())
-        {
-            true => write!(f, "{name}({:?})", String::from_utf8_lossy(bytes)),
-            false => write!(f, "{name}(b\"{}\")", bytes.escape_ascii()),
-        };
         match self {
             Value::Simple(text) => f.debug_tuple("Simple").field(text).finish(),
             Value::Error(text) => f.debug_tuple("Error").field(text).finish(),
             Value::Int(number) => f.debug_tuple("Int").field(number).finish(),
-            Value::Bulk(text) => bytes(f, "Bulk", text),
+            Value::Bulk(bytes) => f.debug_tuple("Bulk").field(&text::Shown(bytes)).finish(),
             Value::Null => f.write_str("Null"),
             Value::Array(items) => f.debug_tuple("Array").field(items).finish(),
             Value::Map(pairs) => f.debug_tuple("Map").field(pairs).finish(),
@@ -59,10 +56,8 @@ impl fmt::Debug for Value {
             Value::Push(items) => f.debug_tuple("Push").field(items).finish(),
             Value::Double(number) => f.debug_tuple("Double").field(number).finish(),
             Value::Boolean(yes) => f.debug_tuple("Boolean").field(yes).finish(),
-            Value::Verbatim(format, text) => {
-                write!(f, "Verbatim({format:?}, ")?;
-                bytes(f, "", text)?;
-                f.write_str(")")
+            Value::Verbatim(format, bytes) => {
+                f.debug_tuple("Verbatim").field(format).field(&text::Shown(bytes)).finish()
             }
             Value::BigNumber(digits) => f.debug_tuple("BigNumber").field(digits).finish(),
         }
@@ -73,7 +68,7 @@ impl fmt::Debug for Value {
 impl PartialEq<str> for Value {
     fn eq(&self, other: &str) -> bool {
         match self {
-            Value::Simple(text) => text == other,
+            Value::Simple(text) => *text == *other,
             Value::Bulk(bytes) | Value::Verbatim(_, bytes) => bytes == other.as_bytes(),
             _ => false,
         }
@@ -133,7 +128,7 @@ fn read_at(bytes: &[u8], at: &mut usize, depth: usize) -> Option<Value> {
     let kind = *bytes.get(*at)?;
     *at += 1;
     let head = line(bytes, at)?;
-    let text = || String::from_utf8_lossy(head).into_owned();
+    let text = || Text::from(head);
     Some(match kind {
         b'+' => Value::Simple(text()),
         b'-' => Value::Error(text()),
@@ -151,11 +146,8 @@ fn read_at(bytes: &[u8], at: &mut usize, depth: usize) -> Option<Value> {
             *at += len + 2;
             match kind {
                 b'$' => Value::Bulk(body.to_vec()),
-                b'!' => Value::Error(String::from_utf8_lossy(body).into_owned()),
-                _ => Value::Verbatim(
-                    String::from_utf8_lossy(body.get(..3)?).into_owned(),
-                    body.get(4..)?.to_vec(),
-                ),
+                b'!' => Value::Error(Text::from(body)),
+                _ => Value::Verbatim(Text::from(body.get(..3)?), body.get(4..)?.to_vec()),
             }
         }
         b'*' | b'~' | b'>' | b'%' | b'|' => {
@@ -199,5 +191,10 @@ mod tests {
         assert_ne!(reply(b"*1\r\n$1\r\na\r\n"), ["a", "b"]);
         let shown = format!("{:?}", reply(b"*2\r\n$3\r\na\"\n\r\n$2\r\n\xff\x00\r\n"));
         assert_eq!(shown, r#"Array([Bulk("a\"\n"), Bulk(b"\xff\x00")])"#);
+        let Value::Error(text) = reply(b"-ERR \xff\xfe\r\n") else { panic!("an error") };
+        assert_eq!(text.as_bytes(), b"ERR \xff\xfe");
+        assert_eq!(format!("{:?}", reply(b"-ERR \xff\r\n")), r#"Error(b"ERR \xff")"#);
+        assert_eq!(reply(b"+OK\r\n"), Value::Simple("OK".into()));
+        assert_eq!(format!("{:?}", reply(b"=6\r\ntxt:hi\r\n")), r#"Verbatim("txt", "hi")"#);
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::process::Folder;
 use redouble::disk::{Call, Fault, FaultyDisk};
-use redouble::resp::reader::Value;
+use redouble::resp::reader::{Text, Value};
 use redouble::{Server, StartError};
 use std::fs;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
     // Its reply has to wait for room: it is not in the file.
     let held = std::thread::spawn(move || writer.command(&["SET", "b", "2"]));
     let refused = "MISCONF Errors writing to the AOF file: No space left on device";
-    let says_so = |text: &str| text.starts_with(refused);
+    let says_so = |text: &Text| text.starts_with(refused);
     let refusal =
         |argv: &[&str]| matches!(server.command(argv), Value::Error(text) if says_so(&text));
     while !refusal(&["PING"]) {
@@ -268,7 +268,7 @@ fn fill_big(server: &Server) {
 
 fn digest(server: &Server) -> String {
     match server.command(&["DEBUG", "DIGEST"]) {
-        Value::Simple(digest) => digest,
+        Value::Simple(digest) => digest.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -363,9 +363,9 @@ fn it_is_not_turned_on_where_no_file_can_be_made() {
     let refusal = "ERR CONFIG SET failed (possibly related to argument 'appendonly') - Unable to \
                    turn on AOF. Check server logs.";
     let answer = server.command(&["CONFIG", "SET", "appendonly", "yes"]);
-    assert_eq!(answer, Value::Error(refusal.to_string()));
+    assert_eq!(answer, Value::Error(refusal.into()));
     assert_eq!(info(&server, "aof_enabled"), "0");
-    assert_eq!(server.command(&["SET", "k", "v"]), Value::Simple("OK".to_string()));
+    assert_eq!(server.command(&["SET", "k", "v"]), Value::Simple("OK".into()));
 }
 
 #[test]

@@ -73,11 +73,11 @@ fn slow_scripts_can_be_killed_from_inside_the_process() {
     let (server, addr) = server();
     let mut slow = Client::new(addr);
     slow.send(&["EVAL", "while true do end", "0"]);
-    let busy = Value::Error(BUSY[1..].to_string());
+    let busy = Value::Error(BUSY[1..].into());
     while server.command(&["PING"]) != busy {
         std::thread::yield_now();
     }
-    assert_eq!(server.command(&["SCRIPT", "KILL"]), Value::Simple("OK".to_string()));
+    assert_eq!(server.command(&["SCRIPT", "KILL"]), Value::Simple("OK".into()));
     assert!(slow.line().starts_with("-ERR Script killed"));
     assert_eq!(server.command(&["ECHO", "x"]), Value::Bulk(b"x".to_vec()));
 }

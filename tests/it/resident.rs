@@ -11,8 +11,12 @@ use crate::wire::Reply;
 
 /// What the process has of the machine's memory, in kB.
 fn resident_kb(process: &Process) -> usize {
+    status_kb(process, "VmRSS:")
+}
+
+fn status_kb(process: &Process, name: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -33,6 +37,24 @@ fn connect(process: &Process) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", process.port)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
+}
+
+/// A reply that would take gigabytes is cut off while it is built: its whole never lies anywhere.
+#[test]
+fn a_reply_without_an_end_takes_no_more_than_its_limit() {
+    let process = Process::start(&["--client-output-buffer-limit", "normal 1mb 0 0"]);
+    let mut wire = process.wire();
+    wire.call(&["ZADD", "z", "1", "a", "2", "b"]).unwrap();
+    wire.call(&["SADD", "s", "a", "b"]).unwrap();
+    wire.call(&["HSET", "h", "a", "1", "b", "2"]).unwrap();
+    let before_kb = status_kb(&process, "VmHWM:");
+    for (name, key) in [("ZRANDMEMBER", "z"), ("SRANDMEMBER", "s"), ("HRANDFIELD", "h")] {
+        let mut greedy = process.wire();
+        assert_eq!(greedy.call(&[name, key, "-2147483648"]).unwrap(), Reply::Closed, "{name}");
+        let most_kb = status_kb(&process, "VmHWM:");
+        assert!(most_kb < before_kb + (16 << 10), "{name}: from {before_kb} to {most_kb} kB");
+    }
+    assert_eq!(wire.call(&["PING"]).unwrap(), Reply::Status(b"PONG".to_vec()));
 }
 
 #[test]

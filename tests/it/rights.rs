@@ -297,7 +297,7 @@ fn facts(server: &redouble::Server) -> Facts {
         let Some(Value::Array(row)) = rows.first() else { continue };
         let Some(Value::Set(categories) | Value::Array(categories)) = row.get(6) else { continue };
         let categories = categories.iter().filter_map(|one| match one {
-            Value::Simple(name) => Some(name.trim_start_matches('@').to_string()),
+            Value::Simple(name) => Some(name.to_string().trim_start_matches('@').to_string()),
             _ => None,
         });
         let is_container = matches!(row.get(9), Some(Value::Array(inside)) if !inside.is_empty());
@@ -321,7 +321,7 @@ fn keys(server: &redouble::Server, words: &[Vec<u8>]) -> Vec<(usize, bool, bool)
         let has = |wanted: &[&str]| {
             flags
                 .iter()
-                .any(|flag| matches!(flag, Value::Simple(f) if wanted.contains(&f.as_str())))
+                .any(|flag| matches!(flag, Value::Simple(f) if wanted.iter().any(|name| f == name)))
         };
         // The same word may be a key twice; the places themselves are not told.
         let is_it = |at: &usize| words[*at] == *key;

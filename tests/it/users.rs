@@ -105,12 +105,12 @@ fn files_with_faults_change_nothing() {
     ] {
         fs::write(&path, text).expect("written");
         let expected = format!("ERR {}{NO_CHANGE}", why.replace('F', &path));
-        assert_eq!(server.command(&["ACL", "LOAD"]), Value::Error(expected), "{text:?}");
+        assert_eq!(server.command(&["ACL", "LOAD"]), Value::Error(expected.into()), "{text:?}");
         assert_eq!(list(&server), before, "{text:?}");
     }
     fs::remove_file(&path).expect("removed");
     let gone = format!("ERR Error loading ACLs, opening file '{path}': No such file or directory");
-    assert_eq!(server.command(&["ACL", "LOAD"]), Value::Error(gone));
+    assert_eq!(server.command(&["ACL", "LOAD"]), Value::Error(gone.into()));
     assert_eq!(list(&server), before);
 }
 

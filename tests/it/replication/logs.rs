@@ -13,7 +13,7 @@ fn wait_aof(primary: &Server) -> Value {
     let mut client = crate::wire::Wire::connect(primary.addr().expect("an address")).unwrap();
     client.call(&["SET", "key", "written"]).expect("it answers");
     match client.call(&["WAITAOF", "1", "1", "9000"]).expect("it answers") {
-        crate::wire::Reply::Array(counts) => Value::Simple(format!("{counts:?}")),
+        crate::wire::Reply::Array(counts) => Value::Simple(format!("{counts:?}").into()),
         other => panic!("{other:?}"),
     }
 }
