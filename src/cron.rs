@@ -45,7 +45,7 @@ pub fn tick(state: &mut State) -> bool {
     following::expire_own(state);
     let more = expire(state, &slice);
     settle::command_over(state);
-    settle::unit_over(state);
+    settle::removals_over(state);
     if memory::is_short(state) {
         memory::make_room(state);
     }

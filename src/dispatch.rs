@@ -346,7 +346,7 @@ impl<'a> Dispatcher<'a> {
                 Flow::Blocked
             }
         };
-        settle::unit_over(self.state);
+        settle::request_over(self.state, spec);
         if self.state.db.effects.hears(listener::LOG) {
             self.state.clients.at(self.me).wrote_offset = self.state.log.offset;
         }

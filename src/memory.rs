@@ -139,7 +139,7 @@ pub fn make_room(state: &mut State) -> bool {
         }
     }
     settle::command_over(state);
-    settle::unit_over(state);
+    settle::removals_over(state);
     let short = is_short(state);
     state.stats.work.above_limit(short, now_ms);
     settle::slow_moment(state, "eviction-cycle", watch.elapsed_ns());

@@ -216,11 +216,28 @@ fn swapped(state: &mut State, first: usize, second: usize) {
 pub fn unit_over(state: &mut State) {
     let is_heard = !state.db.effects.records.is_empty() || !state.tracking.is_empty();
     if is_heard && !state.inside_unit {
-        tell_of_unit(state);
+        tell_of_unit(state, true);
     }
 }
 
-fn tell_of_unit(state: &mut State) {
+/// A request is over. Redis: what one that meets any key at all removes is no transaction.
+#[inline]
+pub fn request_over(state: &mut State, spec: &Spec) {
+    match spec.has(flag::MEETS_ANY_KEY) {
+        true => removals_over(state),
+        false => unit_over(state),
+    }
+}
+
+/// Time or memory removed keys that have nothing to do with each other: each is a unit.
+pub fn removals_over(state: &mut State) {
+    let is_heard = !state.db.effects.records.is_empty() || !state.tracking.is_empty();
+    if is_heard && !state.inside_unit {
+        tell_of_unit(state, false);
+    }
+}
+
+fn tell_of_unit(state: &mut State, is_whole: bool) {
     if !state.tracking.is_empty() {
         let keys_max = state.config.settings().tracking_table_max_keys;
         let (tracking, mut to) = audience(state);
@@ -231,7 +248,10 @@ fn tell_of_unit(state: &mut State) {
         return;
     }
     let records = std::mem::take(&mut state.db.effects.records);
-    state.log.append(&records);
+    match is_whole {
+        true => state.log.append(&records),
+        false => records.chunks(1).for_each(|record| state.log.append(record)),
+    }
     if state.db.effects.hears(listener::FRESH) {
         let tail = &state.aof.tail;
         state.db.effects.fresh.logged(tail.appended(), tail.synced());

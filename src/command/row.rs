@@ -176,6 +176,8 @@ pub mod flag {
     pub const VARIES: u32 = 1 << 29;
     /// Only a tip: the same data may give the reply's parts in another order.
     pub const VARIES_IN_ORDER: u32 = 1 << 30;
+    /// May meet keys that nobody named, and remove those whose time has come.
+    pub const MEETS_ANY_KEY: u32 = 1 << 31;
 }
 
 /// One command.

@@ -113,7 +113,7 @@ const ROWS: &[Row] = &[
         .cost("O(1)")
         .about("Replies with the milliseconds until a key expires."),
     client("RANDOMKEY", randomkey)
-        .flags(crate::command::flag::READONLY)
+        .flags(crate::command::flag::READONLY | crate::command::flag::MEETS_ANY_KEY)
         .varies()
         .route("all_shards", "special")
         .since("1.0.0")
@@ -129,6 +129,7 @@ const ROWS: &[Row] = &[
         .cost("O(1)")
         .about("Renames a key if the new name is free."),
     read("SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]", scan)
+        .flags(crate::command::flag::MEETS_ANY_KEY)
         .varies()
         .route("special", "special")
         .since("2.8.0")

@@ -457,15 +457,17 @@ impl Db {
 
     /// A key of the selected database, each with the same chance.
     pub fn random_key(&mut self) -> Option<Vec<u8>> {
-        let space = &self.spaces[self.current];
-        // A database in which nearly everything has expired: the last try is taken as it is.
-        let mut last = None;
-        for _ in 0..100 {
-            let entry = space.table.random(&mut self.rng)?;
-            last = Some(entry.key().to_vec());
+        // A database in which nearly everything has expired and must stay: the last try is taken.
+        let (mut last, mut tries) = (None, 0);
+        while tries < 100 {
+            let entry = self.spaces[self.current].table.random(&mut self.rng)?;
+            let key = entry.key().to_vec();
             if !entry.is_gone(self.now_ms) {
-                return last;
+                return Some(key);
             }
+            self.expire(self.current, &key);
+            tries += i32::from(self.keeps_expired);
+            last = Some(key);
         }
         last.filter(|_| self.keeps_expired)
     }

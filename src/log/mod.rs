@@ -112,7 +112,7 @@ impl Log {
         self.readers.retain(|reader| reader.kind() != kind);
     }
 
-    /// Appends records; several of them as one MULTI/EXEC block.
+    /// Appends records that belong together: several of them as one MULTI/EXEC block.
     pub fn append(&mut self, records: &[Record]) {
         if records.iter().all(|record| record.reach == Reach::ALL) {
             return self.append_for(Reach::ALL, records);

@@ -1,0 +1,119 @@
+//! What time and memory remove, as the stream tells it: each key is a unit of its own, unless it
+//! went inside a command that names it, or a transaction.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::{builder, start, wait_until};
+use crate::play::Player;
+use crate::server::Genuine;
+use crate::session::run::Server as _;
+use crate::wire::Reply;
+
+/// The stream as an old replica gets it, from a mark on.
+struct Tap {
+    socket: TcpStream,
+    unread: Vec<u8>,
+    player: Player,
+    marks: usize,
+}
+
+impl Tap {
+    fn open(addr: SocketAddr) -> Tap {
+        let mut socket = TcpStream::connect(addr).expect("connects");
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket");
+        socket.write_all(b"SYNC\r\n").expect("it is sent");
+        let player = Player::new(addr).expect("connects");
+        let mut tap = Tap { socket, unread: Vec::new(), player, marks: 0 };
+        tap.call("DEBUG SET-ACTIVE-EXPIRE 0");
+        tap.commands();
+        tap
+    }
+
+    fn call(&mut self, line: &str) -> Reply {
+        self.player.call(&line.split(' ').collect::<Vec<_>>()).expect("it answers")
+    }
+
+    /// The commands of the stream since the last call, without those that only keep it going.
+    fn commands(&mut self) -> Vec<String> {
+        self.marks += 1;
+        let mark = format!("mark:{}", self.marks);
+        self.call(&format!("PUBLISH {mark} x"));
+        let (socket, unread) = (&mut self.socket, &mut self.unread);
+        let mut block = [0; 4096];
+        wait_until("the mark", || {
+            if let Ok(len) = socket.read(&mut block) {
+                unread.extend_from_slice(&block[..len]);
+            }
+            unread.windows(mark.len()).any(|bytes| bytes == mark.as_bytes())
+                && unread.ends_with(b"\r\nx\r\n")
+        });
+        let text = String::from_utf8_lossy(&std::mem::take(unread)).into_owned();
+        let requests = text.split("\r\n*").map(|request| {
+            let words = request.trim_start_matches('*').split("\r\n").skip(1);
+            let words = words.filter(|word| !word.starts_with('$') && !word.is_empty());
+            words.collect::<Vec<_>>().join(" ").to_uppercase().replace("UNLINK", "DEL")
+        });
+        let kept =
+            |words: &String| !["PING", "SELECT", "PUBLISH"].iter().any(|w| words.starts_with(w));
+        requests.filter(kept).collect()
+    }
+
+    /// Two keys that are gone, although nobody has met them since.
+    fn dead_keys(&mut self) {
+        self.call("SET a 1 PX 1");
+        self.call("SET b 1 PX 1");
+        sleep(Duration::from_millis(20));
+        self.commands();
+    }
+}
+
+fn tells_of_removals(addr: SocketAddr) {
+    let mut tap = Tap::open(addr);
+    tap.dead_keys();
+    tap.call("SCAN 0 COUNT 1000");
+    let mut told = tap.commands();
+    told.sort();
+    assert_eq!(told, ["DEL A", "DEL B"], "what SCAN met");
+    tap.dead_keys();
+    tap.call("RANDOMKEY");
+    let mut told = tap.commands();
+    told.sort();
+    assert_eq!(told, ["DEL A", "DEL B"], "what RANDOMKEY met");
+    tap.dead_keys();
+    tap.call("MGET a b");
+    assert_eq!(tap.commands(), ["MULTI", "DEL A", "DEL B", "EXEC"], "what was named");
+    tap.dead_keys();
+    tap.call("MULTI");
+    tap.call("SCAN 0 COUNT 1000");
+    tap.call("EXEC");
+    let told = tap.commands();
+    assert_eq!((told.len(), &*told[0], &*told[3]), (4, "MULTI", "EXEC"), "a transaction");
+    tap.dead_keys();
+    tap.call("DEBUG SET-ACTIVE-EXPIRE 1");
+    wait_until("no keys", || tap.call("DBSIZE") == Reply::Int(0));
+    let mut told = tap.commands();
+    told.sort();
+    assert_eq!(told, ["DEL A", "DEL B"], "what time removed");
+    tap.call("MSET c 1 d 2");
+    tap.commands();
+    tap.call("CONFIG SET maxmemory-policy allkeys-lru");
+    tap.call("CONFIG SET maxmemory 1");
+    wait_until("no keys", || tap.call("DBSIZE") == Reply::Int(0));
+    tap.call("CONFIG SET maxmemory 0");
+    let mut told = tap.commands();
+    told.sort();
+    assert_eq!(told, ["DEL C", "DEL D"], "what memory removed");
+}
+
+#[test]
+fn the_stream_tells_of_each_removal_alone() {
+    let ours = start(builder());
+    tells_of_removals(ours.addr().expect("an address"));
+    if let Some(line) = Genuine::command_line() {
+        let genuine = Genuine::start(&line, &["--repl-diskless-sync-delay", "0"]);
+        tells_of_removals(genuine.expect("a genuine server").addr());
+    }
+}
