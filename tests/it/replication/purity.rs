@@ -156,7 +156,7 @@ xsetid: XSETID x 9-9
 xtrim: XTRIM x MAXLEN 1
 zadd: ZADD z GT CH 7 a 8 new
 zdiffstore: ZDIFFSTORE new 2 z y
-zincrby: ZINCRBY z 0.1 a
+zincrby: ZINCRBY z 0.25 a
 zinterstore: ZINTERSTORE new 2 z y WEIGHTS 2 3
 zmpop: ZMPOP 1 z MIN COUNT 2
 zpopmax: ZPOPMAX z 2
@@ -219,11 +219,25 @@ fn run(player: &mut Player, line: &str, other: &str) -> Option<String> {
     None
 }
 
+/// The lag of a group is computed when somebody asks. Redis: 7.0 computes it otherwise.
+fn without_lags(line: &str) -> String {
+    let mut parts = line.split("\"lag\"");
+    let mut kept = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        // After its number in the list: `(nil)`, or `(integer)` and another word.
+        let words: Vec<&str> = part.split_whitespace().collect();
+        let rest = if words.get(1) == Some(&"(integer)") { 3 } else { 2 };
+        kept += &words.get(rest..).unwrap_or_default().join(" ");
+    }
+    kept
+}
+
 fn everything(player: &mut Player) -> (Vec<String>, Reply) {
     let mut lines = player.dataset("0", true).expect("a dataset");
     lines.push("-- 1".to_string());
     lines.extend(player.dataset("1", true).expect("a dataset"));
     player.call(&["SELECT", "0"]).expect("an answer");
+    let lines = lines.iter().map(|line| without_lags(line)).collect();
     let libraries = player.call(&["FUNCTION", "LIST", "WITHCODE"]).expect("an answer");
     (lines, libraries)
 }
@@ -236,15 +250,15 @@ fn a_genuine_replica_gets_what_each_command_wrote() {
     };
     let (primary, other) = (start(builder()), start(builder()));
     let port_of_primary = port(&primary);
-    let genuine = Genuine::start(&line, &["--replicaof", "127.0.0.1", &port_of_primary]);
-    let genuine = genuine.expect("a genuine server");
+    let words = ["--logfile", "log", "--replicaof", "127.0.0.1", &port_of_primary];
+    let genuine = Genuine::start(&line, &words).expect("a genuine server");
     let mut player = Player::new(primary.addr().expect("an address")).expect("connects");
     let mut mirror = Player::new(genuine.addr()).expect("connects");
     let (writers, mut skipped) = (writers(), Vec::new());
     for (name, form) in forms() {
-        if mirror.call(&["COMMAND", "INFO", name]).expect("an answer")
-            == Reply::Array(vec![Reply::NilArray])
-        {
+        let known = mirror.call(&["COMMAND", "INFO", name]).expect("an answer");
+        // Redis: which nothing it is depends on the version.
+        if [Reply::NilArray, Reply::NilBulk].map(|none| Reply::Array(vec![none])).contains(&known) {
             skipped.push(name);
             continue;
         }
