@@ -345,7 +345,10 @@ impl Feed {
             let given = std::mem::replace(&mut state.clients.at(me).outbox, outbox);
             given.into_bytes().into_iter().for_each(|byte| out.push(byte));
             if !out.is_empty() {
-                let command = String::from_utf8_lossy(argv[0]).to_lowercase();
+                let command = match crate::commands::table().find(&argv) {
+                    Ok(spec) => spec.name.clone(),
+                    Err(_) => String::from_utf8_lossy(argv[0]).to_lowercase(),
+                };
                 let reply = String::from_utf8_lossy(&out).trim_end().to_string();
                 state.logger.warning(format!(
                     "Replica generated a reply to command '{command}', disconnecting it: '{reply}'"
