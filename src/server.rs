@@ -222,7 +222,9 @@ impl Server {
     /// Back to how it was after the start: no data, no other connections, waiters, subscriptions
     /// or scripts, the configuration and the clock of the start.
     pub fn reset(&self) {
+        self.0.shared.running.close();
         let mut state = self.0.shared.lock();
+        self.0.shared.running.reopen();
         self.0.shared.end_rest(&mut state);
         self.0.shared.clock.reset();
         for client in state.clients.iter_mut() {
@@ -311,6 +313,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // From here on nobody is let in, even while the last ones leave.
         self.shared.listening.iter().for_each(Listening::close);
+        self.shared.running.close();
         if let Some(upstream) = &self.shared.lock().role.upstream {
             if let Some(socket) = &upstream.socket {
                 let _ = socket.shutdown(std::net::Shutdown::Both);

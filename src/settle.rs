@@ -28,6 +28,10 @@ use secrets::redacted;
 /// Makes the listeners of the door what the rooms need now. Called after a room got its first or
 /// lost its last inhabitant, and after the configuration changed.
 pub fn listen(state: &mut State) {
+    if state.db.effects.replays {
+        state.db.effects.listeners = 0;
+        return;
+    }
     let notify = state.config.settings().notify_events;
     let mut listeners = 0;
     // Without K or E nobody could hear an event.

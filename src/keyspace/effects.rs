@@ -143,6 +143,8 @@ impl Default for Reach {
 pub struct Effects {
     /// Bits of [`listener`], and of [`Class`] where somebody subscribed to that class.
     pub listeners: u32,
+    /// A log is being replayed: nobody hears what happens, whoever comes or goes meanwhile.
+    pub replays: bool,
     /// What happened since the last settling, in order.
     pub happened: Vec<Effect>,
     /// Changes since the start; Redis's `dirty`.

@@ -545,7 +545,6 @@ struct Before {
     stats: Stats,
     counters: Counters,
     dirty: u64,
-    listeners: u32,
 }
 
 impl Before {
@@ -553,11 +552,12 @@ impl Before {
     fn take(state: &mut State) -> Before {
         let commands = state.stats.commands.len();
         state.db.stop_time();
+        state.db.effects.replays = true;
+        settle::listen(state);
         Before {
             stats: std::mem::replace(&mut state.stats, Stats::new(commands)),
             counters: state.db.counters.clone(),
             dirty: state.db.effects.dirty,
-            listeners: std::mem::take(&mut state.db.effects.listeners),
         }
     }
 
@@ -565,7 +565,8 @@ impl Before {
         state.stats = self.stats;
         state.db.counters = self.counters;
         state.db.effects.dirty = self.dirty;
-        state.db.effects.listeners = self.listeners;
+        state.db.effects.replays = false;
+        settle::listen(state);
         let now_ms = state.clock.now_ms();
         state.db.resume_time(now_ms);
     }

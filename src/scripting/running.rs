@@ -22,6 +22,8 @@ const WROTE: u8 = 4;
 const FUNCTION: u8 = 8;
 /// The server ends: it must stop even if it has written.
 const ENDING: u8 = 16;
+/// Nobody waits for scripts any more: they stop as soon as they look up, slow or not.
+const CLOSED: u8 = 32;
 
 /// What FUNCTION STATS tells of a slow function.
 #[derive(Clone, Debug)]
@@ -165,7 +167,7 @@ impl Running {
                 mail.gone.clear();
             }
             let _turn = self.turn.lock();
-            self.flags.store(0, Ordering::Release);
+            self.flags.fetch_and(CLOSED, Ordering::AcqRel);
             *self.slow.lock() = None;
         }
     }
@@ -231,6 +233,21 @@ impl Running {
         judged
             .map(drop)
             .map_err(|flags| judge(flags, function).err().unwrap_or(Unkillable::NotBusy))
+    }
+
+    /// Tells the script that runs, and all that begin, to stop as soon as they look up.
+    pub fn close(&self) {
+        self.flags.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// Scripts may run again.
+    pub fn reopen(&self) {
+        self.flags.fetch_and(!CLOSED, Ordering::AcqRel);
+    }
+
+    /// Whether scripts have to stop at once.
+    pub fn is_closed(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Tells a slow script to stop because the server ends.

@@ -333,6 +333,27 @@ fn rewritten_files_hold_the_same_data() {
     }
 }
 
+/// Blocks of commands end with EXEC, which looks anew at who listens.
+#[test]
+fn what_is_loaded_again_is_not_written_again() {
+    let folder = Folder::new("aof-again");
+    let disk = FaultyDisk::default();
+    let server = start(&folder, &[DEBUG], &disk).expect("it starts");
+    for _ in 0..3 {
+        let script = "redis.call('INCR', 'x') redis.call('APPEND', 'y', 'a') return 1";
+        assert_eq!(server.command(&["EVAL", script, "0"]), 1);
+    }
+    let before = digest(&server);
+    for _ in 0..2 {
+        assert_eq!(server.command(&["DEBUG", "LOADAOF"]), "OK");
+        assert_eq!(digest(&server), before);
+    }
+    server.command(&["INCR", "z"]);
+    drop(server);
+    let server = start(&folder, &[DEBUG], &disk).expect("it starts");
+    assert_eq!(server.command(&["MGET", "x", "y", "z"]), ["3", "aaa", "1"]);
+}
+
 #[test]
 fn it_is_turned_on_and_off_while_the_server_runs() {
     let folder = Folder::new("aof-turned");

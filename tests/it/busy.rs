@@ -83,6 +83,29 @@ fn slow_scripts_can_be_killed_from_inside_the_process() {
 }
 
 #[test]
+fn a_server_that_is_dropped_or_reset_waits_for_no_script() {
+    for threshold in ["20", "0"] {
+        let server = Server::builder().config("busy-reply-threshold", threshold).start();
+        let server = server.expect("the server starts");
+        let addr = server.addr().expect("a TCP address");
+        for script in ["while true do end", "while true do pcall(function() end) end"] {
+            let mut slow = Client::new(addr);
+            slow.send(&["EVAL", "redis.call('SET', 'k', '1') return 1", "0"]);
+            slow.line();
+            slow.send(&["EVAL", script, "0"]);
+            // Whether it runs already or comes later, nobody waits for its end.
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            server.reset();
+        }
+        let mut slow = Client::new(addr);
+        assert_eq!(slow.ask(&["EVAL", "return redis.call('GET', 'k')", "0"]), "$-1");
+        slow.send(&["EVAL", "while true do end", "0"]);
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        drop(server);
+    }
+}
+
+#[test]
 fn transactions_are_lost_when_a_command_meets_a_slow_script() {
     let (_server, addr) = server();
     let (mut slow, mut other) = (Client::new(addr), Client::new(addr));

@@ -323,6 +323,11 @@ impl Host for ScriptHost<'_> {
     }
 
     fn on_hook(&mut self) -> Verdict {
+        if self.running.is_closed() {
+            // What it has done by half is not to be kept.
+            self.running.end();
+            return Verdict::Kill;
+        }
         let elapsed_ms = self.watch.elapsed_ns() / 1_000_000;
         if self.threshold_ms == 0 || elapsed_ms < self.threshold_ms {
             return Verdict::Continue;
