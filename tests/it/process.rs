@@ -336,6 +336,13 @@ fn listeners_move_and_the_title_follows() {
         );
         assert_eq!(bulk(process.wire().call(&["PING"]).expect("a reply")), "PONG");
     }
+    // Of several directives one is refused: the listeners of the others are taken back.
+    let other = free_port().to_string();
+    let refused = bulk(
+        wire.call(&["CONFIG", "SET", "port", &other, "metrics-port", &port]).expect("a reply"),
+    );
+    assert!(refused.contains("'metrics-port') - Unable to listen on this port."), "{refused}");
+    assert_eq!(bulk(process.wire().call(&["PING"]).expect("a reply")), "PONG");
     #[cfg(target_os = "linux")]
     {
         let path = format!("/proc/{}/cmdline", process.child.id());

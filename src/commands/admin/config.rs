@@ -80,11 +80,7 @@ fn config_set(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<
     let state = &mut *call.state;
     let before = state.config.clone();
     let outcome = match state.config.set(&pairs, access) {
-        Ok(changed) => apply::changed(state, &changed).inspect_err(|_| {
-            // What was applied already follows the old values again.
-            state.config = before;
-            apply::all(state);
-        }),
+        Ok(changed) => apply::changed(state, &changed, before),
         Err(error) => Err(error),
     };
     match outcome {
