@@ -467,7 +467,7 @@ pub fn wait_ends(state: &mut State, id: ClientId, blocked: &Blocked) {
     match blocked.awaits {
         Some(Awaited::Acks(_)) => state.role.waiting.retain(|waiting| *waiting != id),
         Some(Awaited::Freed(_)) => state.flushing.retain(|waiting| *waiting != id),
-        None => {}
+        Some(Awaited::End) | None => {}
     }
     listen(state);
 }

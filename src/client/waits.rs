@@ -36,6 +36,11 @@ impl Blocked {
             _ => None,
         }
     }
+
+    /// What it waits for is under way already: nobody can take that back for it.
+    pub fn is_firm(&self) -> bool {
+        matches!(self.awaits, Some(Awaited::Freed(_) | Awaited::End))
+    }
 }
 
 /// What commands wait for that wait for no key.
@@ -45,6 +50,8 @@ pub enum Awaited {
     Acks(Acks),
     /// FLUSHALL and FLUSHDB: all that they removed is freed, up to this mark of the graveyard.
     Freed(u64),
+    /// SHUTDOWN: replicas have caught up.
+    End,
 }
 
 /// What WAIT and WAITAOF wait for.

@@ -436,12 +436,11 @@ pub(super) fn unblock(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) ->
         }
     };
     let serial = parse_i64(serial).ok_or(Error::NotInteger)?;
-    let target = call.state.clients.iter().find(|one| one.id.serial as i64 == serial);
+    let target = call.state.clients.iter().find(|one| {
+        let may_give_up = one.blocked.as_ref().is_some_and(|blocked| !blocked.is_firm());
+        may_give_up && one.id.serial as i64 == serial
+    });
     let Some(target) = target.map(|client| client.id) else { return Ok(out.int(0)) };
-    // Redis: SHUTDOWN waits for replicas, whatever others want.
-    if call.state.ending.as_ref().is_some_and(|ending| ending.askers.contains(&target)) {
-        return Ok(out.int(0));
-    }
     let unblocked = settle::unblock_with(call.state, target, |out, on_timeout| {
         let _ = if with_error { out.error(&Error::Unblocked) } else { on_timeout(out) };
     });

@@ -44,7 +44,7 @@ impl Dispatcher<'_> {
                 replicas::ask_for_acks(self.state);
             }
             Some(Awaited::Freed(_)) => self.state.flushing.push(self.me),
-            None => {}
+            Some(Awaited::End) | None => {}
         }
     }
 

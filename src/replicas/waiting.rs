@@ -95,8 +95,10 @@ pub fn release_all(state: &mut State) {
     let ids: Vec<ClientId> =
         state.clients.iter().filter(|client| blocked(client)).map(|client| client.id).collect();
     for id in ids {
+        let is_flushing = state.flushing.contains(&id);
         settle::unblock_with(state, id, |out, _| {
-            let _ = out.error(&Error::RoleChanged);
+            // Redis: the data is gone, whoever frees it.
+            let _ = if is_flushing { out.ok() } else { out.error(&Error::RoleChanged) };
         });
         if let Some(client) = state.clients.find_mut(id) {
             client.close_soon();

@@ -108,6 +108,32 @@ fn requests_behind_a_flush_wait_for_it_and_those_of_others_do_not() {
 }
 
 #[test]
+fn a_flush_that_is_carried_out_is_never_told_to_have_failed() {
+    let server = started();
+    fill(&server, 300_000);
+    let serial = |server: &Server| {
+        let list = memory(server.command(&["CLIENT", "LIST"]));
+        let flushing = list.lines().find(|line| line.contains(" cmd=flushall "));
+        let id = flushing.and_then(|line| line.strip_prefix("id=")?.split(' ').next());
+        id.map(str::to_string)
+    };
+    assert_eq!(server.command(&["DEBUG", "PAUSE-CRON", "1"]), "OK");
+    let flush = {
+        let server = server.clone();
+        std::thread::spawn(move || server.client().command(&["FLUSHALL"]))
+    };
+    let waiting = loop {
+        match serial(&server) {
+            Some(id) => break id,
+            None => std::thread::yield_now(),
+        }
+    };
+    assert_eq!(server.command(&["CLIENT", "UNBLOCK", &waiting, "ERROR"]), 0);
+    assert_eq!(server.command(&["REPLICAOF", "127.0.0.1", "1"]), "OK");
+    assert_eq!(flush.join().expect("an answer"), "OK");
+}
+
+#[test]
 fn a_client_that_leaves_while_its_flush_goes_on_is_forgotten() {
     let server = started();
     for _ in 0..20 {

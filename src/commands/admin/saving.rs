@@ -1,5 +1,6 @@
 //! Commands that save the data to the snapshot file, and the end of the server, which does so last.
 
+use crate::client::Awaited;
 use crate::command::{client, client_wait, flag, Args, Call, Row, Wait, Waiting};
 use crate::ending::{self, Progress};
 use crate::error::{Error, Result};
@@ -117,7 +118,7 @@ fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Wa
                 on_timeout: |out| out.error(&Error::ShutdownFailed),
                 argv: None,
                 wakes_on_loss: false,
-                awaits: None,
+                awaits: Some(Awaited::End),
             }))
         }
     }
