@@ -171,8 +171,8 @@ pub struct Settings {
     pub port: u16,
     pub tcp_backlog: i32,
     pub unixsocket: Option<PathBuf>,
-    /// Permission bits; 0 leaves them to the umask.
     pub unixsocketgroup: Option<String>,
+    /// Permission bits; 0 leaves them to the umask.
     pub unixsocketperm: u32,
     pub protected_mode: bool,
     pub tls: TlsSettings,

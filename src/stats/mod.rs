@@ -215,20 +215,24 @@ impl Stats {
 
     /// Takes samples of what grows; called about ten times a second.
     pub fn sample(&mut self, now_ms: i64) {
-        self.rates.commands.sample(now_ms, self.commands_processed);
-        self.rates.net_in.sample(now_ms, self.net_in_bytes);
-        self.rates.net_out.sample(now_ms, self.net_out_bytes);
-        self.rates.batches.sample(now_ms, self.work.batches);
-        self.rates.busy_us.sample(now_ms, self.work.busy_ns() / 1000);
+        self.sampled().into_iter().for_each(|(rate, value)| rate.sample(now_ms, value));
     }
 
     /// Goes on sampling after a rest.
     pub fn resume(&mut self, now_ms: i64) {
-        self.rates.commands.resume(now_ms, self.commands_processed);
-        self.rates.net_in.resume(now_ms, self.net_in_bytes);
-        self.rates.net_out.resume(now_ms, self.net_out_bytes);
-        self.rates.batches.resume(now_ms, self.work.batches);
-        self.rates.busy_us.resume(now_ms, self.work.busy_ns() / 1000);
+        self.sampled().into_iter().for_each(|(rate, value)| rate.resume(now_ms, value));
+    }
+
+    /// What grows, and how far it has come.
+    fn sampled(&mut self) -> [(&mut Rate, u64); 5] {
+        let rates = &mut self.rates;
+        [
+            (&mut rates.commands, self.commands_processed),
+            (&mut rates.net_in, self.net_in_bytes),
+            (&mut rates.net_out, self.net_out_bytes),
+            (&mut rates.batches, self.work.batches),
+            (&mut rates.busy_us, self.work.busy_ns() / 1000),
+        ]
     }
 
     /// Whether clients have asked for nothing and were told nothing of late.
