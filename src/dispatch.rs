@@ -6,9 +6,11 @@
 //! end.
 
 mod calm;
+mod discord;
 mod nested;
 mod permission;
 mod roles;
+mod trouble;
 mod waiting;
 
 use crate::acl::log::Origin;
@@ -24,7 +26,6 @@ use crate::log::aof::Mode;
 use crate::memory;
 use crate::resp::out::{push_error, Bound, Out};
 use crate::settle;
-use crate::snapshot;
 use crate::state::State;
 
 /// Whether a command, or one of the commands that EXEC would run, needs memory.
@@ -385,6 +386,7 @@ impl<'a> Dispatcher<'a> {
         }
         let client = self.state.clients.at(self.me);
         if client.is_internal {
+            self.obey_despite_disk(spec);
             return Ok(if in_multi && !spec.has(flag::IMMEDIATE) {
                 Gate::Queue
             } else {
@@ -429,54 +431,6 @@ impl<'a> Dispatcher<'a> {
             return Ok(Gate::Queue);
         }
         Ok(Gate::Run)
-    }
-
-    /// Loading, and disks that have failed.
-    #[inline]
-    fn gate_by_state(&self, spec: &Spec) -> Result<()> {
-        let room = &self.state.persistence;
-        if room.file.last_was_ok && room.loading.is_none() {
-            return Ok(());
-        }
-        self.refuse_by_state(spec)
-    }
-
-    #[cold]
-    fn refuse_by_state(&self, spec: &Spec) -> Result<()> {
-        let is = |wanted: u32, spec: &Spec| spec.has(wanted);
-        let multi = self.state.clients.find(self.me).and_then(|client| client.multi.as_ref());
-        let queue = multi.filter(|_| spec.name == "exec").map_or(&[][..], |multi| &multi.queue);
-        let queued = |test: &dyn Fn(&Spec) -> bool| {
-            queue.iter().any(|argv| {
-                let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-                self.table.find(&argv).is_ok_and(test)
-            })
-        };
-        let writes = is(flag::WRITE, spec) || queued(&|spec| is(flag::WRITE, spec));
-        // Redis: PING tells that something is wrong, too.
-        if writes || spec.name == "ping" {
-            snapshot::save::check_writes(self.state)?;
-        }
-        let Some(loading) = &self.state.persistence.loading else { return Ok(()) };
-        let refused = match loading.is_async {
-            false => !is(flag::LOADING, spec) || queued(&|spec| !is(flag::LOADING, spec)),
-            true => is(flag::NO_ASYNC_LOADING, spec),
-        };
-        match refused {
-            true => Err(Error::Loading),
-            false => Ok(()),
-        }
-    }
-
-    /// Refuses writes that the log cannot take to disk.
-    fn refuse_unlogged(&self, spec: &Spec) -> Result<()> {
-        match self.state.aof.tail.failure() {
-            // Redis: PING tells a client about it too.
-            Some(text) if spec.has(flag::WRITE) || spec.name == "ping" => {
-                Err(Error::of(format!("MISCONF Errors writing to the AOF file: {text}")))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn is_held_back(&mut self, spec: &Spec, argv: &[&[u8]]) -> bool {
@@ -527,6 +481,7 @@ impl<'a> Dispatcher<'a> {
             self.state.stats.commands[spec.id].rejected += 1;
         }
         settle::count_error(self.state, error.code());
+        self.tell_peer(spec, error.text().strip_prefix(b"ERR ").unwrap_or(error.text()));
         // Redis: a refused EXEC ends its transaction, outside of MULTI too.
         if spec.is_some_and(|spec| spec.name == "exec") {
             self.state.clients.at(self.me).multi = None;
@@ -585,6 +540,9 @@ impl<'a> Dispatcher<'a> {
         // database, and who has just left does not see how.
         self.show(spec, argv);
         let failed = out.get(mark) == Some(&b'-');
+        if failed && self.script_resp3.is_none() {
+            self.tell_peer_of_last(&out[mark..]);
+        }
         if failed && !std::mem::take(&mut self.state.scripting.error_counted) {
             let line = &out[mark + 1..];
             let end = line.iter().position(|&byte| matches!(byte, b' ' | b'\r'));

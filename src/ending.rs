@@ -6,8 +6,11 @@
 //! something are named in the log. When a file cannot be written the end is called off, and
 //! everybody who asked for it is told.
 //!
+//! A server that holds something else than it should can also *fail*: nobody is waited for, and
+//! nothing is saved.
+//!
 //! Invariant: [`State::ending`] is there exactly while replicas are waited for; `is_over` is set
-//! only when everything that had to be saved is saved.
+//! only when everything that had to be saved is saved, or when nothing may be.
 
 use crate::client::ClientId;
 use crate::error::Error;
@@ -115,6 +118,23 @@ fn writes_first_log(state: &State, asked: Shutdown) -> bool {
         false => "Writing initial AOF, can't exit.",
     });
     asked.force
+}
+
+/// The server cannot go on: it ends at once, and saves nothing. Redis calls it a panic.
+pub fn fail(state: &mut State, why: &str) {
+    if std::mem::replace(&mut state.has_failed, true) {
+        return;
+    }
+    let lines = "------------------------------------------------";
+    state.logger.warning(lines);
+    state.logger.warning("!!! Software Failure. Press left mouse button to continue");
+    state.logger.warning(format!("Guru Meditation: {why}"));
+    state.logger.warning(lines);
+    state.shutdown = Some(Shutdown { nosave: true, now: true, force: true, save: false });
+    state.is_over = true;
+    if let Some(outside) = &state.outside {
+        outside.stop();
+    }
 }
 
 fn report_replicas(state: &State) {

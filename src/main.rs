@@ -6,7 +6,7 @@ use redouble::clock::Clock;
 use redouble::config::{error_text, Config, LoadError, LogLevel};
 use redouble::disk::RealDisk;
 use redouble::process::{self, Title};
-use redouble::server::Server;
+use redouble::server::{End, Server};
 use redouble::server_log::{line, Logger, Role};
 use redouble::supervision::Supervisor;
 use redouble::StartError;
@@ -133,10 +133,12 @@ fn run(program: &str, call: &Run) {
     let listens = [listens_tcp, settings.unixsocket.is_some(), listens_tls];
     let supervisor = Arc::new(supervisor);
     let loading = load(&server, &log, listens, supervisor.clone());
-    let code = signals.serve(&server, &log);
+    if signals.serve(&server, &log) == End::Failed {
+        fall(&server);
+    }
     drop(loading);
     supervisor.stopping(&log);
-    end(server, &log, pidfile.as_deref(), code)
+    end(server, &log, pidfile.as_deref())
 }
 
 /// Loads the data on a thread of its own: signals and clients are answered meanwhile. A server
@@ -153,6 +155,9 @@ fn load(
         let loaded = server.load();
         drop(bar);
         if loaded.is_err() {
+            if server.shared().lock().has_failed {
+                fall(&server);
+            }
             log.warning("Fatal error loading the DB, check server logs. Exiting.");
             exit(1);
         }
@@ -312,17 +317,23 @@ fn show_logo(settings: &redouble::config::Settings, log: &Logger) {
     ));
 }
 
+/// Ends as Redis's panics do: by a signal, so that whoever supervises the process sees a failure.
+fn fall(server: &Server) -> ! {
+    if server.shared().lock().config.settings().exits_on_panic {
+        exit(1);
+    }
+    std::process::abort()
+}
+
 /// Closes the connections, removes what the server put into the file system, and exits.
-fn end(server: Server, log: &Logger, pidfile: Option<&std::path::Path>, code: i32) -> ! {
+fn end(server: Server, log: &Logger, pidfile: Option<&std::path::Path>) -> ! {
     if let Some(path) = pidfile {
         log.notice("Removing the pid file.");
         let _ = std::fs::remove_file(path);
     }
     drop(server);
-    if code == 0 {
-        log.warning("Redis is now ready to exit, bye bye...");
-    }
-    exit(code)
+    log.warning("Redis is now ready to exit, bye bye...");
+    exit(0)
 }
 
 /// `--check-aof`: prints what is wrong with a file, and mends it if asked to.

@@ -256,6 +256,9 @@ impl Server {
     fn ready_to_end(&self) -> Option<End> {
         let mut state = self.0.shared.lock();
         let asked = state.shutdown?;
+        if state.has_failed {
+            return Some(End::Failed);
+        }
         if state.is_over {
             return Some(End::Ready);
         }
@@ -289,6 +292,8 @@ pub enum End {
     Ready,
     /// It goes on, since saving failed.
     CalledOff,
+    /// It cannot go on, and has said why in the log.
+    Failed,
 }
 
 impl std::fmt::Debug for Server {
@@ -620,6 +625,7 @@ fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> St
         shutdown: None,
         ending: None,
         is_over: false,
+        has_failed: false,
         facts,
         clock,
         disk: Arc::new(RealDisk),

@@ -32,8 +32,9 @@ impl Signals {
         Ok(Signals { runtime, interrupt, terminate, hangup, alarm })
     }
 
-    /// Serves until a signal or a client ends it; gives the exit code.
-    pub fn serve(self, server: &Server, log: &Logger) -> i32 {
+    /// Serves until a signal or a client ends it, or it cannot go on; tells which: not
+    /// [`End::CalledOff`].
+    pub fn serve(self, server: &Server, log: &Logger) -> End {
         let Signals { runtime, mut interrupt, mut terminate, mut hangup, mut alarm } = self;
         // What a signal asks for needs the lock, which a slow script may hold; this thread goes
         // on listening meanwhile.
@@ -72,8 +73,8 @@ impl Signals {
                         // Redis: a line, and nothing else.
                         _ = received(&mut alarm) => log.warning("Received SIGALRM"),
                         end = server.shutdown_asked() => match end {
-                            End::Ready => return 0,
                             End::CalledOff => asked = false,
+                            end => return end,
                         },
                     }
                 }

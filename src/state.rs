@@ -199,6 +199,8 @@ pub struct State {
     pub ending: Option<Ending>,
     /// Everything has been saved for the last time: nothing runs any more.
     pub is_over: bool,
+    /// It ends because it cannot go on, and nothing has been saved.
+    pub has_failed: bool,
     /// What does not change.
     pub facts: Facts,
     /// The clock.

@@ -303,6 +303,7 @@ pub struct Settings {
     pub replica_lazy_flush: bool,
     pub propagation_errors: PropagationErrors,
     pub replica_ignore_disk_write_errors: bool,
+    pub exits_on_panic: bool,
     /// Own
     pub redis_version: String,
 }
@@ -507,6 +508,7 @@ impl Settings {
             _ => PropagationErrors::PanicOnReplicas,
         };
         self.replica_ignore_disk_write_errors = on(config, "replica-ignore-disk-write-errors");
+        self.exits_on_panic = on(config, "use-exit-on-panic");
     }
 }
 

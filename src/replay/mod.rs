@@ -486,8 +486,8 @@ impl<'a> Run<'a> {
                     return Slice::Told;
                 }
                 dispatcher.request(&argv, prepared, &mut out);
-                if out.first() == Some(&b'-') {
-                    self.complain(&argv, &out);
+                if dispatcher.state().has_failed {
+                    return Slice::Told;
                 }
                 out.clear();
                 end = *until;
@@ -528,16 +528,6 @@ impl<'a> Run<'a> {
         }
         (PREFETCH, Step::Command(0))
     }
-
-    /// Redis: a command that fails now did not fail when it was written.
-    fn complain(&self, argv: &[&[u8]], reply: &[u8]) {
-        self.replay.log.warning(format!(
-            "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after \
-             processing the command '{}'",
-            shown(reply.strip_prefix(b"-").unwrap_or(reply)).trim_end(),
-            shown(argv.first().copied().unwrap_or_default())
-        ));
-    }
 }
 
 /// Counts of what runs, which loading must leave as they are.
@@ -562,7 +552,9 @@ impl Before {
     }
 
     fn put_back(self, state: &mut State) {
+        let unexpected = state.stats.unexpected_errors;
         state.stats = self.stats;
+        state.stats.unexpected_errors += unexpected;
         state.db.counters = self.counters;
         state.db.effects.dirty = self.dirty;
         state.db.effects.replays = false;

@@ -10,12 +10,11 @@ use super::wire::{Broken, Wire};
 use super::Access;
 use crate::client::ClientId;
 use crate::clock::Stopwatch;
-use crate::config::PropagationErrors;
 use crate::dispatch::{Dispatcher, Prepared};
 use crate::replicas;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::out::push_request;
-use crate::state::{Shutdown, State};
+use crate::state::State;
 
 /// Commands of one stay under the lock.
 const BATCH_COMMANDS_MAX: usize = 512;
@@ -207,7 +206,7 @@ fn run_batch(
     let mut applied_to = 0;
     let mut selected = None;
     let mut dispatcher = Dispatcher::new(state, primary);
-    for group in batch.requests.chunks(PREFETCH) {
+    'batch: for group in batch.requests.chunks(PREFETCH) {
         for (prepared, request) in ahead.iter_mut().zip(group) {
             *prepared = dispatcher.prepare(|at| batch.word(request, input, at));
         }
@@ -217,8 +216,8 @@ fn run_batch(
             batch.argv(request, input, &mut argv);
             out.clear();
             dispatcher.request(&argv, prepared, &mut out);
-            if out.first() == Some(&b'-') {
-                tell_error(dispatcher.state(), &argv, &out);
+            if dispatcher.state().has_failed {
+                break 'batch;
             }
             let client = dispatcher.state().clients.at(primary);
             if client.multi.is_none() {
@@ -257,24 +256,4 @@ fn pass_on(state: &mut State, input: &[u8], applied_to: usize, open: &mut Vec<u8
         replicas::written(state);
     }
     open.extend_from_slice(rest);
-}
-
-/// A command of the primary failed here, so the two do not hold the same data any more.
-fn tell_error(state: &mut State, argv: &[&[u8]], reply: &[u8]) {
-    let error = String::from_utf8_lossy(&reply[1..]);
-    let command = String::from_utf8_lossy(argv.first().copied().unwrap_or_default());
-    state.logger.warning(format!(
-        "== CRITICAL == This replica is sending an error to its master: '{}' after processing the \
-         command '{}'",
-        error.trim_end(),
-        command.to_lowercase()
-    ));
-    state.stats.unexpected_errors += 1;
-    if state.config.settings().propagation_errors != PropagationErrors::Ignore {
-        state.logger.warning("This replica panicked sending an error to its master.");
-        state.shutdown = Some(Shutdown { nosave: true, now: true, force: true, save: false });
-        if let Some(outside) = &state.outside {
-            outside.stop();
-        }
-    }
 }

@@ -83,6 +83,8 @@ pub struct Upstream {
     pub wants_ack: bool,
     /// The primary is asked to make this server its primary: FAILOVER on the other side.
     pub takes_over: bool,
+    /// When the log last said that the primary's commands run although the disk fails (Unix ms).
+    pub told_of_disk_ms: Option<i64>,
 }
 
 impl Upstream {
@@ -101,6 +103,7 @@ impl Upstream {
             selected: 0,
             wants_ack: false,
             takes_over: false,
+            told_of_disk_ms: None,
         }
     }
 

@@ -76,7 +76,7 @@ pub(super) const TESTING: &[Directive] = &[
     number("rdb-key-save-delay", "0", -I32_MAX - 1, I32_MAX).hidden(),
     number("key-load-delay", "0", -I32_MAX - 1, I32_MAX).hidden(),
     number("loading-process-events-interval-bytes", "2097152", 1024, I32_MAX).hidden(),
-    off("use-exit-on-panic").hidden(),
+    off("use-exit-on-panic").hidden().honoured(),
     off("enable-debug-assert").fixed().hidden(),
     text("debug-context", "").hidden(),
 ];

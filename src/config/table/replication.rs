@@ -77,5 +77,6 @@ pub(super) const REPLICATION: &[Directive] = &[
         .honoured()
         .about("What a replica does about a command that fails."),
     off("replica-ignore-disk-write-errors")
+        .honoured()
         .about("A replica goes on although it cannot write to its disk."),
 ];
