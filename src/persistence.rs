@@ -11,6 +11,7 @@ use crate::keyspace::ageing::Reading;
 use crate::keyspace::image::{ImageId, Outline, Piece};
 use crate::state::State;
 use headway::Headway;
+use parking_lot::Mutex;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::Arc;
@@ -125,6 +126,34 @@ impl Wanted {
     }
 }
 
+/// Which of the saves of one file this is. One that was cancelled may still be at its end when the
+/// next one has its file in place; it must not put an older one there.
+#[derive(Clone, Debug, Default)]
+pub struct Order {
+    number: u64,
+    /// The newest that is in place.
+    placed: Arc<Mutex<u64>>,
+}
+
+impl Order {
+    /// The next save begins.
+    pub fn begin_next(&mut self) -> Order {
+        self.number += 1;
+        self.clone()
+    }
+
+    /// Lets `place` put the file of this save in place, unless that of a newer one is there.
+    pub fn place(&self, place: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut placed = self.placed.lock();
+        if *placed > self.number {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        place()?;
+        *placed = self.number;
+        Ok(())
+    }
+}
+
 /// A snapshot that is being taken.
 pub struct Running {
     /// Its image.
@@ -164,8 +193,10 @@ pub struct FileFigures {
     pub last_was_ok: bool,
     /// How long the last one took (s); -1 when there was none.
     pub last_took_s: i64,
-    /// Saves that succeeded.
+    /// Saves that clients and save points began.
     pub saves: u64,
+    /// The last save that began, whoever asked for it.
+    pub order: Order,
     /// Bytes of pre-images that the last BGSAVE needed.
     pub last_copied_bytes: u64,
     /// Keys of the last load.
@@ -186,6 +217,7 @@ impl Default for FileFigures {
             last_was_ok: true,
             last_took_s: -1,
             saves: 0,
+            order: Order::default(),
             last_copied_bytes: 0,
             loaded_keys: 0,
             loaded_expired: 0,
@@ -273,5 +305,26 @@ impl Persistence {
 impl std::fmt::Debug for Persistence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Persistence with {} snapshots under way", self.running.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Order;
+    use std::io;
+
+    #[test]
+    fn no_save_takes_the_place_of_a_newer_one() {
+        let (mut order, mut placed) = (Order::default(), Vec::new());
+        let [first, second, third] = std::array::from_fn(|_| order.begin_next());
+        for (number, save) in [(2, &second), (1, &first), (3, &third)] {
+            let went = save.place(|| {
+                placed.push(number);
+                Ok(())
+            });
+            assert_eq!(went.is_ok(), number != 1);
+        }
+        assert!(third.place(|| Err(io::ErrorKind::Other.into())).is_err());
+        assert_eq!(placed, [2, 3]);
     }
 }

@@ -19,7 +19,7 @@ use crate::clock::Stopwatch;
 use crate::config::error_text;
 use crate::disk::{Disk, DiskFile, Open, Pace};
 use crate::log::aof::{Manifest, Mode, Names, Rewriting, Tail};
-use crate::persistence::{Job, Outcome, Output};
+use crate::persistence::{Job, Order, Outcome, Output};
 use crate::server_log::Logger;
 use crate::snapshot;
 use crate::snapshot::rdb_output::{RdbOutput, Sink};
@@ -477,6 +477,7 @@ pub(super) fn base_at_once(
         disk: state.disk.clone(),
         path: names.path(name),
         temporary: names.root.join(format!("temp-rewriteaof-{}.aof", std::process::id())),
+        order: Order::default(),
         pace: Pace::new(directives.rewrite_syncs_often),
         logger: state.logger.clone(),
         file: None,

@@ -269,12 +269,17 @@ impl Walk {
             Ok(()) => self.jobs.push(job),
             Err(error) => {
                 job.output.discard();
-                let outcome = match self.wanted.is_cancelled() {
-                    true => Outcome::Cancelled,
-                    false => Outcome::Failed(error),
-                };
+                let outcome = self.failure(error);
                 self.ended.push((job, outcome));
             }
+        }
+    }
+
+    /// What an error means: an output may also end because it was cancelled.
+    fn failure(&self, error: io::Error) -> Outcome {
+        match self.wanted.is_cancelled() {
+            true => Outcome::Cancelled,
+            false => Outcome::Failed(error),
         }
     }
 
@@ -308,7 +313,10 @@ impl Walk {
         for mut job in jobs.into_iter().chain(std::mem::take(&mut self.jobs)) {
             let outcome = match self.wanted.is_cancelled() {
                 true => Outcome::Cancelled,
-                false => job.output.finish().map_or_else(Outcome::Failed, |()| Outcome::Done),
+                false => match job.output.finish() {
+                    Ok(()) => Outcome::Done,
+                    Err(error) => self.failure(error),
+                },
             };
             if !matches!(outcome, Outcome::Done) {
                 job.output.discard();

@@ -1,14 +1,17 @@
 //! The snapshot file: SAVE, BGSAVE, save points, the last save before the end.
 //!
-//! Invariant: at most one of them writes the file at any time; it has its name only when it is
-//! whole and on disk.
+//! A background save that was cancelled ends by itself, soon; who saves at once does not wait for
+//! it, and writes under another name meanwhile.
+//!
+//! Invariant: a file has its name only when it is whole and on disk, and takes the place of none
+//! that is newer.
 
 use super::rdb_output::RdbOutput;
 use super::sinks::FileSink;
 use super::{begin, cancel, take_now};
 use crate::clock::Stopwatch;
 use crate::config::error_text;
-use crate::disk::{Disk, Pace};
+use crate::disk::Pace;
 use crate::error::Error;
 use crate::persistence::{Job, Outcome, Over};
 use crate::replicas;
@@ -22,6 +25,10 @@ use std::sync::Arc;
 
 /// After a failure the next try waits so long.
 const RETRY_S: i64 = 5;
+
+/// How the names of unfinished files begin. One that was cancelled may be there for a while yet.
+const AT_ONCE: &str = "temp";
+const BACKGROUND: &str = "temp-bg";
 
 /// Why a save did not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,20 +44,21 @@ pub fn path(state: &State) -> PathBuf {
 }
 
 /// The name of the file until it is whole.
-fn temporary(state: &State) -> PathBuf {
-    state.config.settings().dir.join(format!("temp-{}.rdb", std::process::id()))
+fn temporary(state: &State, prefix: &str) -> PathBuf {
+    state.config.settings().dir.join(format!("{prefix}-{}.rdb", std::process::id()))
 }
 
-/// Removes what a save that will not come to its end has written.
+/// Removes what a background save that will not come to its end has written.
 pub fn remove_temporary(state: &State) {
-    let _ = state.disk.remove(&temporary(state));
+    let _ = state.disk.remove(&temporary(state, BACKGROUND));
 }
 
-fn sink(state: &State, disk: Arc<dyn Disk>) -> FileSink {
+fn sink(state: &mut State, prefix: &str) -> FileSink {
     FileSink {
-        disk,
+        disk: state.disk.clone(),
         path: path(state),
-        temporary: temporary(state),
+        temporary: temporary(state, prefix),
+        order: state.persistence.file.order.begin_next(),
         pace: Pace::new(state.config.settings().rdb_save_incremental_fsync),
         logger: state.logger.clone(),
         file: None,
@@ -58,8 +66,8 @@ fn sink(state: &State, disk: Arc<dyn Disk>) -> FileSink {
     }
 }
 
-fn job(state: &State, over: Over) -> Job {
-    let sink = sink(state, state.disk.clone());
+fn job(state: &mut State, prefix: &str, over: Over) -> Job {
+    let sink = sink(state, prefix);
     let removal_ns = sink.removal_ns.clone();
     let over: Over = Box::new(move |state, outcome| {
         let took_ns = removal_ns.load(Ordering::Relaxed);
@@ -100,7 +108,7 @@ fn write_now(state: &mut State) -> bool {
             let _ = sender.send(());
         }
     });
-    let job = job(state, over);
+    let job = job(state, AT_ONCE, over);
     take_now(state, job);
     receiver.try_recv().is_ok()
 }
@@ -121,7 +129,7 @@ pub fn in_background(state: &mut State) -> Result<io::Result<()>, Busy> {
     file.saves += 1;
     file.background_dirty = state.db.effects.dirty;
     file.last_try_s = state.clock.now_ms().div_euclid(1000);
-    let job = job(state, Box::new(background_over));
+    let job = job(state, BACKGROUND, Box::new(background_over));
     let watch = Stopwatch::start();
     state.logger.notice(format!("Background saving started by pid {}", std::process::id()));
     let begun = begin(state, job);

@@ -4,6 +4,7 @@ use super::rdb_output::Sink;
 use crate::clock::Stopwatch;
 use crate::config::error_text;
 use crate::disk::{dir_of, Disk, DiskFile, Open, Pace};
+use crate::persistence::Order;
 use crate::server_log::Logger;
 use parking_lot::Mutex;
 use std::io;
@@ -17,8 +18,10 @@ pub struct FileSink {
     pub disk: Arc<dyn Disk>,
     /// The name that it gets.
     pub path: PathBuf,
-    /// The name that it has until then.
+    /// The name that it has until then; nobody else's at the same time.
     pub temporary: PathBuf,
+    /// Which of the saves under this name it is.
+    pub order: Order,
     /// `rdb-save-incremental-fsync`
     pub pace: Pace,
     /// Hears of what goes wrong.
@@ -79,13 +82,15 @@ impl Sink for FileSink {
         drop(file);
         let dir = dir_of(&self.path);
         let (from, to) = self.names();
-        self.disk.rename(&self.temporary, &self.path).inspect_err(|error| {
-            self.logger.warning(format!(
-                "Error moving temp DB file {from} on the final destination {to} (in server root \
-                 dir {}): {}",
-                dir.display(),
-                error_text(error)
-            ));
+        self.order.place(|| {
+            self.disk.rename(&self.temporary, &self.path).inspect_err(|error| {
+                self.logger.warning(format!(
+                    "Error moving temp DB file {from} on the final destination {to} (in server \
+                     root dir {}): {}",
+                    dir.display(),
+                    error_text(error)
+                ));
+            })
         })?;
         self.disk.sync_dir(&dir).inspect_err(|error| {
             let text = error_text(error);
