@@ -1,8 +1,8 @@
 //! What was removed and waits to be freed, in pieces, so that nobody waits for it.
 //!
-//! Lots are freed in the order in which they came. A large value that comes out of an emptied
-//! database is freed before anything else of that database, so that a lot is done when it leaves
-//! the queue, and whoever waits for one ([`Graveyard::mark`]) has waited for all of it.
+//! Lots are freed in the order in which they came. A value of many parts that comes out of an
+//! emptied database is freed before anything else of that database, so that a lot is done when it
+//! leaves the queue, and whoever waits for one ([`Graveyard::mark`]) has waited for all of it.
 //!
 //! Invariant: `bytes` and `objects` are those of everything that waits.
 
@@ -27,7 +27,7 @@ enum Lot {
 #[derive(Debug, Default)]
 pub struct Graveyard {
     lots: VecDeque<Lot>,
-    /// Large values of the database that comes first in the queue.
+    /// Values of many parts, of the database that comes first in the queue.
     opened: Vec<Value>,
     /// Lots that ever came.
     came: u64,
@@ -153,7 +153,7 @@ impl Graveyard {
                 };
                 let mut objects = entries.len();
                 let mut kept_bytes = 0;
-                for value in entries.into_iter().filter_map(content).filter(is_large) {
+                for value in entries.into_iter().filter_map(content).filter(is_worth_a_lot) {
                     kept_bytes += value.heap_bytes();
                     objects -= 1;
                     self.opened.push(value);
@@ -179,6 +179,32 @@ mod tests {
             set.add(format!("member:{number}").as_bytes(), limits);
         }
         Value::Set(Box::new(set))
+    }
+
+    /// Values that are freed at once when they go alone come out of a database by hundreds.
+    #[test]
+    fn no_piece_of_a_database_takes_long() {
+        let limits = Limits::default();
+        let mut graveyard = Graveyard::default();
+        let mut space = Space::new(limits.hash_key, 0);
+        for number in 0..300 {
+            let key = format!("key:{number}").into_bytes();
+            let value = set(1000, &limits);
+            assert!(!is_large(&value));
+            space.insert(
+                limits.hash_key.hash(&key),
+                Entry::new(&key, NewValue::Owned(value), None, 0),
+                0,
+            );
+        }
+        graveyard.push_space(space);
+        let (mut before, mut most) = (graveyard.heap_bytes(), 0);
+        while graveyard.free_chunk() {
+            most = most.max(before - graveyard.heap_bytes());
+            before = graveyard.heap_bytes();
+        }
+        assert!((1..200_000).contains(&most), "{most}");
+        assert_eq!((graveyard.heap_bytes(), graveyard.objects()), (0, 0));
     }
 
     #[test]

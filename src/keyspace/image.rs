@@ -130,6 +130,12 @@ struct Image {
     copied_bytes: u64,
 }
 
+/// What an image had saved and did not hand out. To free it may take long: not under the lock.
+#[derive(Debug)]
+pub struct Rest {
+    _image: Image,
+}
+
 /// Pre-images, in short rows: none of them takes long to grow or to hand out.
 #[derive(Debug, Default)]
 struct Saved(VecDeque<(Vec<Piece>, usize)>);
@@ -361,16 +367,17 @@ impl Db {
     }
 
     /// Ends an image, whether it has come to its end or not.
-    pub fn end_image(&mut self, id: ImageId) {
-        let Some(images) = self.images.as_deref_mut() else { return };
-        let Images { open, kept, bigs, .. } = images;
-        let Some(at) = open.iter().position(|image| image.id == id) else { return };
-        let image = open.remove(at);
+    #[must_use = "it is to be freed without the lock"]
+    pub fn end_image(&mut self, id: ImageId) -> Option<Rest> {
+        let Images { open, kept, bigs, .. } = self.images.as_deref_mut()?;
+        let at = open.iter().position(|image| image.id == id)?;
+        let mut image = open.remove(at);
         let mut places = Places { spaces: &mut self.spaces, kept };
-        let walks = image.queue.into_iter().chain(image.begun);
+        let walks = image.queue.drain(..).chain(image.begun);
         let freed: Vec<_> = walks.filter_map(|walk| bigs.close(&mut places, walk)).collect();
         freed.into_iter().for_each(|value| self.bury_value(value));
         self.release_kept();
+        Some(Rest { _image: image })
     }
 
     /// Gives spaces that no image needs any more to those that are freed in pieces.

@@ -20,7 +20,7 @@ pub mod sinks;
 mod tests;
 
 use crate::clock::Stopwatch;
-use crate::keyspace::image::{ImageId, Piece, Slice};
+use crate::keyspace::image::{ImageId, Piece, Rest, Slice};
 use crate::memory;
 use crate::persistence::headway::Headway;
 use crate::persistence::{Job, Outcome, Running, Start, Wanted};
@@ -67,7 +67,8 @@ pub fn begin(state: &mut State, job: Job) -> io::Result<ImageId> {
     );
     if let Err(error) = begun {
         state.persistence.running.retain(|running| running.image != image);
-        state.db.end_image(image);
+        // It has not been saved for yet.
+        drop(state.db.end_image(image));
         return Err(error);
     }
     Ok(image)
@@ -151,6 +152,8 @@ struct Walk {
     pieces: Vec<Piece>,
     /// Jobs that are over, until they are told.
     ended: Vec<(Job, Outcome)>,
+    /// Of an image that was given up; freed with this, when the lock is free again.
+    rest: Option<Rest>,
     keys_done: usize,
     headway: Headway,
     logger: Arc<Logger>,
@@ -168,6 +171,7 @@ impl Walk {
             jobs: Vec::new(),
             pieces: Vec::new(),
             ended: Vec::new(),
+            rest: None,
             keys_done: 0,
             headway: running.headway,
             logger,
@@ -328,7 +332,7 @@ impl Walk {
     /// The snapshot is over, and its jobs are told.
     fn end(&mut self, state: &mut State) {
         let copied_bytes = state.db.image_copied_bytes(self.image);
-        state.db.end_image(self.image);
+        self.rest = state.db.end_image(self.image);
         let running = &mut state.persistence.running;
         if let Some(at) = running.iter().position(|running| running.image == self.image) {
             // Who came when all outputs of the others had failed.

@@ -71,7 +71,7 @@ fn a_file_has_the_data_of_the_moment_when_its_snapshot_began() {
                     change(&mut db, &mut rng, keys);
                 }
             }
-            db.end_image(image);
+            drop(db.end_image(image));
             output.finish().expect("memory takes all");
             assert_same(&read(&bytes.lock(), &db.limits), &expected);
         }

@@ -29,7 +29,7 @@ fn an_image_is_the_data_at_the_moment_of_its_beginning() {
                     return true;
                 }
                 if rng.random_range(0..keys * 50) == 0 {
-                    db.end_image(*id);
+                    drop(db.end_image(*id));
                     return false;
                 }
                 let mut pieces = Vec::new();
@@ -39,7 +39,7 @@ fn an_image_is_the_data_at_the_moment_of_its_beginning() {
                 if !taken.more {
                     assert!(album.is_between_keys());
                     assert_same(album.shows(), expected);
-                    db.end_image(*id);
+                    drop(db.end_image(*id));
                     bigs += album.bigs;
                     complete += 1;
                 }
@@ -50,7 +50,7 @@ fn an_image_is_the_data_at_the_moment_of_its_beginning() {
             }
         }
         assert!(complete > 3, "{complete} images with {keys} keys");
-        open.into_iter().for_each(|(id, ..)| db.end_image(id));
+        open.into_iter().for_each(|(id, ..)| drop(db.end_image(id)));
         assert!(db.images.is_none());
         while db.free_chunk() {}
         assert_eq!(db.graveyard().objects(), 0);

@@ -8,7 +8,7 @@ use super::bounds::LexBound;
 use crate::types::compact::{Item, Listpack};
 use crate::types::limits::{all_differ, HashKey};
 use crate::types::number;
-use std::cmp::Ordering;
+use std::cmp::Ordering::{self, Equal};
 
 /// A packed sorted set.
 #[derive(Clone, Default)]
@@ -58,22 +58,29 @@ impl Packed {
         if is_ordered && all_differ(hashes) {
             return Some(Packed(pack));
         }
-        let mut packed = Packed::default();
+        Packed::sorted(&pack)
+    }
+
+    /// A copy in order of a listpack that is in none; `None` if a member is there twice. The
+    /// listpack may be of any length: this one is not bound by the limits of the encoding yet.
+    fn sorted(pack: &Listpack) -> Option<Packed> {
+        let mut entries = Vec::with_capacity(pack.len() / 2);
         let mut elements = pack.iter();
         while let (Some(member), Some(score)) = (elements.next(), elements.next()) {
-            let score = score_of(score);
-            let added = member.with_bytes(|name| {
-                let is_new = packed.find(name).is_none();
-                if is_new {
-                    packed.insert(name, score);
-                }
-                is_new
-            });
-            if !added {
-                return None;
-            }
+            entries.push((member.to_vec(), score_of(score)));
         }
-        Some(packed)
+        entries.sort_unstable_by(|(name, _), (other, _)| name.cmp(other));
+        if entries.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return None;
+        }
+        // Those of the same score stay in the order of their members.
+        entries.sort_by(|(_, score), (_, other)| score.partial_cmp(other).unwrap_or(Equal));
+        let mut packed = Listpack::with_capacity(pack.byte_len());
+        for (member, score) in &entries {
+            packed.push_back(member);
+            with_text(*score, |text| packed.push_back(text));
+        }
+        Some(Packed(packed))
     }
 
     pub fn pack(&self) -> &Listpack {
@@ -111,7 +118,7 @@ impl Packed {
             let above = match order {
                 Some(Ordering::Less) => false,
                 Some(Ordering::Greater) | None => true,
-                Some(Ordering::Equal) => self.0.get(here).with_bytes(|name| name > member),
+                Some(Equal) => self.0.get(here).with_bytes(|name| name > member),
             };
             if above {
                 break here;

@@ -316,6 +316,15 @@ fn foreign_listpacks_are_checked() {
         set.check();
         assert_eq!(set.rank(b"b").map(|(rank, _)| rank), Some(1));
     }
+    // A payload may be far longer than any that this server would write.
+    let mut long = Listpack::new();
+    for number in (0..200_000).rev() {
+        long.push_back(format!("member:{number}").as_bytes());
+        long.push_back((number / 2).to_string().as_bytes());
+    }
+    let set = SortedSet::from_listpack(long, &Limits::default()).expect("it is put in order");
+    assert_eq!(set.score(b"member:199999"), Some(99_999.0));
+    assert_eq!(set.rank(b"member:199999").map(|(rank, _)| rank), Some(199_999));
 }
 
 #[test]
