@@ -15,6 +15,7 @@ use crate::replicas;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::out::push_request;
 use crate::state::State;
+use std::time::Duration;
 
 /// Commands of one stay under the lock.
 const BATCH_COMMANDS_MAX: usize = 512;
@@ -25,6 +26,8 @@ const ACK_MS: u64 = 1000;
 const DISK_MS: u64 = 50;
 /// What is read ahead of a pause.
 const HELD_BYTES_MAX: usize = 1 << 20;
+/// Between two looks at whether a pause is over, when that much has been read.
+const HELD_LOOK: Duration = Duration::from_millis(10);
 
 /// The stream of one connection.
 pub(super) struct Stream<'a> {
@@ -38,6 +41,8 @@ pub(super) struct Stream<'a> {
     since_ack: Stopwatch,
     /// What was said to be on the disk here; nothing without an append-only file.
     told_on_disk: Option<u64>,
+    /// More than enough has been read during a pause.
+    holds_much: bool,
     since_heard: Stopwatch,
     timeout_ms: u64,
 }
@@ -66,6 +71,7 @@ impl<'a> Stream<'a> {
             open: Vec::new(),
             since_ack: Stopwatch::start(),
             told_on_disk: None,
+            holds_much: false,
             since_heard: Stopwatch::start(),
             timeout_ms,
         }
@@ -87,7 +93,11 @@ impl<'a> Stream<'a> {
             if unsaid_ms >= ACK_MS || (unsaid_ms >= DISK_MS && self.has_news_of_the_disk()) {
                 self.acknowledge()?;
             }
-            if self.wire.fill_soon()? {
+            if self.holds_much {
+                std::thread::sleep(HELD_LOOK);
+                // It is we who do not listen.
+                self.since_heard = Stopwatch::start();
+            } else if self.wire.fill_soon()? {
                 self.since_heard = Stopwatch::start();
             } else if !self.access.is_wanted() {
                 return Err(Broken::Unwanted);
@@ -145,8 +155,10 @@ impl<'a> Stream<'a> {
         if applied.is_held {
             // It is decoded once more, when the pause is over.
             self.decoder = Decoder::default();
-            return self.hold();
+            self.hold();
+            return Ok(false);
         }
+        self.holds_much = false;
         self.wire.used(consumed);
         // No session asks for what is appended here.
         if let Some(shared) = self.access.shared.upgrade() {
@@ -159,19 +171,16 @@ impl<'a> Stream<'a> {
     }
 
     /// CLIENT PAUSE: what comes is kept, some of it here and the rest on its way.
-    fn hold(&mut self) -> Result<bool, Broken> {
-        if self.wire.unused().len() > HELD_BYTES_MAX {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-            return Ok(false);
-        }
-        let held_bytes = (self.open.len() + self.wire.unused().len()) as u64;
+    fn hold(&mut self) {
+        let held_bytes = self.wire.unused().len();
+        self.holds_much = held_bytes > HELD_BYTES_MAX;
+        let read_bytes = (self.open.len() + held_bytes) as u64;
         self.access.with(|state| {
             let offset = state.log.offset;
             if let Some(upstream) = &mut state.role.upstream {
-                upstream.read_offset = offset + held_bytes;
+                upstream.read_offset = offset + read_bytes;
             }
         });
-        Ok(false)
     }
 }
 

@@ -99,26 +99,29 @@ fn a_replica_that_takes_a_byte_at_a_time_holds_nobody_up() {
 struct False {
     addr: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// Bytes that were taken, of all connections.
+    sent: Arc<AtomicUsize>,
 }
 
 impl False {
     fn sending(bytes: Vec<u8>, slowly: bool) -> False {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("an address");
-        let connections = Arc::new(AtomicUsize::new(0));
-        let counted = connections.clone();
+        let (connections, sent) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let counted = (connections.clone(), sent.clone());
+        let bytes = Arc::new(bytes);
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
-                counted.fetch_add(1, Ordering::Relaxed);
-                let bytes = bytes.clone();
-                std::thread::spawn(move || serve(socket, &bytes, slowly));
+                counted.0.fetch_add(1, Ordering::Relaxed);
+                let (bytes, sent) = (bytes.clone(), counted.1.clone());
+                std::thread::spawn(move || serve(socket, &bytes, slowly, &sent));
             }
         });
-        False { addr, connections }
+        False { addr, connections, sent }
     }
 }
 
-fn serve(mut socket: TcpStream, bytes: &[u8], slowly: bool) {
+fn serve(mut socket: TcpStream, bytes: &[u8], slowly: bool, sent: &AtomicUsize) {
     let mut input = [0; 4096];
     while let Ok(len @ 1..) = socket.read(&mut input) {
         let text = String::from_utf8_lossy(&input[..len]).into_owned();
@@ -128,6 +131,7 @@ fn serve(mut socket: TcpStream, bytes: &[u8], slowly: bool) {
                     if socket.write_all(part).is_err() {
                         return;
                     }
+                    sent.fetch_add(part.len(), Ordering::Relaxed);
                     if slowly {
                         sleep(Duration::from_millis(1));
                     }
@@ -139,6 +143,32 @@ fn serve(mut socket: TcpStream, bytes: &[u8], slowly: bool) {
                 return;
             }
         }
+    }
+}
+
+#[test]
+fn primaries_that_send_nonsense_change_nothing() {
+    let payloads = [
+        "garbage\r\n".to_string(),
+        format!("{FULL}garbage\r\n"),
+        format!("{FULL}$5\r\nhello"),
+        format!("{FULL}$99999999999999\r\nREDIS0010"),
+        format!("{FULL}$EOF:short\r\n"),
+        format!("{FULL}$EOF:{}\r\nREDIS0011\u{fe}", "x".repeat(40)),
+        format!("{FULL}{}", "\n".repeat(1000)),
+        format!("{FULL}$18\r\nREDIS0011\u{ff}00000000"),
+    ];
+    for payload in payloads {
+        let server = start(builder().config("repl-diskless-load", "swapdb"));
+        server.command(&["SET", "key", "value"]);
+        let primary = False::sending(payload.clone().into_bytes(), false);
+        server.command(&["REPLICAOF", "127.0.0.1", &primary.addr.port().to_string()]);
+        wait_until("another attempt", || primary.connections.load(Ordering::Relaxed) > 1);
+        let kept = server.command(&["GET", "key"]);
+        assert_eq!(kept, Value::Bulk(b"value".to_vec()), "{payload:?}");
+        assert_eq!(info(&server, "master_link_status"), "down");
+        server.command(&["REPLICAOF", "NO", "ONE"]);
+        assert_eq!(server.command(&["SET", "key", "x"]), Value::Simple("OK".into()));
     }
 }
 
@@ -210,6 +240,33 @@ fn streams_that_cannot_be_end_the_link_and_nothing_else() {
         server.command(&["REPLICAOF", "NO", "ONE"]);
         assert_eq!(server.command(&["SET", "key", "x"]), Value::Simple("OK".into()));
     }
+}
+
+/// A stream that never ends during CLIENT PAUSE waits on its way, and is not gathered here.
+#[test]
+fn a_paused_replica_does_not_take_all_that_is_sent() {
+    let command = request(&["APPEND", "key", &"x".repeat(10_000)]);
+    let stream = command.repeat(10_000);
+    let bytes = [announced(&real_copy()), stream].concat();
+    let all = bytes.len();
+    let server = start(builder());
+    server.command(&["CLIENT", "PAUSE", "1000000", "WRITE"]);
+    let primary = False::sending(bytes, false);
+    server.command(&["REPLICAOF", "127.0.0.1", &primary.addr.port().to_string()]);
+    let mut before = 0;
+    wait_until("a primary that cannot send more", || {
+        let sent = primary.sent.load(Ordering::Relaxed);
+        assert!(sent < all / 2, "{sent} of {all} bytes were taken");
+        let is_stuck = sent > 0 && sent == before;
+        before = sent;
+        sleep(Duration::from_millis(500));
+        is_stuck
+    });
+    server.command(&["CLIENT", "UNPAUSE"]);
+    wait_until("the rest", || match server.command(&["STRLEN", "key"]) {
+        Value::Int(bytes) => bytes >= 50_000_000,
+        other => panic!("{other:?}"),
+    });
 }
 
 #[test]

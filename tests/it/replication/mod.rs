@@ -9,7 +9,7 @@ mod purity;
 mod removals;
 mod tools;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -318,64 +318,6 @@ fn random_commands_arrive_through_links_that_are_cut() {
         if let Some(genuine) = genuine {
             follows(&genuine, &primary);
         }
-    }
-}
-
-/// A primary that answers the handshake and then sends what it is told to.
-fn false_primary(payload: &'static [u8]) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let addr = listener.local_addr().expect("an address");
-    std::thread::spawn(move || {
-        for mut socket in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                let mut input = [0; 4096];
-                while let Ok(len @ 1..) = socket.read(&mut input) {
-                    let text = String::from_utf8_lossy(&input[..len]).into_owned();
-                    for request in text.split('*').skip(1) {
-                        let reply: &[u8] = match () {
-                            _ if request.contains("PING") => b"+PONG\r\n",
-                            _ if request.contains("PSYNC") => payload,
-                            _ => b"+OK\r\n",
-                        };
-                        if socket.write_all(reply).is_err() {
-                            return;
-                        }
-                    }
-                    if text.contains("PSYNC") {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    addr
-}
-
-#[test]
-fn primaries_that_send_nonsense_change_nothing() {
-    const FULL: &str = "+FULLRESYNC 0123456789012345678901234567890123456789 1\r\n";
-    let payloads = [
-        "garbage\r\n".to_string(),
-        format!("{FULL}garbage\r\n"),
-        format!("{FULL}$5\r\nhello"),
-        format!("{FULL}$99999999999999\r\nREDIS0010"),
-        format!("{FULL}$EOF:short\r\n"),
-        format!("{FULL}$EOF:{}\r\nREDIS0011\u{fe}", "x".repeat(40)),
-        format!("{FULL}{}", "\n".repeat(1000)),
-        format!("{FULL}$18\r\nREDIS0011\u{ff}00000000"),
-    ];
-    for payload in payloads {
-        let payload: &'static [u8] = Box::leak(payload.into_bytes().into_boxed_slice());
-        let server = start(builder().config("repl-diskless-load", "swapdb"));
-        server.command(&["SET", "key", "value"]);
-        let addr = false_primary(payload);
-        server.command(&["REPLICAOF", "127.0.0.1", &addr.port().to_string()]);
-        sleep(Duration::from_millis(200));
-        let kept = server.command(&["GET", "key"]);
-        assert_eq!(kept, Value::Bulk(b"value".to_vec()), "{}", payload.escape_ascii());
-        assert_eq!(info(&server, "master_link_status"), "down");
-        server.command(&["REPLICAOF", "NO", "ONE"]);
-        assert_eq!(server.command(&["SET", "key", "x"]), Value::Simple("OK".into()));
     }
 }
 
