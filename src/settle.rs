@@ -252,6 +252,10 @@ fn tell_of_unit(state: &mut State, is_whole: bool) {
         return;
     }
     let records = std::mem::take(&mut state.db.effects.records);
+    if state.is_over {
+        // The end came in the middle of this unit, which is to be nowhere then.
+        return;
+    }
     match is_whole {
         true => state.log.append(&records),
         false => records.chunks(1).for_each(|record| state.log.append(record)),

@@ -102,13 +102,15 @@ fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Wa
             false => Err(Error::of("ERR No shutdown in progress.")),
         };
     }
-    if call.state.scripting.running.is_slow() {
-        if !asked.nosave {
-            return Err(call.state.scripting.running.busy());
-        }
-        call.state.scripting.running.end();
+    let running = call.state.scripting.running.clone();
+    if running.is_slow() && !asked.nosave {
+        return Err(running.busy());
     }
-    match ending::begin(call.state, asked, Some(call.me)) {
+    let progress = ending::begin(call.state, asked, Some(call.me));
+    if running.is_slow() && progress != Progress::CalledOff {
+        running.end();
+    }
+    match progress {
         Progress::Over => {}
         Progress::CalledOff => return Err(Error::ShutdownFailed),
         Progress::Waits => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::client::{Asker, ClientId};
+use crate::client::{Asker, ClientId, ReplyMode};
 use crate::clock::Stopwatch;
 use crate::command::row::ScriptRules;
 use crate::command::{permission, Args, Caller};
@@ -239,6 +239,12 @@ fn start(
     let state = caller.state();
     if running.is_ending() {
         state.db.effects.records.truncate(records_before);
+        if state.is_over {
+            // Its client finds the connection closed, and is told nothing.
+            let client = state.clients.at(me);
+            client.reply_mode = ReplyMode::Off;
+            client.close_after_reply = state.facts.embedded;
+        }
     }
     running.over();
     state.clients.at(me).db = db;
@@ -351,7 +357,9 @@ impl Host for ScriptHost<'_> {
         }
         self.answer_letters();
         if self.running.must_stop() {
-            self.caller.state().logger.notice("Lua script killed by user with SCRIPT KILL.");
+            if !self.running.is_ending() {
+                self.caller.state().logger.notice("Lua script killed by user with SCRIPT KILL.");
+            }
             return Verdict::Kill;
         }
         Verdict::Continue
