@@ -13,12 +13,13 @@ use crate::config::error_text;
 use crate::disk::{DiskFile, Open};
 use crate::keyspace::effects::Reach;
 use crate::log::aof::{Manifest, Mode};
+use crate::role::OnDisk;
 use crate::settle;
 use crate::state::State;
 use std::io;
 use std::sync::atomic::Ordering;
 
-/// The files cannot be opened: the log says why.
+/// The files cannot be opened, or a rewrite cannot begin: the log says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -99,6 +100,8 @@ fn begin_tail(state: &mut State, file: DiskFile, bytes: u64) -> io::Result<()> {
 
 /// The log goes to no file any more; what has been appended is written and synced.
 fn end_tail(state: &mut State) {
+    // What comes next is told of by its own marks, and may be of another history.
+    state.role.on_disk = OnDisk::default();
     state.log.detach(Reach::FILE);
     settle::listen(state);
     state.aof.tail.stop();
@@ -140,6 +143,13 @@ pub fn turn_on(state: &mut State) -> Result<(), Refused> {
     Ok(())
 }
 
+/// BGREWRITEAOF: a rewrite begins now. Refused where no file can be made: who asks for it learns
+/// it at once.
+pub fn rewrite_as_asked(state: &mut State) -> Result<(), Refused> {
+    try_folder(state).inspect_err(|_| state.aof.rewrites.last_was_ok = false)?;
+    rewrite::begin(state)
+}
+
 /// The data is other data than the file says: what a primary has sent. The file ends here, and
 /// what it says is replaced by a rewrite.
 pub fn begin_anew(state: &mut State) {
@@ -166,7 +176,7 @@ fn try_folder(state: &State) -> Result<(), Refused> {
         let (dirname, text) = (&names.dirname, error_text(&error));
         return refuse(state, format!("Can't open or create append-only dir {dirname}: {text}"));
     }
-    let name = format!("temp-{}.incr", names.filename);
+    let name = names.temporary_increment();
     match state.disk.open(&names.path(&name), Open::Create) {
         Ok(file) => drop(file),
         Err(error) => {

@@ -14,7 +14,7 @@
 //! the last record written, or, while it is being turned on, what they said before.
 
 use super::commands::CommandsOutput;
-use super::{begin_tail, end_tail};
+use super::{begin_tail, end_tail, Refused};
 use crate::clock::Stopwatch;
 use crate::config::error_text;
 use crate::disk::{Disk, DiskFile, Open, Pace};
@@ -35,10 +35,6 @@ use std::sync::Arc;
 const FAILURES_MAX: u64 = 3;
 /// The longest pause between such rewrites.
 const PAUSE_MINUTES_MAX: i64 = 60;
-
-/// A rewrite cannot begin: the log says why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused;
 
 /// Begins a rewrite, unless one is under way. It goes on by itself.
 pub fn begin(state: &mut State) -> Result<(), Refused> {

@@ -390,6 +390,27 @@ fn it_is_not_turned_on_where_no_file_can_be_made() {
 }
 
 #[test]
+fn who_asks_for_a_rewrite_hears_at_once_that_no_file_can_be_made() {
+    let folder = Folder::new("aof-gone");
+    let server = start(&folder, &[], &FaultyDisk::default()).expect("it starts");
+    server.command(&["SET", "k", "v"]);
+    let files = folder.0.join("appendonlydir");
+    // One that has gone is made again.
+    fs::remove_dir_all(&files).expect("it was there");
+    let started = Value::Simple("Background append only file rewriting started".into());
+    assert_eq!(server.command(&["BGREWRITEAOF"]), started);
+    await_rewrite(&server);
+    assert_eq!(info(&server, "aof_last_bgrewrite_status"), "ok");
+    fs::remove_dir_all(&files).expect("it was there");
+    fs::write(&files, "in its place").expect("a file");
+    let refusal = "ERR Can't execute an AOF background rewriting. Please check the server logs \
+                   for more information.";
+    assert_eq!(server.command(&["BGREWRITEAOF"]), Value::Error(refusal.into()));
+    assert_eq!(info(&server, "aof_last_bgrewrite_status"), "err");
+    assert_eq!(info(&server, "aof_rewrite_in_progress"), "0");
+}
+
+#[test]
 fn history_is_kept_and_removed_as_the_directive_says() {
     let folder = Folder::new("aof-history");
     let disk = FaultyDisk::default();

@@ -1,6 +1,6 @@
 //! BGREWRITEAOF.
 
-use crate::append_only::rewrite;
+use crate::append_only;
 use crate::command::{client, Args, Call, Row};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
@@ -26,7 +26,7 @@ fn bgrewriteaof(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<D
         state.aof.rewrites.failed_in_a_row = 0;
         return Ok(out.simple("Background append only file rewriting scheduled"));
     }
-    match rewrite::begin(state) {
+    match append_only::rewrite_as_asked(state) {
         Ok(()) => Ok(out.simple("Background append only file rewriting started")),
         Err(_) => Err(Error::of(
             "ERR Can't execute an AOF background rewriting. Please check the server logs for more \
