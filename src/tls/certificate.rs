@@ -93,10 +93,12 @@ impl<'a> Read<'a> {
         }
     }
 
-    /// It may sign certificates.
-    pub(super) fn may_sign(&self) -> bool {
+    /// It may sign certificates that are shown for `purpose`: uses that an authority names bind
+    /// those below it.
+    pub(super) fn may_sign(&self, purpose: Purpose) -> bool {
         self.authority().is_some()
             && self.is_understood()
+            && self.names(purpose)
             && self
                 .extension::<KeyUsage>()
                 .is_ok_and(|usage| usage.is_none_or(|usage| usage.key_cert_sign()))
@@ -104,11 +106,10 @@ impl<'a> Read<'a> {
 
     /// It may be shown for `purpose`, by the rules of OpenSSL.
     pub(super) fn is_for(&self, purpose: Purpose) -> bool {
-        let (wanted, netscape_bit) = match purpose {
-            Purpose::Client => (CLIENTS, 0x80),
-            Purpose::Server => (SERVERS, 0x40),
+        let netscape_bit = match purpose {
+            Purpose::Client => 0x80,
+            Purpose::Server => 0x40,
         };
-        let uses = self.extension::<ExtendedKeyUsage>();
         let key = self.extension::<KeyUsage>().map(|usage| {
             usage.is_none_or(|usage| {
                 usage.digital_signature()
@@ -116,9 +117,19 @@ impl<'a> Read<'a> {
                     || (purpose == Purpose::Server && usage.key_encipherment())
             })
         });
-        uses.is_ok_and(|uses| uses.is_none_or(|uses| uses.0.contains(&wanted)))
+        self.names(purpose)
             && key.unwrap_or(false)
             && self.netscape_type().is_none_or(|bits| bits & netscape_bit != 0)
+    }
+
+    /// Its extended uses are not limited, or `purpose` is among them.
+    fn names(&self, purpose: Purpose) -> bool {
+        let wanted = match purpose {
+            Purpose::Client => CLIENTS,
+            Purpose::Server => SERVERS,
+        };
+        self.extension::<ExtendedKeyUsage>()
+            .is_ok_and(|uses| uses.is_none_or(|uses| uses.0.contains(&wanted)))
     }
 
     /// The bits of Netscape's extension; none of them if they cannot be read.

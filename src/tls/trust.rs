@@ -64,14 +64,20 @@ impl Trust {
         if !last.is_for(purpose) || !last.is_understood() {
             return Err(CertificateError::InvalidPurpose.into());
         }
-        match self.vouches(last, between, now) {
+        match self.vouches(last, between, now, purpose) {
             true => Ok(()),
             false => Err(CertificateError::UnknownIssuer.into()),
         }
     }
 
     /// Whether a chain leads from `last` to an anchor.
-    fn vouches(&self, last: Read<'_>, between: &[CertificateDer<'_>], now: UnixTime) -> bool {
+    fn vouches(
+        &self,
+        last: Read<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+        purpose: Purpose,
+    ) -> bool {
         let mut signers: Vec<Read<'_>> =
             between.iter().take(BETWEEN_MAX).filter_map(Read::from).collect();
         let mut at = last;
@@ -83,7 +89,7 @@ impl Trust {
             let Some(next) = signers.iter().position(|signer| {
                 signer.subject().is_some_and(|subject| subject == issuer)
                     && signer.is_valid_at(now)
-                    && signer.may_sign()
+                    && signer.may_sign(purpose)
                     && signer
                         .authority()
                         .is_some_and(|limit| limit.is_none_or(|limit| below <= usize::from(limit)))

@@ -170,6 +170,19 @@ fn chains_lead_through_those_who_may_sign() {
         let signer = below(params, &ca);
         assert_eq!(judge.takes(&own(&[], &signer), &[signer.der().clone()]), NEITHER, "{what}");
     }
+    let bound: [(&[Use], (bool, bool)); 4] = [
+        (&[Use::ClientAuth], CLIENTS),
+        (&[Use::ServerAuth], SERVERS),
+        (&[Use::ClientAuth, Use::ServerAuth], BOTH),
+        (&[Use::CodeSigning], NEITHER),
+    ];
+    for (uses, expected) in bound {
+        let mut params = authority_of("bound", None);
+        params.extended_key_usages = uses.to_vec();
+        let signer = below(params, &ca);
+        let chain = [signer.der().clone()];
+        assert_eq!(judge.takes(&own(&[], &signer), &chain), expected, "{uses:?}");
+    }
 }
 
 fn file(name: &str) -> String {
