@@ -161,7 +161,7 @@ impl Server {
             return Value::Error("ERR empty command".into());
         }
         let mut out = Vec::new();
-        let (id, kick, mut flow, mut mark) = {
+        let (id, kick, waits, mut flow, mut mark) = {
             let mut state = loop {
                 if let Some(state) = self.0.shared.lock_unless_busy() {
                     break state;
@@ -178,10 +178,14 @@ impl Server {
             let mut dispatcher = Dispatcher::new(&mut state, id);
             let flow = dispatcher.request_unprepared(&argv, &mut out);
             let mark = dispatcher.mark();
-            (id, kick, flow, mark)
+            let waits = matches!(flow, Flow::Blocked | Flow::HeldBack) && out.is_empty();
+            if !waits {
+                // With the lock in hand: a script that took it next could keep it for ever.
+                settle::disconnect(&mut state, id);
+            }
+            (id, kick, waits, flow, mark)
         };
         let mut closed = false;
-        let waits = matches!(flow, Flow::Blocked | Flow::HeldBack) && out.is_empty();
         let waiting = waits.then(|| self.0.calls.begin(self, id));
         while matches!(flow, Flow::Blocked | Flow::HeldBack) && out.is_empty() && !closed {
             self.0.shared.cron.notify_one();
@@ -198,8 +202,10 @@ impl Server {
             mark = mark.max(state.aof.tail.appended());
         }
         block_on(poll_fn(|cx| self.0.shared.tail.poll_open(mark, cx.waker())));
-        drop(waiting);
-        settle::disconnect(&mut self.0.shared.lock(), id);
+        if let Some(waiting) = waiting {
+            drop(waiting);
+            settle::disconnect(&mut self.0.shared.lock(), id);
+        }
         let nothing = match closed {
             true => Value::Error("ERR the connection was closed while the command waited".into()),
             false => Value::Null,
