@@ -27,7 +27,7 @@ use crate::config::LogLevel;
 use crate::error::shown;
 use crate::resp::decode::{Batch, Decoder};
 use crate::settle;
-use crate::shared::Shared;
+use crate::shared::{Shared, BUSY_LOOK};
 use crate::state::State;
 use input::Kept;
 pub(crate) use lane::Moved;
@@ -133,8 +133,11 @@ impl Session {
         let _ = self.socket.kick.set(kick.clone());
         loop {
             match poll_fn(|cx| self.poll_turn(cx, &kick)).await {
-                Step::Attend => self.attend().await,
-                Step::Move(worker) => return Box::pin(self.move_to(worker)).await,
+                Step::Attend => self.attend(&kick).await,
+                Step::Move(worker) => match self.move_to(worker) {
+                    Some(session) => self = session,
+                    None => return,
+                },
                 Step::End => break,
             }
         }
@@ -213,10 +216,18 @@ impl Session {
     }
 
     /// The client's state wants something: replies that others wrote, an end, a go-on.
-    async fn attend(&mut self) {
+    async fn attend(&mut self, kick: &Arc<Kick>) {
         let mut out = Vec::new();
         let (close_now, cut, go_on) = {
-            let mut state = self.shared.lock_when_free().await;
+            let Some(mut state) = self.shared.lock_unless_busy() else {
+                // A slow script: the client is answered meanwhile, and this is for later.
+                let kick = kick.clone();
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(BUSY_LOOK).await;
+                    kick.ring();
+                });
+                return;
+            };
             let client = state.clients.at(self.me);
             match self.output.bytes() {
                 0 => client.has_taken_all(),

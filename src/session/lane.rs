@@ -20,6 +20,7 @@ use crate::client::{ClientId, Kick};
 use crate::resp::decode::Decoder;
 use crate::settle;
 use crate::shared::{Incoming, Shared, WORKER};
+use crate::state::State;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,39 +110,42 @@ impl Session {
     pub(super) fn wants_to_move(&mut self) -> Option<usize> {
         let worker = self.place.elsewhere(self.shared.workers.len(), &self.shared.endless)?;
         let rests = self.output.is_empty() && !self.waiting && !self.closing;
-        (rests && self.socket.may_move()).then_some(worker)
+        // A move needs the lock: during a slow script the client is answered where it is.
+        let may = rests && self.socket.may_move() && !self.shared.running.is_slow();
+        may.then_some(worker)
     }
 
-    /// Goes on at another worker.
-    pub(super) async fn move_to(mut self, worker: usize) {
-        Socket::forget(self.me);
+    /// Goes on at another worker. Gives the session back when a slow script keeps the lock.
+    pub(super) fn move_to(mut self, worker: usize) -> Option<Session> {
+        let shared = self.shared.clone();
+        let Some(mut state) = shared.lock_unless_busy() else { return Some(self) };
+        let me = self.me;
+        Socket::forget(me);
         // What rings from here on wakes the session there.
         let kick = Arc::new(Kick::default());
         kick.ring();
-        self.shared.lock_when_free().await.clients.at(self.me).kick = kick.clone();
-        let (me, shared) = (self.me, self.shared);
-        match self.socket.detach() {
-            Ok(stream) => {
-                let moved = Moved {
-                    stream,
-                    me,
-                    kick,
-                    shared: shared.clone(),
-                    decoder: self.decoder,
-                    pace: self.pace,
-                    place: Place { now: worker, ..self.place },
-                    kept: self.kept,
-                    more: self.more,
-                    mark: self.mark,
-                };
-                // Where nobody listens any more the server has ended.
-                let _ = shared.workers[worker].send(Incoming::Moved(Box::new(moved)));
-            }
-            Err(_) => {
-                self.place.leave(&shared.endless);
-                end(&shared, me).await;
-            }
-        }
+        state.clients.at(me).kick = kick.clone();
+        let Ok(stream) = self.socket.detach() else {
+            self.place.leave(&shared.endless);
+            end(&mut state, me);
+            return None;
+        };
+        drop(state);
+        let moved = Moved {
+            stream,
+            me,
+            kick,
+            shared: self.shared,
+            decoder: self.decoder,
+            pace: self.pace,
+            place: self.place,
+            kept: self.kept,
+            more: self.more,
+            mark: self.mark,
+        };
+        // Where nobody listens any more the server has ended.
+        let _ = shared.workers[worker].send(Incoming::Moved(Box::new(moved)));
+        None
     }
 }
 
@@ -149,10 +153,12 @@ impl Moved {
     /// Goes on here.
     pub(crate) fn arrive(self: Box<Moved>, scratch: Rc<RefCell<Scratch>>) {
         let (me, shared) = (self.me, self.shared);
-        let mut place = self.place;
+        let mut place = Place { now: WORKER.get(), ..self.place };
         let Ok(stream) = self.stream.attach() else {
             place.leave(&shared.endless);
-            tokio::task::spawn_local(async move { end(&shared, me).await });
+            tokio::task::spawn_local(async move {
+                end(&mut *shared.lock_when_free().await, me);
+            });
             return;
         };
         let session = Session {
@@ -169,10 +175,9 @@ impl Moved {
 }
 
 /// The connection was lost between two workers.
-async fn end(shared: &Shared, me: ClientId) {
-    let mut state = shared.lock_when_free().await;
-    note_end(&mut state, me);
-    settle::disconnect(&mut state, me);
+fn end(state: &mut State, me: ClientId) {
+    note_end(state, me);
+    settle::disconnect(state, me);
 }
 
 #[cfg(test)]

@@ -169,6 +169,51 @@ fn a_session_that_has_calmed_down_goes_on_at_its_own_worker() {
 }
 
 #[test]
+fn who_would_go_to_the_lane_is_answered_while_a_script_keeps_the_lock() {
+    let stage = Stage::new(2);
+    let mut bystander = stage.client();
+    let mut hog = stage.client();
+    stage.send(&mut hog, "DEBUG SLEEP 0.0003\r\nPING\r\n".repeat(100).as_bytes());
+    stage.replies(&mut hog, 200);
+    stage.server.command(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
+    stage.send(&mut hog, b"EVAL 'while true do end' 0\r\n");
+    while !matches!(stage.server.command(&["PING"]), Value::Error(_)) {
+        std::thread::yield_now();
+    }
+    for _ in 0..10 {
+        stage.send(&mut bystander, b"PING\r\n");
+        let busy = &stage.replies(&mut bystander, 1)[0];
+        assert!(matches!(busy, Value::Error(_)), "{busy:?}");
+    }
+    stage.send(&mut bystander, b"SCRIPT KILL\r\n");
+    assert_eq!(stage.replies(&mut bystander, 1)[0], "OK");
+    stage.replies(&mut hog, 1);
+    stage.send(&mut bystander, b"PING\r\n");
+    assert_eq!(stage.replies(&mut bystander, 1)[0], "PONG");
+}
+
+#[test]
+fn who_was_told_something_by_a_slow_script_is_answered_meanwhile() {
+    let stage = Stage::new(2);
+    let (mut listener, mut slow) = (stage.client(), stage.client());
+    stage.send(&mut listener, b"CLIENT REPLY SKIP\r\nHELLO 3\r\nSUBSCRIBE news\r\n");
+    stage.replies(&mut listener, 1);
+    stage.server.command(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
+    let script = "redis.call('PUBLISH', 'news', 'hi') while true do end";
+    stage.send(&mut slow, format!("EVAL \"{script}\" 0\r\n").as_bytes());
+    while !matches!(stage.server.command(&["PING"]), Value::Error(_)) {
+        std::thread::yield_now();
+    }
+    stage.send(&mut listener, b"PING\r\nSCRIPT KILL\r\n");
+    // The message comes before either reply or after them.
+    let mut replies = stage.replies(&mut listener, 3);
+    replies.retain(|reply| *reply != ["message", "news", "hi"]);
+    assert_eq!(replies.len(), 2, "{replies:?}");
+    assert!(matches!(replies[0], Value::Error(_)), "{replies:?}");
+    assert_eq!(replies[1], "OK");
+}
+
+#[test]
 fn who_waits_for_the_lock_gets_it_between_the_batches_of_another_worker() {
     let stage = Stage::new(2);
     let (mut hog, mut bystander) = (stage.client(), stage.client());
