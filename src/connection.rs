@@ -15,6 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 /// What a message begins with that nobody has asked for just now.
 const MESSAGES: [&str; 4] = ["message", "pmessage", "smessage", "invalidate"];
+/// How the answer to each channel begins, by what is listened to.
+const ANSWERS: [[&str; 2]; 3] =
+    [["subscribe", "unsubscribe"], ["psubscribe", "punsubscribe"], ["ssubscribe", "sunsubscribe"]];
 
 /// A connection without any socket. The calling thread waits for each reply.
 ///
@@ -38,13 +41,14 @@ pub struct Connection {
     /// Bytes that have come and are no whole reply yet.
     read: Vec<u8>,
     messages: VecDeque<Value>,
-    subscribed: bool,
+    /// How many channels, patterns and shard channels it listens to.
+    listens: [usize; 3],
 }
 
 impl Connection {
     pub(crate) fn new(stream: DuplexStream) -> Connection {
         let (read, messages) = (Vec::new(), VecDeque::new());
-        Connection { stream, read, messages, subscribed: false }
+        Connection { stream, read, messages, listens: [0; 3] }
     }
 
     /// Runs one command and gives its reply; an error when the connection ends without one.
@@ -57,26 +61,55 @@ impl Connection {
 
     /// Sends several commands at one go and gives their replies, in order.
     pub fn pipeline<A: AsRef<[B]>, B: AsRef<[u8]>>(&mut self, requests: &[A]) -> Vec<Value> {
-        let (mut bytes, mut answers) = (Vec::new(), Vec::with_capacity(requests.len()));
-        for argv in requests {
-            let argv = argv.as_ref();
-            push_request(&mut bytes, argv);
-            let name = argv.first().map(|name| name.as_ref().to_ascii_lowercase());
-            let subscribes = name.is_some_and(|name| name.ends_with(b"subscribe"));
-            self.subscribed |= subscribes;
-            answers.push(if subscribes { argv.len().max(2) - 1 } else { 1 });
-        }
+        let mut bytes = Vec::new();
+        requests.iter().for_each(|argv| push_request(&mut bytes, argv.as_ref()));
         let mut sent = block_on(poll_fn(|cx| self.poll_send(cx, &mut bytes)));
-        let mut reply = || {
-            std::mem::replace(&mut sent, Ok(()))?;
-            block_on(poll_fn(|cx| self.poll_reply(cx)))
+        let answer = |argv: &A| {
+            let answer = std::mem::replace(&mut sent, Ok(())).and_then(|()| self.answer(argv));
+            answer.unwrap_or_else(|error| Value::Error(format!("ERR {error}").into()))
         };
-        let mut last = |answers: usize| {
-            let last = (0..answers).map(|_| reply()).last();
-            let failed = |error: io::Error| Value::Error(format!("ERR {error}").into());
-            last.map_or(Value::Null, |last| last.unwrap_or_else(failed))
-        };
-        answers.into_iter().map(&mut last).collect()
+        requests.iter().map(answer).collect()
+    }
+
+    /// The reply to a request that was sent: of several, one for each channel, the last.
+    fn answer<A: AsRef<[B]>, B: AsRef<[u8]>>(&mut self, argv: &A) -> io::Result<Value> {
+        let mut words = argv.as_ref().iter().map(B::as_ref);
+        let name = words.next().unwrap_or_default().to_ascii_lowercase();
+        let mut reply = self.reply()?;
+        if name == b"reset" && reply == "RESET" {
+            self.listens = [0; 3];
+        }
+        if !name.ends_with(b"subscribe") {
+            return Ok(reply);
+        }
+        let before = self.listens;
+        // What was refused, or queued by MULTI, has no other reply.
+        if let Some(kind) = self.note_answer(&reply) {
+            let count = match words.len() {
+                0 => before[kind],
+                named => named,
+            };
+            for _ in 1..count {
+                reply = self.reply()?;
+                self.note_answer(&reply);
+            }
+        }
+        Ok(reply)
+    }
+
+    /// Counts what is listened to after the answer to one channel; which of [`ANSWERS`] it is.
+    fn note_answer(&mut self, reply: &Value) -> Option<usize> {
+        let (Value::Array(items) | Value::Push(items)) = reply else { return None };
+        let [word, _, Value::Int(total)] = &items[..] else { return None };
+        let kind = ANSWERS.iter().position(|words| words.iter().any(|one| word == one))?;
+        let [channels, patterns, _] = self.listens;
+        let others = [patterns, channels, 0][kind];
+        self.listens[kind] = usize::try_from(*total).unwrap_or(0).saturating_sub(others);
+        Some(kind)
+    }
+
+    fn reply(&mut self) -> io::Result<Value> {
+        block_on(poll_fn(|cx| self.poll_reply(cx)))
     }
 
     /// The next message to a subscriber, or of client-side caching; waits for it.
@@ -100,7 +133,7 @@ impl Connection {
 
     fn is_message(&self, value: &Value) -> bool {
         let (Value::Push(items) | Value::Array(items)) = value else { return false };
-        let is_pushed = matches!(value, Value::Push(_)) || self.subscribed;
+        let is_pushed = matches!(value, Value::Push(_)) || self.listens != [0; 3];
         is_pushed && items.first().is_some_and(|kind| MESSAGES.iter().any(|word| kind == word))
     }
 

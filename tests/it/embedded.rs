@@ -107,3 +107,51 @@ fn a_connection_remembers() {
     let replies = client.pipeline(&many);
     assert!(replies.len() == 50 && replies.iter().all(|reply| *reply == value.as_str()));
 }
+
+#[test]
+fn a_connection_knows_how_many_answers_a_subscription_has() {
+    let server = Server::start().unwrap();
+    for protocol in ["2", "3"] {
+        let mut client = server.client();
+        client.command(&["HELLO", protocol]);
+        let last = |value: Value| match value {
+            Value::Array(items) | Value::Push(items) => items[2].clone(),
+            other => other,
+        };
+        assert_eq!(last(client.command(&["UNSUBSCRIBE"])), 0);
+        let replies = client.pipeline(&[
+            &["SUBSCRIBE", "a", "b", "c", "a"][..],
+            &["PSUBSCRIBE", "p*", "q*"],
+            &["SSUBSCRIBE", "shard"],
+            &["UNSUBSCRIBE"],
+            &["PING", "x"],
+            &["PUNSUBSCRIBE", "p*"],
+            &["PUNSUBSCRIBE"],
+            &["SUNSUBSCRIBE"],
+            &["ECHO", "y"],
+        ]);
+        let pong = &replies[4];
+        assert!(*pong == "x" || *pong == ["pong", "x"], "{pong:?}");
+        assert_eq!(replies[8], "y");
+        let totals = [0, 1, 2, 3, 5, 6, 7].map(|at: usize| last(replies[at].clone()));
+        assert_eq!(totals, [3, 5, 1, 2, 1, 0, 0].map(Value::Int));
+        // A list that looks like a message is none when nothing is listened to.
+        client.command(&["RPUSH", "list", "message", "a", "b"]);
+        assert_eq!(client.command(&["LRANGE", "list", "0", "2"]), ["message", "a", "b"]);
+        // One reply, however many channels there are.
+        assert_eq!(client.command(&["MULTI"]), "OK");
+        assert_eq!(client.command(&["SUBSCRIBE", "a", "b"]), "QUEUED");
+        assert_eq!(client.command(&["DISCARD"]), "OK");
+        let refused = client.command(&["SUBSCRIBE"]);
+        assert!(matches!(refused, Value::Error(_)), "{refused:?}");
+        server.command(&["ACL", "SETUSER", "deaf", "on", "nopass", "+@all", "resetchannels"]);
+        client.command(&["AUTH", "deaf", ""]);
+        let refused = client.command(&["SUBSCRIBE", "a", "b"]);
+        assert!(matches!(refused, Value::Error(_)), "{refused:?}");
+        client.command(&["AUTH", "default", ""]);
+        client.command(&["SUBSCRIBE", "a"]);
+        assert_eq!(client.command(&["RESET"]), "RESET");
+        assert_eq!(client.command(&["PING"]), "PONG");
+        server.command(&["DEL", "list"]);
+    }
+}
