@@ -258,7 +258,7 @@ impl<'a> Dispatcher<'a> {
         }
         let flow = self.gated(spec, argv, out);
         self.state.db.forget_hash();
-        self.after(mark, out).unwrap_or(flow)
+        self.after(mark, flow, out)
     }
 
     /// The same for a request that was not prepared.
@@ -280,13 +280,12 @@ impl<'a> Dispatcher<'a> {
                 self.refuse(None, error, out)
             }
         };
-        self.after(mark, out).unwrap_or(flow)
+        self.after(mark, flow, out)
     }
 
-    /// CLIENT REPLY, and what others wrote to the client meanwhile. `Some` when the connection
-    /// ends.
+    /// CLIENT REPLY, and what others wrote to the client meanwhile; the connection may end.
     #[inline]
-    fn after(&mut self, mark: usize, out: &mut Vec<u8>) -> Option<Flow> {
+    fn after(&mut self, mark: usize, flow: Flow, out: &mut Vec<u8>) -> Flow {
         let client = self.state.clients.at(self.me);
         match client.reply_mode {
             ReplyMode::On => {}
@@ -297,19 +296,22 @@ impl<'a> Dispatcher<'a> {
             }
             ReplyMode::SkipNext => {
                 out.truncate(mark);
-                client.reply_mode = ReplyMode::On;
+                // A reply that is still to come is the one to be skipped.
+                if !matches!(flow, Flow::Blocked | Flow::HeldBack) {
+                    client.reply_mode = ReplyMode::On;
+                }
             }
         }
         if client.wants_attention() {
             client.outbox.drain_into(out);
             if client.close_after_reply || client.close_now {
-                return Some(Flow::Close);
+                return Flow::Close;
             }
             if client.is_replica() {
-                return Some(Flow::Attached);
+                return Flow::Attached;
             }
         }
-        None
+        flow
     }
 
     /// The command of a request, under the name that `rename-command` gave it.

@@ -537,9 +537,13 @@ pub fn unblock_with(
 /// Gives a client that waited its reply.
 pub fn hand_over(state: &mut State, id: ClientId, reply: &[u8]) {
     let client = state.clients.at(id);
-    if client.reply_mode != ReplyMode::Off {
-        client.outbox.push(reply);
-        client.check_output_limit(state.config.settings(), state.db.now_ms());
+    match client.reply_mode {
+        ReplyMode::On | ReplyMode::SkipSet => {
+            client.outbox.push(reply);
+            client.check_output_limit(state.config.settings(), state.db.now_ms());
+        }
+        ReplyMode::SkipNext => client.reply_mode = ReplyMode::On,
+        ReplyMode::Off => {}
     }
     client.kick.ring();
 }
