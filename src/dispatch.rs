@@ -28,20 +28,20 @@ use crate::resp::out::{push_error, Bound, Out};
 use crate::settle;
 use crate::state::State;
 
-/// Whether a command, or one of the commands that EXEC would run, needs memory.
-fn grows(table: &Table, state: &State, spec: &Spec, argv: &[&[u8]], me: ClientId) -> bool {
-    let multi = state.clients.find(me).and_then(|client| client.multi.as_ref());
-    let queue = multi.filter(|_| spec.name == "exec");
-    let grows = |spec: &Spec, argv: &[&[u8]]| {
-        spec.has(flag::DENYOOM) || declares_growth(&state.scripting, spec, argv)
+/// Whether a test holds for a command, or for one of those that EXEC would run.
+fn any(
+    state: &State,
+    me: ClientId,
+    (spec, argv): (&Spec, &[&[u8]]),
+    test: impl Fn(&Spec, &[&[u8]]) -> bool,
+) -> bool {
+    let multi = || state.clients.find(me)?.multi.as_ref();
+    let queued = |argv: &Vec<Vec<u8>>| {
+        let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+        find_renamed(&state.renames, &argv).is_ok_and(|spec| test(spec, &argv))
     };
-    grows(spec, argv)
-        || queue.is_some_and(|multi| {
-            multi.queue.iter().any(|argv| {
-                let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-                table.find(&argv).is_ok_and(|spec| grows(spec, &argv))
-            })
-        })
+    test(spec, argv)
+        || (spec.name == "exec" && multi().is_some_and(|multi| multi.queue.iter().any(queued)))
 }
 
 /// What a session does after a request.
@@ -317,9 +317,6 @@ impl<'a> Dispatcher<'a> {
     /// The command of a request, under the name that `rename-command` gave it.
     #[inline]
     fn find(&self, argv: &[&[u8]]) -> std::result::Result<&'static Spec, Option<&'static Spec>> {
-        if self.state.renames.is_empty() {
-            return self.table.find(argv);
-        }
         find_renamed(&self.state.renames, argv)
     }
 
@@ -396,13 +393,17 @@ impl<'a> Dispatcher<'a> {
             });
         }
         if self.state.config.settings().maxmemory > 0 {
-            let (table, me) = (self.table, self.me);
-            memory::gate(self.state, |state| grows(table, state, spec, argv, me))?;
+            let me = self.me;
+            memory::gate(self.state, |state| {
+                any(state, me, (spec, argv), |spec, argv| {
+                    spec.has(flag::DENYOOM) || declares_growth(&state.scripting, spec, argv)
+                })
+            })?;
         }
         if self.state.aof.mode != Mode::Off {
             self.refuse_unlogged(spec)?;
         }
-        self.gate_by_state(spec)?;
+        self.gate_by_state(spec, argv)?;
         if self.state.role.is_replica() || self.state.config.settings().needs_replicas() {
             self.may_write(spec, argv)?;
         }
@@ -441,22 +442,13 @@ impl<'a> Dispatcher<'a> {
         if pause.is_none() && !self.state.holds_writes() {
             return false;
         }
-        let scripting = &self.state.scripting;
-        let may_write = |spec: &Spec, argv: &[&[u8]]| {
-            spec.has(flag::WRITE | flag::MAY_REPLICATE)
-                && !declares_no_writes(scripting, spec, argv)
-        };
-        let client = self.state.clients.at(self.me);
-        let queued_write = client.multi.as_ref().is_some_and(|multi| {
-            multi.queue.iter().any(|argv| {
-                let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-                self.table.find(&argv).is_ok_and(|spec| may_write(spec, &argv))
-            })
-        });
         // Redis: a pause of everything holds back CLIENT UNPAUSE too.
         let held = pause.is_some_and(|pause| pause.all)
-            || may_write(spec, argv)
-            || (queued_write && matches!(spec.row.run, Run::Nested(_)));
+            || any(self.state, self.me, (spec, argv), |spec, argv| {
+                spec.has(flag::WRITE | flag::MAY_REPLICATE)
+                    && !declares_no_writes(&self.state.scripting, spec, argv)
+            });
+        let client = self.state.clients.at(self.me);
         if held && !client.paused {
             client.paused = true;
             self.state.held_back.push(self.me);

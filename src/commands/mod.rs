@@ -118,10 +118,14 @@ pub fn renames(lines: &[(Vec<u8>, Vec<u8>)]) -> HashMap<Vec<u8>, Option<usize>> 
 }
 
 /// The command of a request under the names that `rename-command` left, as [`Table::find`].
+#[inline]
 pub fn find_renamed(
     renames: &HashMap<Vec<u8>, Option<usize>>,
     argv: &[&[u8]],
 ) -> std::result::Result<&'static Spec, Option<&'static Spec>> {
+    if renames.is_empty() {
+        return table().find(argv);
+    }
     let name = argv.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
     match renames.get(&name) {
         None => table().find(argv),

@@ -3,7 +3,7 @@
 //!
 //! Invariant: the primary's own commands never come here.
 
-use super::Dispatcher;
+use super::{any, Dispatcher};
 use crate::command::row::flag;
 use crate::command::Spec;
 use crate::commands::scripting::effective_flags;
@@ -13,32 +13,21 @@ use crate::replicas;
 impl Dispatcher<'_> {
     /// Whether the command, or one of the commands that EXEC would run, has one of these flags,
     /// or with `lacks` does not have it.
-    fn any(&mut self, spec: &Spec, argv: &[&[u8]], bits: u32, lacks: bool) -> bool {
-        let scripting = &self.state.scripting;
-        let fits = |spec: &Spec, argv: &[&[u8]]| {
-            (effective_flags(scripting, spec, argv) & bits != 0) != lacks
-        };
-        if spec.name != "exec" || (fits(spec, argv) && !lacks) {
-            return fits(spec, argv);
-        }
-        let multi = self.state.clients.find(self.me).and_then(|client| client.multi.as_ref());
-        multi.is_some_and(|multi| {
-            multi.queue.iter().any(|argv| {
-                let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-                self.table.find(&argv).is_ok_and(|spec| fits(spec, &argv))
-            })
+    fn any_has(&self, spec: &Spec, argv: &[&[u8]], bits: u32, lacks: bool) -> bool {
+        any(self.state, self.me, (spec, argv), |spec, argv| {
+            (effective_flags(&self.state.scripting, spec, argv) & bits != 0) != lacks
         })
     }
 
     pub(super) fn may_write(&mut self, spec: &Spec, argv: &[&[u8]]) -> Result<()> {
         match replicas::write_refused(self.state) {
-            Some(error) if self.any(spec, argv, flag::WRITE, false) => Err(error),
+            Some(error) if self.any_has(spec, argv, flag::WRITE, false) => Err(error),
             _ => Ok(()),
         }
     }
 
     pub(super) fn is_stale(&mut self, spec: &Spec, argv: &[&[u8]]) -> bool {
-        replicas::is_stale(self.state) && self.any(spec, argv, flag::STALE, true)
+        replicas::is_stale(self.state) && self.any_has(spec, argv, flag::STALE, true)
     }
 
     /// Remembers keys with a deadline that a client of a writable replica makes.

@@ -1,7 +1,7 @@
 //! Loading, and disks that have failed: what they let nobody do, and what a replica does about its
 //! primary's commands, which nobody may refuse.
 
-use super::Dispatcher;
+use super::{any, Dispatcher};
 use crate::command::row::flag;
 use crate::command::Spec;
 use crate::ending;
@@ -15,34 +15,27 @@ const TOLD_MS: i64 = 10_000;
 impl Dispatcher<'_> {
     /// Refuses what waits until the data is loaded, and writes that a snapshot file cannot keep.
     #[inline]
-    pub(super) fn gate_by_state(&self, spec: &Spec) -> Result<()> {
+    pub(super) fn gate_by_state(&self, spec: &Spec, argv: &[&[u8]]) -> Result<()> {
         let room = &self.state.persistence;
         if room.file.last_was_ok && room.loading.is_none() {
             return Ok(());
         }
-        self.refuse_by_state(spec)
+        self.refuse_by_state(spec, argv)
     }
 
     #[cold]
-    fn refuse_by_state(&self, spec: &Spec) -> Result<()> {
-        let is = |wanted: u32, spec: &Spec| spec.has(wanted);
-        let multi = self.state.clients.find(self.me).and_then(|client| client.multi.as_ref());
-        let queue = multi.filter(|_| spec.name == "exec").map_or(&[][..], |multi| &multi.queue);
-        let queued = |test: &dyn Fn(&Spec) -> bool| {
-            queue.iter().any(|argv| {
-                let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-                self.table.find(&argv).is_ok_and(test)
-            })
+    fn refuse_by_state(&self, spec: &Spec, argv: &[&[u8]]) -> Result<()> {
+        let any = |test: &dyn Fn(&Spec) -> bool| {
+            any(self.state, self.me, (spec, argv), |spec, _| test(spec))
         };
-        let writes = is(flag::WRITE, spec) || queued(&|spec| is(flag::WRITE, spec));
         // Redis: PING tells that something is wrong, too.
-        if writes || spec.name == "ping" {
+        if spec.name == "ping" || any(&|spec| spec.has(flag::WRITE)) {
             snapshot::save::check_writes(self.state)?;
         }
         let Some(loading) = &self.state.persistence.loading else { return Ok(()) };
         let refused = match loading.is_async {
-            false => !is(flag::LOADING, spec) || queued(&|spec| !is(flag::LOADING, spec)),
-            true => is(flag::NO_ASYNC_LOADING, spec),
+            false => any(&|spec| !spec.has(flag::LOADING)),
+            true => spec.has(flag::NO_ASYNC_LOADING),
         };
         match refused {
             true => Err(Error::Loading),

@@ -9,6 +9,7 @@
 
 use super::Session;
 use crate::client::{Asker, Kick};
+use crate::commands::find_renamed;
 use crate::dispatch::Dispatcher;
 use crate::replicas;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
@@ -345,7 +346,7 @@ impl Feed {
             let given = std::mem::replace(&mut state.clients.at(me).outbox, outbox);
             given.into_bytes().into_iter().for_each(|byte| out.push(byte));
             if !out.is_empty() {
-                let command = match crate::commands::table().find(&argv) {
+                let command = match find_renamed(&state.renames, &argv) {
                     Ok(spec) => spec.name.clone(),
                     Err(_) => String::from_utf8_lossy(argv[0]).to_lowercase(),
                 };

@@ -2,6 +2,7 @@
 
 use crate::process::Process;
 use crate::wire::{Reply, Wire};
+use std::time::Duration;
 
 /// The text of a reply of one word.
 fn told(wire: &mut Wire, line: &str) -> String {
@@ -65,4 +66,31 @@ fn renamed_commands_are_known_by_their_new_names_alone() {
     let number = |text: &str| text.trim_matches(|c: char| !c.is_ascii_digit()).parse::<i64>();
     let left = number(&told(&mut wire, "COMMAND COUNT"));
     assert_eq!(left.expect("a number") + 1, number(&all).expect("a number"));
+}
+
+#[test]
+fn renamed_commands_wait_and_are_refused_like_others() {
+    let renames = ["BLPOP", "take", "SET", "put", "EXEC", "go"];
+    let renames = renames.chunks(2).flat_map(|pair| ["--rename-command", pair[0], pair[1]]);
+    let process = Process::start(&renames.collect::<Vec<_>>());
+    let (mut wire, mut waiting) = (process.wire(), process.wire());
+    waiting.send(b"take queue 0\r\n");
+    while !told(&mut wire, "INFO clients").contains("\r\nblocked_clients:1\r\n") {
+        std::thread::yield_now();
+    }
+    told(&mut wire, "RPUSH queue item");
+    let served = waiting.wait(Duration::from_secs(60)).expect("a connection").expect("a reply");
+    let bulk = |text: &str| Reply::Bulk(text.as_bytes().to_vec());
+    assert_eq!(served, Reply::Array(vec![bulk("queue"), bulk("item")]));
+    // What EXEC would run is looked at under the new names.
+    told(&mut wire, "MULTI");
+    told(&mut wire, "put key value");
+    told(&mut process.wire(), "CONFIG SET min-replicas-to-write 1");
+    assert_eq!(
+        told(&mut wire, "go"),
+        "EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write."
+    );
+    let keys = format!("{:?}", Reply::Array(vec![bulk("key")]));
+    assert_eq!(told(&mut wire, "COMMAND GETKEYS put key value"), keys);
+    assert_eq!(told(&mut wire, "COMMAND GETKEYS set key value"), "ERR Invalid command specified");
 }

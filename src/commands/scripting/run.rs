@@ -6,6 +6,7 @@ use crate::client::{Asker, ClientId, ReplyMode};
 use crate::clock::Stopwatch;
 use crate::command::row::ScriptRules;
 use crate::command::{permission, Args, Caller};
+use crate::commands::find_renamed;
 use crate::error::{Error, Result};
 use crate::keyspace::effects::Reach;
 use crate::memory;
@@ -84,7 +85,7 @@ fn show_to_monitors(caller: &mut dyn Caller, args: &Args<'_>) {
     if state.monitors.is_empty() {
         return;
     }
-    if let Ok(spec) = crate::commands::table().find(args.all()) {
+    if let Ok(spec) = find_renamed(&state.renames, args.all()) {
         settle::show_monitors(state, me, spec, args.all());
     }
 }
@@ -370,8 +371,9 @@ impl Host for ScriptHost<'_> {
     }
 
     fn is_allowed(&mut self, args: &[&[u8]]) -> Option<bool> {
-        let spec = crate::commands::table().find(args).ok()?;
-        let user = &self.caller.state().clients.at(self.me).user;
+        let state = self.caller.state();
+        let spec = find_renamed(&state.renames, args).ok()?;
+        let user = &state.clients.at(self.me).user;
         Some(user.as_ref().is_none_or(|user| permission::judge(user, spec, args).is_ok()))
     }
 }

@@ -7,7 +7,7 @@ mod shape;
 use crate::command::categories::categories;
 use crate::command::permission::{self, Keys};
 use crate::command::{client, flag, Args, Call, Row, Spec};
-use crate::commands::{help, is_left, named_now, table};
+use crate::commands::{find_renamed, help, is_left, named_now, table};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 use crate::types::glob::glob_match;
@@ -138,8 +138,9 @@ fn list(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
 type Found = (&'static Spec, Keys);
 
 /// The command that `words` spell and its keys; none where it needs none.
-fn keys_of(words: &[&[u8]]) -> Result<Found> {
-    let spec = table().find(words).map_err(|_| Error::of("ERR Invalid command specified"))?;
+fn keys_of(call: &Call<'_>, words: &[&[u8]]) -> Result<Found> {
+    let found = find_renamed(&call.state.renames, words);
+    let spec = found.map_err(|_| Error::of("ERR Invalid command specified"))?;
     if spec.access.iter().all(|access| access.contains(&"not_key")) {
         return Err(Error::of("ERR The command has no key arguments"));
     }
@@ -152,9 +153,9 @@ fn keys_of(words: &[&[u8]]) -> Result<Found> {
     }
 }
 
-fn getkeys(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn getkeys(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let words = args.rest();
-    let (_, found) = keys_of(words)?;
+    let (_, found) = keys_of(call, words)?;
     let mut items = out.array(found.len());
     for (at, _) in found {
         items.bulk(words[at]);
@@ -162,9 +163,9 @@ fn getkeys(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
     Ok(items.end())
 }
 
-fn getkeysandflags(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn getkeysandflags(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let words = args.rest();
-    let (_, found) = keys_of(words)?;
+    let (_, found) = keys_of(call, words)?;
     let mut items = out.array(found.len());
     for (at, access) in found {
         items.array(2);
