@@ -10,6 +10,7 @@ use crate::clock::Stopwatch;
 use crate::keyspace::ageing::Reading;
 use crate::keyspace::image::{ImageId, Outline, Piece};
 use crate::state::State;
+use crate::types::walk::Tally;
 use headway::Headway;
 use parking_lot::Mutex;
 use std::io;
@@ -166,6 +167,8 @@ pub struct Running {
     pub is_under_way: bool,
     /// What was fixed at its beginning.
     pub start: Arc<Start>,
+    /// Counts the bytes that writers save for it.
+    pub tally: Tally,
     /// Keys handed out.
     pub keys_done: usize,
     /// Bytes that have been made of them.

@@ -7,13 +7,13 @@ use crate::keyspace::entry::Entry;
 use crate::keyspace::image::{Heading, Piece};
 use crate::keyspace::value::{List, Set, SortedSet, Stream};
 use crate::persistence::{Output, Start};
-use crate::resp::out::push_request;
+use crate::resp::out::{push_bulk, push_number, push_request};
 use crate::snapshot::rdb_output::Sink;
 use crate::types::compact::Item;
 use crate::types::list::End;
 use crate::types::number::format_f64;
 use crate::types::stream::StreamId;
-use crate::types::walk::Part;
+use crate::types::walk::{Part, Prelude};
 use std::io;
 
 /// Elements of one command.
@@ -77,6 +77,7 @@ impl<S: Sink> Output for CommandsOutput<S> {
                 }
                 Piece::Begin(heading) => {
                     self.select(heading.db);
+                    begin(&mut self.bytes, heading);
                     self.begun = Some(heading.clone());
                 }
                 Piece::Part(part) => {
@@ -86,9 +87,10 @@ impl<S: Sink> Output for CommandsOutput<S> {
                 }
                 Piece::End => {
                     if let Some(heading) = self.begun.take() {
-                        deadline(&mut self.bytes, &heading.key, heading.deadline_ms);
+                        end(&mut self.bytes, &heading);
                     }
                 }
+                Piece::Past(_) => {}
             }
             self.flush(CHUNK_BYTES)?;
         }
@@ -170,6 +172,24 @@ fn deadline(out: &mut Vec<u8>, key: &[u8], deadline_ms: Option<i64>) {
     }
 }
 
+/// What comes before the parts of a big value: a string is one command.
+fn begin(out: &mut Vec<u8>, heading: &Heading) {
+    if let Prelude::Text { bytes } = heading.prelude {
+        out.extend_from_slice(b"*3\r\n");
+        push_bulk(out, b"SET");
+        push_bulk(out, &heading.key);
+        push_number(out, b'$', bytes as i64);
+    }
+}
+
+/// What comes after them.
+fn end(out: &mut Vec<u8>, heading: &Heading) {
+    if matches!(heading.prelude, Prelude::Text { .. }) {
+        out.extend_from_slice(b"\r\n");
+    }
+    deadline(out, &heading.key, heading.deadline_ms);
+}
+
 /// The commands that add some elements to a big value.
 fn elements(out: &mut Vec<u8>, key: &[u8], part: &Part) {
     match part {
@@ -187,6 +207,7 @@ fn elements(out: &mut Vec<u8>, key: &[u8], part: &Part) {
             scored.iter().for_each(|(member, score)| parts.add_scored(member, score));
             parts.end();
         }
+        Part::Bytes(bytes) => out.extend_from_slice(bytes),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::types::bits::{
     bit_at, combine, count_ones_between, find_between, BitOp, Field, Overflow,
 };
 use crate::types::number::parse_i64;
+use crate::types::text::Text;
 
 /// The family.
 pub const FAMILY: Family = Family { group: "bitmap", rows: ROWS };
@@ -193,22 +194,20 @@ fn bitfield(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let Some(length) = written.map(|step| step.field.end_bytes() as usize).max() else {
         return read_fields(db, key, &steps, out);
     };
-    let mut bytes = db.take_string(key)?.unwrap_or_default();
-    let grows = bytes.len() < length;
-    if grows {
-        bytes.resize(length, 0);
-    }
+    let mut text = db.take_string(key)?.unwrap_or_default();
+    let grows = text.len() < length;
+    text.reach(length);
     let mut changes = 0;
     let mut items = out.array(steps.len());
     for step in &steps {
-        changes += usize::from(change_field(step, &mut bytes, grows, &mut items));
+        changes += usize::from(change_field(step, &mut text, grows, &mut items));
     }
     match (changes, grows) {
-        (0, false) => db.return_string(key, bytes),
+        (0, false) => db.return_string(key, text),
         // Redis: it grows without an event when every change failed.
-        (0, true) => db.put_quietly(key, bytes),
+        (0, true) => db.put_quietly(key, text),
         _ => {
-            db.put(key, NewValue::Owned(Value::Str(bytes)), Ttl::Keep, "setbit");
+            db.put(key, NewValue::Owned(Value::Str(text)), Ttl::Keep, "setbit");
             db.effects.dirty += changes as u64 - 1;
         }
     }
@@ -216,9 +215,9 @@ fn bitfield(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 /// Runs one step and answers it; whether it counts as a change.
-fn change_field(step: &FieldStep, bytes: &mut [u8], grown: bool, items: &mut Items<'_>) -> bool {
+fn change_field(step: &FieldStep, text: &mut Text, grown: bool, items: &mut Items<'_>) -> bool {
     let FieldStep { field, action, overflow } = step;
-    let old = field.get(bytes);
+    let old = field.get(text);
     let (new, answers_new) = match *action {
         Action::Get => {
             items.int(old);
@@ -232,7 +231,9 @@ fn change_field(step: &FieldStep, bytes: &mut [u8], grown: bool, items: &mut Ite
         return false;
     };
     items.int(if answers_new { new } else { old });
-    field.set(bytes, new);
+    let first = (field.offset >> 3) as usize;
+    let places = text.at_mut(first..field.end_bytes() as usize);
+    Field { offset: field.offset & 7, ..*field }.set(places, new);
     grown || old != new
 }
 
@@ -295,7 +296,7 @@ fn bitop(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if length == 0 {
         db.remove(destination, "del");
     } else {
-        db.put(destination, NewValue::Owned(Value::Str(result)), Ttl::Clear, "set");
+        db.put(destination, NewValue::Owned(Value::Str(result.into())), Ttl::Clear, "set");
     }
     Ok(out.int(length as i64))
 }
@@ -351,16 +352,16 @@ fn setbit(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     };
     if old == Some(bit) {
         if db.kind(key) != Some(Kind::Raw) {
-            let bytes = db.take_string(key)?.unwrap_or_default();
-            db.return_string(key, bytes);
+            let text = db.take_string(key)?.unwrap_or_default();
+            db.return_string(key, text);
         }
         return Ok(out.yes_no(bit));
     }
-    super::strings::edit_bytes(db, key, "setbit", |bytes| {
-        if bytes.len() <= byte {
-            bytes.resize(byte + 1, 0);
+    super::strings::edit_bytes(db, key, "setbit", |text| {
+        text.reach(byte + 1);
+        for byte in text.at_mut(byte..byte + 1) {
+            *byte = if bit { *byte | mask } else { *byte & !mask };
         }
-        bytes[byte] = if bit { bytes[byte] | mask } else { bytes[byte] & !mask };
     })?;
     Ok(out.yes_no(old == Some(true)))
 }

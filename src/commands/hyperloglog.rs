@@ -72,12 +72,12 @@ fn view(text: StrRef<'_>) -> Result<View<'_>> {
 fn take(db: &mut Db, key: &[u8]) -> Result<Option<HyperLogLog>> {
     let Some(text) = db.peek_string(key)? else { return Ok(None) };
     view(text)?;
-    let bytes = db.take_string(key)?.unwrap_or_default();
-    Ok(HyperLogLog::from_bytes(bytes).ok())
+    let text = db.take_string(key)?.unwrap_or_default();
+    Ok(HyperLogLog::from_text(text).ok())
 }
 
 fn put(db: &mut Db, key: &[u8], value: HyperLogLog) {
-    db.put(key, NewValue::Owned(Value::Str(value.into_bytes())), Ttl::Keep, "pfadd");
+    db.put(key, NewValue::Owned(Value::Str(value.into_text())), Ttl::Keep, "pfadd");
 }
 
 fn pfadd(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -100,7 +100,7 @@ fn pfadd(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     }
     match changed {
         true => put(db, key, value),
-        false => db.return_string(key, value.into_bytes()),
+        false => db.return_string(key, value.into_text()),
     }
     if failed {
         return Err(Error::CorruptedHyperLogLog);
@@ -131,7 +131,7 @@ fn pfcount_one(db: &mut Db, key: &[u8], out: Out<'_>) -> Result<Done> {
     let count = view.count()?;
     if let Some(mut value) = take(db, key)? {
         value.cache_count(count);
-        db.put_quietly(key, value.into_bytes());
+        db.put_quietly(key, value.into_text());
     }
     Ok(out.int(count as i64))
 }
@@ -194,9 +194,9 @@ fn shown_run(run: Run) -> String {
 fn make_dense(db: &mut Db, key: &[u8]) -> Result<bool> {
     let Some(mut value) = take(db, key)? else { return Ok(false) };
     match value.make_dense() {
-        Ok(true) => db.put_quietly(key, value.into_bytes()),
+        Ok(true) => db.put_quietly(key, value.into_text()),
         unchanged => {
-            db.return_string(key, value.into_bytes());
+            db.return_string(key, value.into_text());
             return Ok(unchanged?);
         }
     }

@@ -7,6 +7,7 @@ use crate::keyspace::entry::NewValue;
 use crate::keyspace::value::Value;
 use crate::resp::out::{Done, Out};
 use crate::types::number::{parse_i64, Extended};
+use crate::types::text::Text;
 
 /// The family.
 pub const FAMILY: Family = Family { group: "string", rows: ROWS };
@@ -151,11 +152,11 @@ pub(super) fn edit_bytes<R>(
     db: &mut Db,
     key: &[u8],
     event: &'static str,
-    change: impl FnOnce(&mut Vec<u8>) -> R,
+    change: impl FnOnce(&mut Text) -> R,
 ) -> Result<R> {
-    let mut bytes = db.take_string(key)?.unwrap_or_default();
-    let result = change(&mut bytes);
-    db.put(key, NewValue::Owned(Value::Str(bytes)), Ttl::Keep, event);
+    let mut text = db.take_string(key)?.unwrap_or_default();
+    let result = change(&mut text);
+    db.put(key, NewValue::Owned(Value::Str(text)), Ttl::Keep, event);
     Ok(result)
 }
 
@@ -166,9 +167,9 @@ fn append(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         return Ok(out.int(value.len() as i64));
     };
     check_length(db, length + value.len())?;
-    let length = edit_bytes(db, key, "append", |bytes| {
-        bytes.extend_from_slice(value);
-        bytes.len()
+    let length = edit_bytes(db, key, "append", |text| {
+        text.push(value);
+        text.len()
     })?;
     Ok(out.int(length as i64))
 }
@@ -456,14 +457,10 @@ fn setrange(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if value.is_empty() {
         return Ok(out.int(length.unwrap_or(0) as i64));
     }
-    let end = offset.checked_add(value.len()).ok_or(Error::StringTooLong)?;
-    check_length(db, end)?;
-    let length = edit_bytes(db, key, "setrange", |bytes| {
-        if bytes.len() < end {
-            bytes.resize(end, 0);
-        }
-        bytes[offset..end].copy_from_slice(value);
-        bytes.len()
+    check_length(db, offset.checked_add(value.len()).ok_or(Error::StringTooLong)?)?;
+    let length = edit_bytes(db, key, "setrange", |text| {
+        text.put(offset, value);
+        text.len()
     })?;
     Ok(out.int(length as i64))
 }

@@ -16,6 +16,7 @@
 use crate::keyspace::value::{with_collection, Collection, Hash, Kind, StrRef, Value};
 use crate::types::alloc;
 use crate::types::hash::HashView;
+use crate::types::text::Text;
 use crate::types::thin::prefetch;
 use std::alloc::{alloc as allocate, dealloc, handle_alloc_error, Layout};
 use std::ptr::NonNull;
@@ -106,7 +107,7 @@ impl Entry {
                 Self::inline(key, bytes, deadline_ms, ageing)
             }
             NewValue::Bytes(bytes) => {
-                let word = Box::into_raw(Box::new(bytes.to_vec())) as u64;
+                let word = Box::into_raw(Box::new(Text::from(bytes.to_vec()))) as u64;
                 Self::with_word(key, Kind::Raw, word, deadline_ms, ageing)
             }
             NewValue::Owned(value) => match packed_bytes(&value) {
@@ -293,7 +294,7 @@ impl Entry {
             Kind::Int => Some(StrRef::Int(self.word(&shape) as i64)),
             Kind::Inline => Some(StrRef::Bytes(self.inline_bytes(&shape))),
             Kind::Raw => {
-                let pointer = self.word(&shape) as *const Vec<u8>;
+                let pointer = self.word(&shape) as *const Text;
                 // SAFETY: the word of a Raw entry is null (taken) or a boxed buffer that it owns.
                 unsafe { pointer.as_ref() }.map(|bytes| StrRef::Bytes(bytes))
             }
@@ -345,7 +346,7 @@ impl Entry {
         match shape.kind() {
             Kind::Int | Kind::Inline => self.string().map(|text| match text {
                 StrRef::Int(number) => Value::Int(number),
-                StrRef::Bytes(bytes) => Value::Str(bytes.to_vec()),
+                StrRef::Bytes(bytes) => Value::Str(bytes.to_vec().into()),
             }),
             Kind::Hash if shape.is_inline() => {
                 Some(Value::Hash(Box::new(Hash::from_packed(self.inline_bytes(&shape)))))
@@ -462,9 +463,9 @@ impl Entry {
             Kind::Int | Kind::Inline => 0,
             Kind::Raw => {
                 // SAFETY: as in `string`.
-                let buffer = unsafe { (self.word(&shape) as *const Vec<u8>).as_ref() };
-                buffer.map_or(0, |bytes| {
-                    alloc::class(bytes.capacity()) + alloc::class(std::mem::size_of::<Vec<u8>>())
+                let buffer = unsafe { (self.word(&shape) as *const Text).as_ref() };
+                buffer.map_or(0, |text| {
+                    alloc::class(text.capacity()) + alloc::class(std::mem::size_of::<Text>())
                 })
             }
             kind => with_collection!(kind, T => self.collection::<T>().map_or(0, |value| {
@@ -527,7 +528,7 @@ fn into_word(value: Value) -> (Kind, u64) {
     let kind = value.kind();
     let word = match value {
         Value::Int(number) => number as u64,
-        Value::Str(bytes) => Box::into_raw(Box::new(bytes)) as u64,
+        Value::Str(text) => Box::into_raw(Box::new(text)) as u64,
         Value::List(value) => Box::into_raw(value) as u64,
         Value::Set(value) => Box::into_raw(value) as u64,
         Value::SortedSet(value) => Box::into_raw(value) as u64,
@@ -545,7 +546,7 @@ fn from_word(kind: Kind, word: u64) -> Option<Value> {
         Kind::Inline => return None,
         _ if word == 0 => return None,
         // SAFETY: the word came from `Box::into_raw` of exactly this type, and callers forget it.
-        Kind::Raw => return Some(Value::Str(*unsafe { Box::from_raw(word as *mut Vec<u8>) })),
+        Kind::Raw => return Some(Value::Str(*unsafe { Box::from_raw(word as *mut Text) })),
         _ => {}
     }
     // SAFETY: as above.

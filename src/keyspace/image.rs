@@ -16,7 +16,9 @@
 //! over any number of slices, then a [`Piece::End`]. Nothing comes in between, because files want
 //! a value's elements in one row: pre-images of other keys wait until then. Large lists and
 //! streams are not walked: their copies share all parts with them ([`crate::types::shared`]), so
-//! that there is nothing to copy until somebody changes a part.
+//! that there is nothing to copy until somebody changes a part. Packed values are copied whole,
+//! however far the configuration lets them grow: to copy a listpack takes as long as one command
+//! that looks for something in it.
 //!
 //! Several images may be under way at once; each has a walk of its own.
 //!
@@ -41,7 +43,7 @@ use crate::keyspace::value::Value;
 use crate::types::limits::HashKey;
 use crate::types::progress::Progress;
 use crate::types::table::place_of;
-use crate::types::walk::{Part, WalkId};
+use crate::types::walk::{Part, Remains, Tally, WalkId};
 use big::{is_big, Bigs, Places};
 use std::collections::VecDeque;
 
@@ -50,6 +52,9 @@ pub(super) const BIG_BYTES: usize = 64 * 1024;
 
 /// Bytes of a part of a big value.
 const PART_BYTES: usize = 32 * 1024;
+
+/// Walks that are ended in one step.
+const ENDED_WALKS: usize = 64;
 
 /// Pieces that are saved in one row.
 const SAVED_ROW: usize = 64;
@@ -74,6 +79,8 @@ pub enum Piece {
     Part(Part),
     /// All its elements have come.
     End,
+    /// No part of the image, but what nobody needs any more.
+    Past(Remains),
 }
 
 /// What one database had when an image of it began.
@@ -127,13 +134,7 @@ struct Image {
     /// The big value that is being handed out.
     begun: Option<WalkId>,
     /// Of all pre-images that were ever saved.
-    copied_bytes: u64,
-}
-
-/// What an image had saved and did not hand out. To free it may take long: not under the lock.
-#[derive(Debug)]
-pub struct Rest {
-    _image: Image,
+    tally: Tally,
 }
 
 /// Pre-images, in short rows: none of them takes long to grow or to hand out.
@@ -174,12 +175,12 @@ impl Image {
 
     /// A big value is at a key: queues it. One that cannot be walked is copied all the same.
     fn enqueue(&mut self, bigs: &mut Bigs, space: &mut Space, db: usize, hash: u64, key: &[u8]) {
-        if let Some(walk) = bigs.open(space, db, hash, key) {
+        if let Some(walk) = bigs.open(space, db, hash, key, &self.tally) {
             self.queue.push_back(walk);
         } else if let Some(entry) = space.find(hash, key).and_then(Entry::copied) {
             let bytes = entry.copy_bytes();
             self.saved.push(Piece::Whole { db, entry }, bytes);
-            self.copied_bytes += bytes as u64;
+            self.tally.add(bytes);
         }
     }
 
@@ -187,12 +188,11 @@ impl Image {
     fn step(&mut self, tools: &mut Tools<'_>, out: &mut Vec<Piece>) -> Option<Step> {
         if let Some(walk) = self.begun {
             let bytes = PART_BYTES.min(tools.bytes_left);
-            let (part, saved_bytes) = tools.bigs.next_part(&mut tools.places, walk, bytes);
-            self.copied_bytes += saved_bytes as u64;
-            let Some(part) = part else {
-                tools.freed.extend(tools.bigs.close(&mut tools.places, walk));
+            let Some(part) = tools.bigs.next_part(&mut tools.places, walk, bytes) else {
+                let remains = tools.bigs.close(&mut tools.places, walk);
                 self.begun = None;
                 out.push(Piece::End);
+                out.push(Piece::Past(remains));
                 return Some(Step { keys: 1, bytes: 0 });
             };
             let bytes = part.bytes();
@@ -249,8 +249,6 @@ struct Tools<'a> {
     big_bytes: usize,
     keys_left: usize,
     bytes_left: usize,
-    /// Values that nobody needs any more.
-    freed: Vec<Value>,
     /// The walk has come to the end of a database.
     passed: bool,
 }
@@ -272,7 +270,7 @@ impl Images {
             if !stretch.progress.meet(place_of(hash)) {
                 continue;
             }
-            let (saved, copied_bytes) = (&mut image.saved, &mut image.copied_bytes);
+            let (saved, tally) = (&mut image.saved, &image.tally);
             let mut found: Vec<Box<[u8]>> = Vec::new();
             space.table.visit_place(
                 hash,
@@ -283,7 +281,7 @@ impl Images {
                     } else if let Some(copy) = entry.copied() {
                         let bytes = entry.copy_bytes();
                         saved.push(Piece::Whole { db, entry: copy }, bytes);
-                        *copied_bytes += bytes as u64;
+                        tally.add(bytes);
                     }
                 },
             );
@@ -312,16 +310,8 @@ impl Db {
             progress: Progress::new(space.len()),
         });
         let stretches = stretches.collect();
-        let (saved, queue) = (Saved::default(), VecDeque::new());
-        images.open.push(Image {
-            id,
-            stretches,
-            at: 0,
-            saved,
-            queue,
-            begun: None,
-            copied_bytes: 0,
-        });
+        let (saved, queue, tally) = (Saved::default(), VecDeque::new(), Tally::default());
+        images.open.push(Image { id, stretches, at: 0, saved, queue, begun: None, tally });
         id
     }
 
@@ -332,11 +322,11 @@ impl Db {
         image.map_or(Vec::new(), |image| image.stretches.iter().map(|one| one.outline).collect())
     }
 
-    /// Bytes of pre-images that were saved for an image so far.
-    pub fn image_copied_bytes(&self, id: ImageId) -> u64 {
+    /// What counts the bytes of pre-images that are saved for an image.
+    pub fn image_tally(&self, id: ImageId) -> Tally {
         let images = self.images.as_deref();
         let image = images.and_then(|images| images.open.iter().find(|image| image.id == id));
-        image.map_or(0, |image| image.copied_bytes)
+        image.map_or(Tally::default(), |image| image.tally.clone())
     }
 
     /// Hands out the next pieces.
@@ -349,35 +339,38 @@ impl Db {
         };
         let (keys_left, bytes_left) = (slice.keys, slice.bytes);
         let places = Places { spaces: &mut self.spaces, kept };
-        let (freed, passed) = (Vec::new(), false);
-        let mut tools =
-            Tools { places, bigs, hash_key, big_bytes, keys_left, bytes_left, freed, passed };
+        let passed = false;
+        let mut tools = Tools { places, bigs, hash_key, big_bytes, keys_left, bytes_left, passed };
         while tools.keys_left > 0 && tools.bytes_left > 0 {
             let Some(step) = image.step(&mut tools, out) else { break };
             tools.keys_left = tools.keys_left.saturating_sub(step.keys);
             tools.bytes_left = tools.bytes_left.saturating_sub(step.bytes);
         }
         let taken = Taken { more: !image.is_over(), bytes: slice.bytes - tools.bytes_left };
-        let (freed, passed) = (tools.freed, tools.passed);
-        freed.into_iter().for_each(|value| self.bury_value(value));
-        if passed {
+        if tools.passed {
             self.release_kept();
         }
         taken
     }
 
-    /// Ends an image, whether it has come to its end or not.
+    /// Ends an image, whether it has come to its end or not, in bounded steps: one each time, for
+    /// as long as there are remains of it. From the first of them on it keeps nothing more.
     #[must_use = "it is to be freed without the lock"]
-    pub fn end_image(&mut self, id: ImageId) -> Option<Rest> {
+    pub fn end_image(&mut self, id: ImageId) -> Option<Remains> {
         let Images { open, kept, bigs, .. } = self.images.as_deref_mut()?;
         let at = open.iter().position(|image| image.id == id)?;
-        let mut image = open.remove(at);
+        let image = open.get_mut(at)?;
+        let mut remains = Remains::of(std::mem::take(&mut image.stretches));
         let mut places = Places { spaces: &mut self.spaces, kept };
-        let walks = image.queue.drain(..).chain(image.begun);
-        let freed: Vec<_> = walks.filter_map(|walk| bigs.close(&mut places, walk)).collect();
-        freed.into_iter().for_each(|value| self.bury_value(value));
-        self.release_kept();
-        Some(Rest { _image: image })
+        let walks = image.queue.len().min(ENDED_WALKS);
+        for walk in image.begun.take().into_iter().chain(image.queue.drain(..walks)) {
+            remains.add(bigs.close(&mut places, walk));
+        }
+        if image.queue.is_empty() {
+            remains.add(Remains::of(open.remove(at)));
+            self.release_kept();
+        }
+        Some(remains)
     }
 
     /// Gives spaces that no image needs any more to those that are freed in pieces.

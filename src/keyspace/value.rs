@@ -3,6 +3,7 @@
 use crate::keyspace::effects::Class;
 use crate::types::alloc;
 use crate::types::hash::HashView;
+use crate::types::text::Text;
 use crate::types::walk::Walked;
 
 /// The type of a value.
@@ -95,7 +96,7 @@ macro_rules! collections {
             /// An integer that was written as a string.
             Int(i64),
             /// Any other string.
-            Str(Vec<u8>),
+            Str(Text),
             $(#[doc = stringify!($name)] $name(Box<$name>),)*
         }
 
@@ -123,7 +124,7 @@ macro_rules! collections {
                 match entry.kind() {
                     Kind::Int | Kind::Inline | Kind::Raw => match entry.string()? {
                         StrRef::Int(number) => Some(Value::Int(number)),
-                        StrRef::Bytes(bytes) => Some(Value::Str(bytes.to_vec())),
+                        StrRef::Bytes(bytes) => Some(Value::Str(bytes.to_vec().into())),
                     },
                     $(Kind::$name => {
                         entry.collection::<$name>().map(|one| Value::$name(Box::new(one.clone())))
@@ -135,7 +136,7 @@ macro_rules! collections {
             pub fn heap_bytes(&self) -> usize {
                 match self {
                     Value::Int(_) => 0,
-                    Value::Str(bytes) => alloc::class(bytes.capacity()),
+                    Value::Str(text) => alloc::class(text.capacity()),
                     $(Value::$name(value) => {
                         alloc::class(std::mem::size_of::<$name>()) + value.heap_bytes()
                     })*
@@ -145,7 +146,8 @@ macro_rules! collections {
             /// The value as something that can be walked while it changes.
             pub fn walked(&mut self) -> Option<&mut dyn Walked> {
                 match self {
-                    Value::Int(_) | Value::Str(_) => None,
+                    Value::Int(_) => None,
+                    Value::Str(text) => Some(text),
                     $(Value::$name(value) => Collection::walked(&mut **value),)*
                 }
             }

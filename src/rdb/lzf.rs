@@ -37,6 +37,11 @@ impl Default for Packer {
     }
 }
 
+/// Bytes that a text of so many takes at most when it is packed.
+pub fn most_packed(length: usize) -> usize {
+    length + length.div_ceil(LITERALS_MAX)
+}
+
 fn word(text: &[u8], at: usize) -> u32 {
     match text.get(at..at + 4) {
         Some(&[a, b, c, _]) => u32::from_le_bytes([a, b, c, 0]),

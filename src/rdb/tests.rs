@@ -118,9 +118,9 @@ fn zoo(seed: u64) -> Vec<Entry> {
         hash(rng, 900, true),
         stream(rng, 350),
         stream(rng, 0),
-        Value::Str((0..5000).map(|_| rng.random()).collect()),
-        Value::Str(b"long and easily packed ".repeat(40_000)),
-        Value::Str((0..600_000).map(|_| rng.random()).collect()),
+        Value::Str((0..5000).map(|_| rng.random()).collect::<Vec<u8>>().into()),
+        Value::Str(b"long and easily packed ".repeat(40_000).into()),
+        Value::Str((0..600_000).map(|_| rng.random()).collect::<Vec<u8>>().into()),
         Value::Int(-3),
         Value::Int(i64::MIN),
     ];
@@ -312,7 +312,7 @@ fn small_zoo() -> Vec<Entry> {
         hash(rng, 5, true),
         Value::Hash(Box::new(table)),
         stream(rng, 12),
-        Value::Str(b"abcd".repeat(30)),
+        Value::Str(b"abcd".repeat(30).into()),
     ];
     let entry = |(number, value): (usize, Value)| {
         Entry::new(format!("k{number}").as_bytes(), NewValue::Owned(value), Some(5), 0)

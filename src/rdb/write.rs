@@ -8,6 +8,7 @@
 //! writes them fetches what is [`Writer::pending`] from time to time with [`Writer::take`]; the
 //! checksum goes on over it.
 
+mod long_text;
 mod parts;
 mod pieces;
 mod values;
@@ -20,6 +21,7 @@ use super::crc::Checksum;
 use super::lzf::Packer;
 use super::Version;
 use crate::types::number::parse_i64;
+use long_text::LongText;
 
 /// How to write.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,8 @@ pub struct Writer {
     packer: Option<Packer>,
     /// What the packer makes.
     scratch: Vec<u8>,
+    /// The string that is being written in parts.
+    long_text: Option<LongText>,
     /// The soonest deadline in the hash that is being written, if its fields have any.
     soonest_ms: Option<i64>,
     checksum: Checksum,
@@ -59,6 +63,7 @@ impl Writer {
             style,
             packer: style.compress.then(Packer::default),
             scratch: Vec::new(),
+            long_text: None,
             soonest_ms: None,
             checksum: Checksum::default(),
             taken_bytes: 0,
@@ -204,13 +209,14 @@ impl Writer {
         self.out.extend_from_slice(text);
     }
 
+    /// Redis: what does not become four bytes shorter stays as it is.
+    const SAVED_BYTES_MIN: usize = 4;
+
     /// Writes a string packed, if that saves anything.
     fn packed(&mut self, text: &[u8]) -> bool {
-        // Redis: what does not become four bytes shorter stays as it is.
-        const SAVED_BYTES_MIN: usize = 4;
         let Some(packer) = &mut self.packer else { return false };
         self.scratch.clear();
-        if !packer.pack(text, text.len() - SAVED_BYTES_MIN, &mut self.scratch) {
+        if !packer.pack(text, text.len() - Self::SAVED_BYTES_MIN, &mut self.scratch) {
             return false;
         }
         self.byte(0xc0 | codes::LZF);

@@ -20,12 +20,13 @@ pub mod sinks;
 mod tests;
 
 use crate::clock::Stopwatch;
-use crate::keyspace::image::{ImageId, Piece, Rest, Slice};
+use crate::keyspace::image::{ImageId, Piece, Slice};
 use crate::memory;
 use crate::persistence::headway::Headway;
 use crate::persistence::{Job, Outcome, Running, Start, Wanted};
 use crate::server_log::Logger;
 use crate::state::{Access, State};
+use crate::types::walk::Remains;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -67,8 +68,7 @@ pub fn begin(state: &mut State, job: Job) -> io::Result<ImageId> {
     );
     if let Err(error) = begun {
         state.persistence.running.retain(|running| running.image != image);
-        // It has not been saved for yet.
-        drop(state.db.end_image(image));
+        while state.db.end_image(image).is_some() {}
         return Err(error);
     }
     Ok(image)
@@ -110,6 +110,7 @@ fn prepare(state: &mut State, job: Job) -> ImageId {
         waiting: vec![job],
         is_under_way: false,
         start,
+        tally: state.db.image_tally(image),
         keys_done: 0,
         written_bytes: 0,
         headway: Headway::default(),
@@ -152,8 +153,6 @@ struct Walk {
     pieces: Vec<Piece>,
     /// Jobs that are over, until they are told.
     ended: Vec<(Job, Outcome)>,
-    /// Of an image that was given up; freed with this, when the lock is free again.
-    rest: Option<Rest>,
     keys_done: usize,
     headway: Headway,
     logger: Arc<Logger>,
@@ -171,7 +170,6 @@ impl Walk {
             jobs: Vec::new(),
             pieces: Vec::new(),
             ended: Vec::new(),
-            rest: None,
             keys_done: 0,
             headway: running.headway,
             logger,
@@ -187,7 +185,7 @@ impl Walk {
             }
         }
         self.finish();
-        self.end(state);
+        while self.end(state).is_some() {}
     }
 
     fn run_outside(&mut self, access: &dyn Access) {
@@ -207,7 +205,13 @@ impl Walk {
             std::thread::sleep(PAUSE);
         }
         self.finish();
-        access.with(&mut |state| self.end(state));
+        let mut more = true;
+        while more {
+            // What is left is freed without the lock.
+            let mut remains = None;
+            access.with(&mut |state| remains = self.end(state));
+            more = remains.is_some();
+        }
     }
 
     /// Takes the next pieces; false when there are no more.
@@ -329,19 +333,22 @@ impl Walk {
         }
     }
 
-    /// The snapshot is over, and its jobs are told.
-    fn end(&mut self, state: &mut State) {
-        let copied_bytes = state.db.image_copied_bytes(self.image);
-        self.rest = state.db.end_image(self.image);
+    /// The snapshot is over: ends its image step by step, then tells the jobs.
+    fn end(&mut self, state: &mut State) -> Option<Remains> {
+        if let Some(remains) = state.db.end_image(self.image) {
+            return Some(remains);
+        }
         let running = &mut state.persistence.running;
         if let Some(at) = running.iter().position(|running| running.image == self.image) {
             // Who came when all outputs of the others had failed.
-            for job in running.remove(at).waiting {
+            let over = running.remove(at);
+            state.persistence.copied_bytes = over.tally.bytes();
+            for job in over.waiting {
                 self.ended.push((job, Outcome::Cancelled));
             }
         }
-        state.persistence.copied_bytes = copied_bytes;
         self.tell(state);
+        None
     }
 
     fn tell(&mut self, state: &mut State) {

@@ -7,7 +7,7 @@
 use crate::keyspace::ageing::{Age, Reading};
 use crate::keyspace::image::Piece;
 use crate::persistence::{Output, Start};
-use crate::rdb::write::{Head, Style, Writer};
+use crate::rdb::write::{Drain, Head, Style, Writer};
 use crate::rdb::Version;
 use std::io;
 
@@ -76,7 +76,7 @@ impl<S: Sink> RdbOutput<S> {
             Piece::End if self.missing != 0 => {
                 return Err(io::Error::other("a value has not as many elements as it should"));
             }
-            Piece::End => {}
+            Piece::End | Piece::Past(_) => {}
         }
         let (Some(writer), Some(start)) = (&mut self.writer, &self.start) else { return Ok(()) };
         let head = |key, deadline_ms, ageing| {
@@ -89,20 +89,22 @@ impl<S: Sink> RdbOutput<S> {
             };
             Head { key: Some(key), deadline_ms, age }
         };
+        let sink = &mut self.sink;
+        let drain: Drain<'_, io::Error> = &mut |writer| {
+            start.wanted.stop_if_cancelled()?;
+            flush(writer, sink, CHUNK_BYTES)
+        };
         match piece {
             Piece::Whole { entry, .. } => {
                 let head = head(entry.key(), entry.deadline_ms(), entry.ageing());
-                let sink = &mut self.sink;
-                writer.drained_entry(&head, entry, &mut |writer| {
-                    start.wanted.stop_if_cancelled()?;
-                    flush(writer, sink, CHUNK_BYTES)
-                })?;
+                writer.drained_entry(&head, entry, drain)?;
             }
             Piece::Begin(big) => {
                 writer.begin(&head(&big.key, big.deadline_ms, big.ageing), &big.prelude);
             }
-            Piece::Part(part) => writer.part(part),
-            Piece::End => {}
+            Piece::Part(part) => writer.part(part, drain)?,
+            Piece::End => writer.end(drain)?,
+            Piece::Past(_) => {}
         }
         flush(writer, &mut self.sink, CHUNK_BYTES)
     }

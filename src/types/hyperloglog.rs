@@ -9,6 +9,7 @@
 //! describe exactly 16384 registers is [`Corrupted`], found no later than where Redis finds it.
 
 use super::limits::Limits;
+use super::text::Text;
 
 /// Registers of every HyperLogLog.
 pub const REGISTERS: usize = 1 << INDEX_BITS;
@@ -210,7 +211,7 @@ impl Registers {
 
 /// A HyperLogLog to be changed: the owner of its string.
 #[derive(Clone, Debug)]
-pub struct HyperLogLog(Vec<u8>);
+pub struct HyperLogLog(Text);
 
 impl Default for HyperLogLog {
     fn default() -> Self {
@@ -223,15 +224,15 @@ impl HyperLogLog {
     pub fn new() -> Self {
         let mut bytes = b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\0".to_vec();
         Run::ManyZero(REGISTERS).write(&mut bytes);
-        HyperLogLog(bytes)
+        HyperLogLog(bytes.into())
     }
 
     /// Takes over a string; gives it back if it is no HyperLogLog by its header and length.
-    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Vec<u8>> {
-        if View::new(&bytes).is_some() {
-            Ok(HyperLogLog(bytes))
+    pub fn from_text(text: Text) -> Result<Self, Text> {
+        if View::new(&text).is_some() {
+            Ok(HyperLogLog(text))
         } else {
-            Err(bytes)
+            Err(text)
         }
     }
 
@@ -241,7 +242,7 @@ impl HyperLogLog {
     }
 
     /// The string.
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub fn into_text(self) -> Text {
         self.0
     }
 
@@ -258,12 +259,13 @@ impl HyperLogLog {
 
     /// Marks the cached count as stale.
     pub fn invalidate(&mut self) {
-        self.0[HEADER_BYTES - 1] |= STALE;
+        let last = self.0.at_mut(HEADER_BYTES - 1..HEADER_BYTES);
+        last.iter_mut().for_each(|byte| *byte |= STALE);
     }
 
     /// Puts the count into the header.
     pub fn cache_count(&mut self, count: u64) {
-        self.0[COUNT_AT..HEADER_BYTES].copy_from_slice(&count.to_le_bytes());
+        self.0.put(COUNT_AT, &count.to_le_bytes());
     }
 
     /// Raises every register to at least the given one and marks the count as stale.
@@ -291,7 +293,7 @@ impl HyperLogLog {
             let word = four.iter().rev().fold(0u32, |word, &value| word << 6 | u32::from(value));
             bytes.extend_from_slice(&word.to_le_bytes()[..3]);
         }
-        self.0 = bytes;
+        *self.0.all_mut() = bytes;
         Ok(true)
     }
 
@@ -310,7 +312,7 @@ impl HyperLogLog {
 
     fn raise_dense(&mut self, index: usize, value: u8) -> bool {
         let at = HEADER_BYTES + index / 4 * 3;
-        let Some([low, middle, high]) = self.0.get_mut(at..at + 3) else { return false };
+        let [low, middle, high] = self.0.at_mut(at..at + 3) else { return false };
         let (word, shift) = (u32::from_le_bytes([*low, *middle, *high, 0]), index % 4 * 6);
         if word >> shift & 63 >= u32::from(value) {
             return false;
@@ -361,7 +363,7 @@ impl HyperLogLog {
         if length > self.0.len() && length > limits.hll_sparse_max_bytes {
             return Ok(None);
         }
-        self.0.splice(at..at + run.bytes(), split);
+        self.0.all_mut().splice(at..at + run.bytes(), split);
         self.join_values(before.unwrap_or(HEADER_BYTES));
         self.invalidate();
         Ok(Some(true))
@@ -377,8 +379,9 @@ impl HyperLogLog {
                 (run, Run::read(rest.get(1..).unwrap_or(&[])))
             {
                 if value == next && left + right <= 4 {
-                    self.0.remove(at);
-                    self.0[at] = 0x80 | (value - 1) << 2 | (left + right - 1) as u8;
+                    let bytes = self.0.all_mut();
+                    bytes.remove(at);
+                    bytes[at] = 0x80 | (value - 1) << 2 | (left + right - 1) as u8;
                     continue;
                 }
             }
@@ -519,19 +522,21 @@ mod tests {
     fn garbage_is_an_error_and_never_a_panic() {
         let mut rng = SmallRng::seed_from_u64(32);
         for _ in 0..3_000 {
-            let mut bytes = HyperLogLog::new().into_bytes();
+            let mut bytes = HyperLogLog::new().into_text().to_vec();
             bytes.truncate(HEADER_BYTES);
             let length = rng.random_range(0..40);
             bytes.extend((0..length).map(|_| rng.random::<u8>()));
-            let Ok(mut ours) = HyperLogLog::from_bytes(bytes) else { panic!("a valid header") };
+            let Ok(mut ours) = HyperLogLog::from_text(bytes.into()) else {
+                panic!("a valid header")
+            };
             let whole = ours.view().runs().map(Run::registers).sum::<usize>() == REGISTERS;
             assert_eq!(ours.view().count().is_ok(), whole);
             assert_eq!(ours.view().merge_into(&mut Registers::default()).is_ok(), whole);
             let _ = ours.add(&rng.random::<u64>().to_le_bytes(), &small(40));
             assert_eq!(ours.make_dense().is_ok(), whole);
         }
-        assert!(HyperLogLog::from_bytes(b"HYLL".to_vec()).is_err());
-        assert!(HyperLogLog::from_bytes(vec![b'H'; 20]).is_err());
+        assert!(HyperLogLog::from_text(b"HYLL".to_vec().into()).is_err());
+        assert!(HyperLogLog::from_text(vec![b'H'; 20].into()).is_err());
         assert!(View::new(b"HYLL\0\0\0\0\0\0\0\0\0\0\0\0").is_none());
     }
 

@@ -23,5 +23,6 @@ pub mod shared;
 pub mod sorted_set;
 pub mod stream;
 pub mod table;
+pub mod text;
 pub mod thin;
 pub mod walk;

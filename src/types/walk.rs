@@ -20,6 +20,8 @@
 //! need it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 /// Which walk. No two walks ever have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,21 +38,63 @@ pub trait Walked {
     /// What files say of the value before its elements.
     fn prelude(&self) -> Prelude;
 
-    /// Begins a walk: from now on changes save for it what they change.
-    fn open_walk(&mut self, id: WalkId);
+    /// Begins a walk: from now on changes save for it what they change, and `tally` counts that.
+    fn open_walk(&mut self, id: WalkId, tally: Tally);
 
     /// The next part, of about `bytes` (an element counts [`ELEMENT_BYTES`] besides its own); it
     /// may be empty. None when all has been handed out.
     fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part>;
 
-    /// Ends a walk, whether it has come to its end or not.
-    fn end_walk(&mut self, id: WalkId);
-
-    /// Bytes that changes have saved for a walk, handed out or not.
-    fn saved_bytes(&self, id: WalkId) -> usize;
+    /// Ends a walk, whether it has come to its end or not. What it had saved comes out, to be
+    /// freed where nobody waits for that.
+    fn end_walk(&mut self, id: WalkId) -> Option<Remains>;
 
     /// The walks that are open.
     fn walks(&self) -> Vec<WalkId>;
+}
+
+/// Bytes that changes have ever saved for somebody; all copies of one count together.
+#[derive(Clone, Debug, Default)]
+pub struct Tally(Arc<AtomicU64>);
+
+impl Tally {
+    /// Counts some more.
+    pub fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// All of them.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What nobody needs any more and what may take long to free: to be dropped where nobody waits
+/// for that.
+#[derive(Default)]
+pub struct Remains(Vec<Box<dyn Send>>);
+
+impl Remains {
+    /// Those of one thing.
+    pub fn of(thing: impl Send + 'static) -> Remains {
+        Remains(vec![Box::new(thing)])
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, mut others: Remains) {
+        self.0.append(&mut others.0);
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Remains {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the remains of {} things", self.0.len())
+    }
 }
 
 /// What files say of a big value before its elements.
@@ -73,6 +117,11 @@ pub enum Prelude {
         /// Its members.
         members: usize,
     },
+    /// A string: its elements are its bytes, in their order.
+    Text {
+        /// Its length.
+        bytes: usize,
+    },
 }
 
 impl Prelude {
@@ -81,6 +130,7 @@ impl Prelude {
         match *self {
             Prelude::Hash { fields, .. } => fields,
             Prelude::Set { members } | Prelude::SortedSet { members } => members,
+            Prelude::Text { bytes } => bytes,
         }
     }
 }
@@ -94,6 +144,8 @@ pub enum Part {
     Members(Texts),
     /// Members of a sorted set.
     Scored(Scored),
+    /// The next bytes of a string.
+    Bytes(Vec<u8>),
 }
 
 impl Part {
@@ -103,6 +155,7 @@ impl Part {
             Part::Fields(fields) => fields.texts.len() / 2,
             Part::Members(members) => members.len(),
             Part::Scored(scored) => scored.members.len(),
+            Part::Bytes(bytes) => bytes.len(),
         }
     }
 
@@ -112,6 +165,7 @@ impl Part {
             Part::Fields(fields) => fields.texts.bytes(),
             Part::Members(members) => members.bytes(),
             Part::Scored(scored) => scored.members.bytes(),
+            Part::Bytes(bytes) => bytes.len(),
         }
     }
 }
@@ -204,42 +258,33 @@ impl Scored {
 }
 
 /// What changes have saved for a walk, in parts of bounded size.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Saved {
     parts: VecDeque<Part>,
-    /// Of the parts that are full or were handed out.
-    full_bytes: usize,
+    tally: Tally,
 }
 
 impl Saved {
-    /// The part that an element is to be added to; `fresh` makes the next one.
-    pub fn room(&mut self, fresh: impl FnOnce() -> Part) -> Option<&mut Part> {
-        let last_bytes = self.parts.back().map(Part::bytes);
-        if last_bytes.is_none_or(|bytes| bytes >= SAVED_PART_BYTES) {
-            self.full_bytes += last_bytes.unwrap_or(0);
-            self.parts.push_back(fresh());
-        }
-        self.parts.back_mut()
+    /// Nothing yet.
+    pub fn new(tally: Tally) -> Saved {
+        Saved { parts: VecDeque::new(), tally }
     }
 
-    /// Adds a part as it is.
-    pub fn push(&mut self, part: Part) {
-        self.full_bytes += self.parts.back().map_or(0, Part::bytes);
-        self.parts.push_back(part);
+    /// Lets `put` add an element to a part; `fresh` makes the next one.
+    pub fn add(&mut self, fresh: impl FnOnce() -> Part, put: impl FnOnce(&mut Part)) {
+        if self.parts.back().is_none_or(|part| part.bytes() >= SAVED_PART_BYTES) {
+            self.parts.push_back(fresh());
+        }
+        if let Some(part) = self.parts.back_mut() {
+            let before = part.bytes();
+            put(part);
+            self.tally.add(part.bytes() - before);
+        }
     }
 
     /// Takes the oldest part.
     pub fn pop(&mut self) -> Option<Part> {
-        let part = self.parts.pop_front()?;
-        if self.parts.is_empty() {
-            self.full_bytes += part.bytes();
-        }
-        Some(part)
-    }
-
-    /// Bytes that were ever saved.
-    pub fn bytes(&self) -> usize {
-        self.full_bytes + self.parts.back().map_or(0, Part::bytes)
+        self.parts.pop_front()
     }
 }
 
@@ -265,14 +310,16 @@ mod tests {
 
     #[test]
     fn what_is_saved_comes_out_in_bounded_parts() {
-        let (mut saved, mut bytes) = (Saved::default(), 0);
-        let fresh = || Part::Members(Texts::default());
+        let (tally, mut bytes) = (Tally::default(), 0);
+        let mut saved = Saved::new(tally.clone());
         for number in 0..5_000u32 {
-            if let Some(Part::Members(members)) = saved.room(fresh) {
-                members.push(&number.to_be_bytes());
-            }
-            bytes += 4 + ELEMENT_BYTES;
-            assert_eq!(saved.bytes(), bytes);
+            let put = |part: &mut Part| match part {
+                Part::Members(members) => members.push(&number.to_be_bytes()),
+                other => panic!("{other:?}"),
+            };
+            saved.add(|| Part::Members(Texts::default()), put);
+            bytes += 4 + ELEMENT_BYTES as u64;
+            assert_eq!(tally.bytes(), bytes);
         }
         let mut next = 0u32;
         while let Some(Part::Members(members)) = saved.pop() {
@@ -281,8 +328,7 @@ mod tests {
                 assert_eq!(member, next.to_be_bytes());
                 next += 1;
             }
-            assert_eq!(saved.bytes(), bytes);
         }
-        assert_eq!(next, 5_000);
+        assert_eq!((next, tally.bytes()), (5_000, bytes));
     }
 }

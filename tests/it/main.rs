@@ -32,6 +32,7 @@ mod grammar;
 mod hardening;
 mod kills;
 mod loading;
+mod long_strings;
 mod memory;
 mod operation;
 mod patience;

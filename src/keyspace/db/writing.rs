@@ -7,6 +7,7 @@ use crate::keyspace::effects::{listener, Class};
 use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::value::{Collection, Kind, Value};
 use crate::types::table::Spot;
+use crate::types::text::Text;
 
 impl Db {
     /// Opens the collection at a key for change.
@@ -164,9 +165,9 @@ impl Db {
         true
     }
 
-    /// Takes the bytes of the string at a key out of their entry, to be put back changed; a string
-    /// without a buffer of its own comes as a copy.
-    pub fn take_string(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    /// Takes the string at a key out of its entry, to be put back changed; one without a buffer of
+    /// its own comes as a copy.
+    pub fn take_string(&mut self, key: &[u8]) -> Result<Option<Text>> {
         let hash = self.hash(key);
         self.drop_if_expired(hash, key);
         self.before_change(self.current, hash);
@@ -180,21 +181,21 @@ impl Db {
         let after_bytes = entry.heap_bytes();
         space.resized(before_bytes, after_bytes);
         Ok(value.map(|value| match value {
-            Value::Str(bytes) => bytes,
-            Value::Int(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
-            _ => Vec::new(),
+            Value::Str(text) => text,
+            Value::Int(number) => itoa::Buffer::new().format(number).as_bytes().to_vec().into(),
+            _ => Text::default(),
         }))
     }
 
     /// Gives back what [`Db::take_string`] took, unchanged. Redis: the string has a buffer of its
     /// own from then on, which OBJECT ENCODING shows.
-    pub fn return_string(&mut self, key: &[u8], bytes: Vec<u8>) {
-        self.store(key, NewValue::Owned(Value::Str(bytes)), Ttl::Keep);
+    pub fn return_string(&mut self, key: &[u8], text: Text) {
+        self.store(key, NewValue::Owned(Value::Str(text)), Ttl::Keep);
     }
 
     /// Stores a string, which keeps its deadline, as one change without an event.
-    pub fn put_quietly(&mut self, key: &[u8], bytes: Vec<u8>) {
-        self.store(key, NewValue::Owned(Value::Str(bytes)), Ttl::Keep);
+    pub fn put_quietly(&mut self, key: &[u8], text: Text) {
+        self.store(key, NewValue::Owned(Value::Str(text)), Ttl::Keep);
         self.effects.dirty += 1;
         self.effects.modified(self.current, key);
     }

@@ -9,8 +9,8 @@
 
 use crate::keyspace::entry::Entry;
 use crate::keyspace::space::Space;
-use crate::keyspace::value::Value;
-use crate::types::walk::{Part, Prelude, WalkId, Walked};
+use crate::keyspace::value::{Kind, Value};
+use crate::types::walk::{Part, Prelude, Remains, Tally, WalkId, Walked};
 use std::collections::HashMap;
 
 /// What is known of a big value before its parts.
@@ -41,8 +41,6 @@ enum Source {
 struct Big {
     heading: Heading,
     source: Source,
-    /// Bytes saved for it that have been counted.
-    counted_bytes: usize,
 }
 
 /// All of them.
@@ -68,12 +66,12 @@ impl Places<'_> {
 
 /// Whether to copy the value at once would take long; not every such value can be walked.
 pub(super) fn is_big(entry: &Entry, big_bytes: usize) -> bool {
-    !entry.is_inline() && !entry.kind().is_string() && entry.copy_bytes() >= big_bytes
+    !entry.is_inline() && entry.copy_bytes() >= big_bytes
 }
 
-fn open_at(entry: &mut Entry, id: WalkId) -> Option<Prelude> {
+fn open_at(entry: &mut Entry, id: WalkId, tally: &Tally) -> Option<Prelude> {
     with_value(entry, |value| {
-        value.open_walk(id);
+        value.open_walk(id, tally.clone());
         value.prelude()
     })
 }
@@ -94,16 +92,17 @@ impl Bigs {
         db: usize,
         hash: u64,
         key: &[u8],
+        tally: &Tally,
     ) -> Option<WalkId> {
         let number = space.number();
         let entry = space.find_mut(hash, key)?;
         let id = WalkId(self.last_id + 1);
-        let prelude = open_at(entry, id)?;
+        let prelude = open_at(entry, id, tally)?;
         self.last_id += 1;
         let (deadline_ms, ageing) = (entry.deadline_ms(), entry.ageing());
         let heading = Heading { db, key: key.into(), deadline_ms, ageing, prelude };
         let source = Source::At { space: number, hash, key: key.into() };
-        self.open.insert(id, Big { heading, source, counted_bytes: 0 });
+        self.open.insert(id, Big { heading, source });
         Some(id)
     }
 
@@ -130,33 +129,26 @@ impl Bigs {
         result
     }
 
-    /// The next part of a value, and how many bytes were saved for it since the last one.
+    /// The next part of a value.
     pub(super) fn next_part(
         &mut self,
         places: &mut Places<'_>,
         id: WalkId,
         bytes: usize,
-    ) -> (Option<Part>, usize) {
-        let next =
-            self.with(places, id, |value| (value.next_part(id, bytes), value.saved_bytes(id)));
-        let Some((part, saved_bytes)) = next else { return (None, 0) };
-        let counted = self
-            .open
-            .get_mut(&id)
-            .map_or(saved_bytes, |big| std::mem::replace(&mut big.counted_bytes, saved_bytes));
-        (part, saved_bytes - counted)
+    ) -> Option<Part> {
+        self.with(places, id, |value| value.next_part(id, bytes)).flatten()
     }
 
-    /// Ends a walk; gives a value back that nobody needs any more.
-    pub(super) fn close(&mut self, places: &mut Places<'_>, id: WalkId) -> Option<Value> {
-        let is_last = self.with(places, id, |value| {
-            value.end_walk(id);
-            value.walks().is_empty()
-        });
-        match self.open.remove(&id)?.source {
-            Source::Kept(number) if is_last == Some(true) => self.kept.remove(&number),
-            _ => None,
+    /// Ends a walk; gives out what it had saved, and the value if nobody needs it any more.
+    pub(super) fn close(&mut self, places: &mut Places<'_>, id: WalkId) -> Remains {
+        let ended = self.with(places, id, |value| (value.end_walk(id), value.walks().is_empty()));
+        let (saved, is_last) = ended.unwrap_or_default();
+        let mut remains = saved.unwrap_or_default();
+        if let Some(Big { source: Source::Kept(number), .. }) = self.open.remove(&id) {
+            let value = is_last.then(|| self.kept.remove(&number)).flatten();
+            remains.add(value.map_or(Remains::default(), Remains::of));
         }
+        remains
     }
 
     /// Keeps a value that would be freed, if a walk is open on it; otherwise gives it back.
@@ -179,7 +171,7 @@ impl Bigs {
     pub(super) fn arrived(&mut self, space: &mut Space, hash: u64, key: &[u8]) {
         let number = space.number();
         let Some(entry) = space.find_mut(hash, key) else { return };
-        if entry.is_inline() || entry.kind().is_string() {
+        if entry.is_inline() || entry.kind() == Kind::Int {
             return;
         }
         for id in with_value(entry, |value| value.walks()).unwrap_or_default() {

@@ -11,7 +11,7 @@ use crate::types::limits::Limits;
 use crate::types::list::End;
 use crate::types::sorted_set::AddRule;
 use crate::types::stream::{Pending, StreamId, Trim};
-use crate::types::walk::Part;
+use crate::types::walk::{Part, Prelude};
 use rand::rngs::SmallRng;
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -36,9 +36,14 @@ fn plain(thing: impl std::fmt::Debug) -> Vec<u8> {
     format!("{thing:?}").into_bytes()
 }
 
+/// A small sorted set knows no negative zero: one that is small when it is read loses it.
+fn plain_score(score: f64) -> Vec<u8> {
+    plain(score + 0.0)
+}
+
 /// Everything about an entry that an image must have.
 fn describe(entry: &Entry) -> String {
-    let scored = |(member, score): (Item<'_>, f64)| vec![member.to_vec(), plain(score)];
+    let scored = |(member, score): (Item<'_>, f64)| vec![member.to_vec(), plain_score(score)];
     let elements = if let Some(text) = entry.string() {
         vec![vec![text.to_vec()]]
     } else if let Some(hash) = entry.hash() {
@@ -90,8 +95,9 @@ fn part_elements(part: &Part) -> Elements {
             .collect(),
         Part::Members(members) => members.iter().map(|member| vec![member.to_vec()]).collect(),
         Part::Scored(scored) => {
-            scored.iter().map(|(member, score)| vec![member.to_vec(), plain(score)]).collect()
+            scored.iter().map(|(member, score)| vec![member.to_vec(), plain_score(score)]).collect()
         }
+        Part::Bytes(_) => panic!("bytes are no elements"),
     }
 }
 
@@ -128,6 +134,11 @@ impl Album {
         match (piece, &mut self.begun) {
             (Piece::Whole { db, entry }, None) => self.held.push((db, entry)),
             (Piece::Begin(heading), None) => self.begun = Some((heading, Elements::new())),
+            (Piece::Part(Part::Bytes(bytes)), Some((_, elements))) => match elements.as_mut_slice()
+            {
+                [text] => text[0].extend(bytes),
+                _ => elements.push(vec![bytes]),
+            },
             (Piece::Part(part), Some((_, elements))) => {
                 let more = part_elements(&part);
                 assert_eq!(more.len(), part.elements());
@@ -135,10 +146,14 @@ impl Album {
             }
             (Piece::End, Some(_)) => {
                 let (heading, elements) = self.begun.take().expect("it was there");
-                assert_eq!(elements.len(), heading.prelude.elements());
+                match heading.prelude {
+                    Prelude::Text { bytes } => assert_eq!(elements[0][0].len(), bytes),
+                    prelude => assert_eq!(elements.len(), prelude.elements()),
+                }
                 self.bigs += 1;
                 self.put(heading.db, heading.key.to_vec(), shown(heading.deadline_ms, elements));
             }
+            (Piece::Past(_), _) => {}
             (piece, begun) => panic!("{piece:?} while {begun:?} is handed out"),
         }
     }
@@ -225,7 +240,7 @@ fn change_key(db: &mut Db, rng: &mut SmallRng, key: &[u8], other: &[u8]) {
             }
         }
         _ => {
-            let value = NewValue::Owned(Value::Str(b"text".to_vec()));
+            let value = NewValue::Owned(Value::Str(b"text".to_vec().into()));
             db.put(key, value, Ttl::Keep, "set");
         }
     }
@@ -240,12 +255,38 @@ fn change_string(db: &mut Db, rng: &mut SmallRng, key: &[u8]) {
     match rng.random_range(0..3) {
         0 => db.put_string(key, text.as_bytes(), Ttl::Clear, "set"),
         1 => db.put_string(key, b"17", Ttl::At(at), "set"),
-        _ => {
-            if let Ok(Some(mut bytes)) = db.take_string(key) {
-                bytes.extend_from_slice(text.as_bytes());
-                db.put_quietly(key, bytes);
-            }
+        _ => change_long_string(db, rng, key),
+    }
+}
+
+/// What changes a string where it lies.
+fn change_long_string(db: &mut Db, rng: &mut SmallRng, key: &[u8]) {
+    const LONGEST: usize = 24 << 10;
+    if db.look(key).is_none() && rng.random_bool(0.5) {
+        let mut long = vec![rng.random_range(b'a'..=b'z'); rng.random_range(0..LONGEST)];
+        if rng.random_bool(0.3) {
+            rng.fill(&mut long[..]);
         }
+        db.put(key, NewValue::Owned(Value::Str(long.into())), Ttl::Clear, "set");
+        return;
+    }
+    let Ok(Some(mut text)) = db.take_string(key) else { return };
+    for _ in 0..rng.random_range(1..4) {
+        let from = rng.random_range(0..=text.len());
+        let to = rng.random_range(from..=text.len().min(from + 6_000));
+        match rng.random_range(0..20) {
+            0..12 => text.at_mut(from..to).fill(rng.random_range(b'A'..=b'Z')),
+            12..15 => text.push(b"more"),
+            15 => text.reach(LONGEST.min(text.len() + 700)),
+            16 => text.put(from, &[b'p'; 300]),
+            17 => text.all_mut().reverse(),
+            18 => text.all_mut().truncate(from),
+            _ => {}
+        }
+    }
+    match rng.random_bool(0.5) {
+        true => db.put_quietly(key, text),
+        false => db.return_string(key, text),
     }
 }
 

@@ -42,7 +42,7 @@ impl<R: Read> Reader<R> {
         let form = self.source.form()?;
         if let Form::Plain(length) | Form::Packed { length, .. } = form {
             if length > INLINE_BYTES_MAX as u64 {
-                let text = Value::Str(self.source.body_owned(form)?);
+                let text = Value::Str(self.source.body_owned(form)?.into());
                 return Ok(Entry::new(&self.key, NewValue::Owned(text), deadline_ms, 0));
             }
         }

@@ -1,6 +1,6 @@
-//! Big values as a snapshot hands them out: a heading, then parts.
+//! Big values as a snapshot hands them out: a heading, then parts, then an end.
 
-use super::{Head, Writer};
+use super::{Drain, Head, Writer};
 use crate::types::walk::{Part, Prelude};
 
 impl Writer {
@@ -10,11 +10,12 @@ impl Writer {
             Prelude::Hash { fields, soonest_ms } => self.begin_hash(head, fields, soonest_ms),
             Prelude::Set { members } => self.begin_set(head, members),
             Prelude::SortedSet { members } => self.begin_sorted_set(head, members),
+            Prelude::Text { bytes } => self.begin_text(head, bytes),
         }
     }
 
-    /// Some of its elements.
-    pub fn part(&mut self, part: &Part) {
+    /// Some of its elements; calls `drain` in the midst of what is long.
+    pub fn part<E>(&mut self, part: &Part, drain: Drain<'_, E>) -> Result<(), E> {
         match part {
             Part::Fields(fields) => {
                 for (field, value, deadline_ms) in fields.iter() {
@@ -25,6 +26,13 @@ impl Writer {
             Part::Scored(scored) => {
                 scored.iter().for_each(|(member, score)| self.scored(member, score));
             }
+            Part::Bytes(bytes) => return self.text_part(bytes, drain),
         }
+        Ok(())
+    }
+
+    /// All its elements have come.
+    pub fn end<E>(&mut self, drain: Drain<'_, E>) -> Result<(), E> {
+        self.end_text(drain)
     }
 }

@@ -10,7 +10,7 @@ use crate::types::equal::same;
 use crate::types::limits::HashKey;
 use crate::types::table::{Element, Table};
 use crate::types::thin::ThinPair;
-use crate::types::walk::{Fields, Part, Prelude, WalkId, Walked};
+use crate::types::walk::{Fields, Part, Prelude, Remains, Tally, WalkId, Walked};
 use std::collections::BTreeSet;
 
 /// Bytes that a deadline takes in the ordered set, on average.
@@ -52,20 +52,16 @@ impl Walked for Large {
         Prelude::Hash { fields: self.table.len(), soonest_ms }
     }
 
-    fn open_walk(&mut self, id: WalkId) {
-        self.table.open_walk(id, self.hash_key);
+    fn open_walk(&mut self, id: WalkId, tally: Tally) {
+        self.table.open_walk(id, self.hash_key, tally);
     }
 
     fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part> {
         self.table.next_part(id, bytes)
     }
 
-    fn end_walk(&mut self, id: WalkId) {
-        self.table.end_walk(id);
-    }
-
-    fn saved_bytes(&self, id: WalkId) -> usize {
-        self.table.saved_bytes(id)
+    fn end_walk(&mut self, id: WalkId) -> Option<Remains> {
+        self.table.end_walk(id)
     }
 
     fn walks(&self) -> Vec<WalkId> {

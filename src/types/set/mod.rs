@@ -22,7 +22,7 @@ use super::limits::{all_differ, HashKey, Limits};
 use super::number::parse_i64;
 use super::table::{self, Element, Table};
 use super::thin::Thin;
-use super::walk::{Part, Prelude, Texts, WalkId, Walked};
+use super::walk::{Part, Prelude, Remains, Tally, Texts, WalkId, Walked};
 
 /// A set of byte strings.
 #[derive(Clone, Debug)]
@@ -111,20 +111,16 @@ impl Walked for Members {
         Prelude::Set { members: self.table.len() }
     }
 
-    fn open_walk(&mut self, id: WalkId) {
-        self.table.open_walk(id, self.hash_key);
+    fn open_walk(&mut self, id: WalkId, tally: Tally) {
+        self.table.open_walk(id, self.hash_key, tally);
     }
 
     fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part> {
         self.table.next_part(id, bytes)
     }
 
-    fn end_walk(&mut self, id: WalkId) {
-        self.table.end_walk(id);
-    }
-
-    fn saved_bytes(&self, id: WalkId) -> usize {
-        self.table.saved_bytes(id)
+    fn end_walk(&mut self, id: WalkId) -> Option<Remains> {
+        self.table.end_walk(id)
     }
 
     fn walks(&self) -> Vec<WalkId> {

@@ -9,7 +9,9 @@
 use super::large::{Large, Slot};
 use crate::types::progress::Progress;
 use crate::types::table::place_of;
-use crate::types::walk::{Part, Prelude, Saved, Scored, WalkId, Walked, ELEMENT_BYTES};
+use crate::types::walk::{
+    Part, Prelude, Remains, Saved, Scored, Tally, WalkId, Walked, ELEMENT_BYTES,
+};
 
 /// The walks that are open.
 #[derive(Default)]
@@ -62,9 +64,11 @@ impl Large {
             let rehash = |slot: &Slot| key.hash(slot.0.as_bytes());
             self.members.visit_place(hash, rehash, |(member, score)| {
                 if walk.has_ahead(*score, member.as_bytes()) {
-                    if let Some(Part::Scored(scored)) = walk.saved.room(fresh) {
-                        scored.push(member.as_bytes(), *score);
-                    }
+                    walk.saved.add(fresh, |part| {
+                        if let Part::Scored(scored) = part {
+                            scored.push(member.as_bytes(), *score);
+                        }
+                    });
                 }
             });
         }
@@ -76,8 +80,8 @@ impl Walked for Large {
         Prelude::SortedSet { members: self.len() }
     }
 
-    fn open_walk(&mut self, id: WalkId) {
-        let (met, saved) = (Progress::new(self.len()), Saved::default());
+    fn open_walk(&mut self, id: WalkId, tally: Tally) {
+        let (met, saved) = (Progress::new(self.len()), Saved::new(tally));
         let walks = self.walks.get_or_insert_default();
         walks.0.push(Walk { id, met, reached: Reached::Nothing, saved });
     }
@@ -116,17 +120,14 @@ impl Walked for Large {
         Some(Part::Scored(scored))
     }
 
-    fn end_walk(&mut self, id: WalkId) {
-        let Some(walks) = &mut self.walks else { return };
-        walks.0.retain(|walk| walk.id != id);
-        if walks.0.is_empty() {
+    fn end_walk(&mut self, id: WalkId) -> Option<Remains> {
+        let walks = &mut self.walks.as_mut()?.0;
+        let at = walks.iter().position(|walk| walk.id == id)?;
+        let ended = walks.swap_remove(at);
+        if walks.is_empty() {
             self.walks = None;
         }
-    }
-
-    fn saved_bytes(&self, id: WalkId) -> usize {
-        let mut open = self.walks.iter().flat_map(|walks| &walks.0);
-        open.find(|walk| walk.id == id).map_or(0, |walk| walk.saved.bytes())
+        Some(Remains::of(ended))
     }
 
     fn walks(&self) -> Vec<WalkId> {

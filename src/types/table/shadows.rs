@@ -8,7 +8,7 @@
 use super::{place_of, Table};
 use crate::types::limits::HashKey;
 use crate::types::progress::Progress;
-use crate::types::walk::{Part, Saved, WalkId, ELEMENT_BYTES};
+use crate::types::walk::{Part, Remains, Saved, Tally, WalkId, ELEMENT_BYTES};
 
 /// An item that walks can copy.
 pub trait Element {
@@ -64,25 +64,21 @@ impl<T, const N: usize> Table<T, N> {
             self.visit_place(
                 hash,
                 |item| hash_key.hash(name(item)),
-                |item| saved.room(*part).into_iter().for_each(|part| copy(item, part)),
+                |item| saved.add(*part, |part| copy(item, part)),
             );
         }
         self.shadows = Some(shadows);
     }
 
-    /// Ends a walk.
-    pub fn end_walk(&mut self, id: WalkId) {
-        let Some(shadows) = &mut self.shadows else { return };
-        shadows.open.retain(|shadow| shadow.id != id);
-        if shadows.open.is_empty() {
+    /// Ends a walk: [`Walked::end_walk`](crate::types::walk::Walked::end_walk).
+    pub fn end_walk(&mut self, id: WalkId) -> Option<Remains> {
+        let open = &mut self.shadows.as_mut()?.open;
+        let at = open.iter().position(|shadow| shadow.id == id)?;
+        let ended = open.swap_remove(at);
+        if open.is_empty() {
             self.shadows = None;
         }
-    }
-
-    /// Bytes saved for a walk.
-    pub fn saved_bytes(&self, id: WalkId) -> usize {
-        let mut open = self.shadows.iter().flat_map(|shadows| &shadows.open);
-        open.find(|shadow| shadow.id == id).map_or(0, |shadow| shadow.saved.bytes())
+        Some(Remains::of(ended))
     }
 
     /// The open walks.
@@ -94,7 +90,7 @@ impl<T, const N: usize> Table<T, N> {
 
 impl<T: Element, const N: usize> Table<T, N> {
     /// Begins a walk; `hash_key` is what makes the items' hashes.
-    pub fn open_walk(&mut self, id: WalkId, hash_key: HashKey) {
+    pub fn open_walk(&mut self, id: WalkId, hash_key: HashKey, tally: Tally) {
         let progress = Progress::new(self.len);
         let shadows = self.shadows.get_or_insert_with(|| {
             Box::new(Shadows {
@@ -105,7 +101,7 @@ impl<T: Element, const N: usize> Table<T, N> {
                 copy: T::copy_to,
             })
         });
-        shadows.open.push(Shadow { id, progress, saved: Saved::default() });
+        shadows.open.push(Shadow { id, progress, saved: Saved::new(tally) });
     }
 
     /// The next part of a walk: [`Walked::next_part`](crate::types::walk::Walked::next_part).

@@ -9,8 +9,7 @@ pub(super) fn persistence(report: &mut Report, state: &mut State) {
     let changes = state.db.effects.dirty.saturating_sub(room.file.saved_dirty);
     let now = |loading: bool| u64::from(room.loading.as_ref().is_some_and(|_| loading));
     let is_async = room.loading.as_ref().is_some_and(|loading| loading.is_async);
-    let saved_bytes: u64 =
-        room.running.iter().map(|running| state.db.image_copied_bytes(running.image)).sum();
+    let saved_bytes: u64 = room.running.iter().map(|running| running.tally.bytes()).sum();
     report.title("Persistence");
     report.numbers(&[
         ("loading", now(!is_async)),

@@ -1,0 +1,267 @@
+//! Strings with a buffer of their own, which can be walked while they change.
+//!
+//! A string's bytes lie in one row, so that readers have them as they are; what is bounded is the
+//! walk. It goes from the first byte to the last. A change ahead of it first *meets* the pages
+//! that it touches (see [`crate::types::walk`]): they are copied for the walk, which puts them
+//! where they belong when it comes there. So a bit that is set in a string of 500 megabytes
+//! copies one page, and a string that is removed or replaced goes to the walk as it is.
+//!
+//! Invariant: for every walk and every page of it that lies ahead: the page was met and saved, or
+//! it is in the string as it was when the walk began.
+
+use crate::types::walk::{Part, Prelude, Remains, Tally, WalkId, Walked};
+use std::collections::BTreeMap;
+use std::ops::{Deref, Range};
+
+/// What a change copies at least.
+const PAGE_BYTES: usize = 4096;
+
+/// A string that owns its bytes.
+#[derive(Debug, Default)]
+pub struct Text {
+    bytes: Vec<u8>,
+    walks: Option<Box<Walks>>,
+}
+
+/// The walks that are open.
+#[derive(Debug, Default)]
+struct Walks(Vec<Walk>);
+
+/// A walk.
+#[derive(Debug)]
+struct Walk {
+    id: WalkId,
+    /// The bytes that there were when it began.
+    len: usize,
+    /// The first byte that has not been handed out: a page begins there, or it is the end.
+    next: usize,
+    /// Pages that were met, by where they begin.
+    saved: BTreeMap<usize, Box<[u8]>>,
+    /// Counts them.
+    tally: Tally,
+}
+
+impl Text {
+    /// Bytes of its buffer.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Some of its bytes, to be changed; none when it does not reach so far.
+    #[inline]
+    pub fn at_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        if self.walks.is_some() {
+            self.meet(range.clone());
+        }
+        self.bytes.get_mut(range).unwrap_or_default()
+    }
+
+    /// Adds bytes at the end.
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Makes it `len` bytes long with zeros at the end, unless it is longer.
+    #[inline]
+    pub fn reach(&mut self, len: usize) {
+        if self.bytes.len() < len {
+            self.bytes.resize(len, 0);
+        }
+    }
+
+    /// Puts bytes at a place, with zeros before it where there is nothing.
+    #[inline]
+    pub fn put(&mut self, at: usize, bytes: &[u8]) {
+        let end = at.saturating_add(bytes.len());
+        self.reach(end);
+        self.at_mut(at..end).copy_from_slice(bytes);
+    }
+
+    /// All its bytes, to be changed in any way; for strings that are not long.
+    pub fn all_mut(&mut self) -> &mut Vec<u8> {
+        if self.walks.is_some() {
+            self.meet(0..self.bytes.len());
+        }
+        &mut self.bytes
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn meet(&mut self, range: Range<usize>) {
+        for walk in self.walks.iter_mut().flat_map(|walks| &mut walks.0) {
+            walk.meet(&self.bytes, range.clone());
+        }
+    }
+}
+
+impl Walk {
+    fn meet(&mut self, bytes: &[u8], range: Range<usize>) {
+        let (from, to) = (range.start.max(self.next), range.end.min(self.len));
+        if from >= to {
+            return;
+        }
+        for page in (from / PAGE_BYTES * PAGE_BYTES..to).step_by(PAGE_BYTES) {
+            self.saved.entry(page).or_insert_with(|| {
+                let there = bytes.get(page..self.len.min(page + PAGE_BYTES)).unwrap_or_default();
+                self.tally.add(there.len());
+                there.into()
+            });
+        }
+    }
+
+    fn next_part(&mut self, bytes: &[u8], most: usize) -> Option<Vec<u8>> {
+        let pages = (most / PAGE_BYTES).max(1) * PAGE_BYTES;
+        let end = self.len.min(self.next.saturating_add(pages));
+        if self.next >= end {
+            return None;
+        }
+        let mut part = Vec::with_capacity(end - self.next);
+        while let Some(page) = self.saved.first_entry().filter(|page| *page.key() < end) {
+            part.extend_from_slice(bytes.get(self.next..*page.key()).unwrap_or_default());
+            let (at, saved) = page.remove_entry();
+            self.next = at + saved.len();
+            part.extend_from_slice(&saved);
+        }
+        part.extend_from_slice(bytes.get(self.next..end).unwrap_or_default());
+        self.next = end;
+        Some(part)
+    }
+}
+
+/// A copy has no walks.
+impl Clone for Text {
+    fn clone(&self) -> Text {
+        self.bytes.clone().into()
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Text {
+        Text { bytes, walks: None }
+    }
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Walked for Text {
+    fn prelude(&self) -> Prelude {
+        Prelude::Text { bytes: self.len() }
+    }
+
+    fn open_walk(&mut self, id: WalkId, tally: Tally) {
+        let (len, saved) = (self.len(), BTreeMap::new());
+        let walks = self.walks.get_or_insert_default();
+        walks.0.push(Walk { id, len, next: 0, saved, tally });
+    }
+
+    fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part> {
+        let mut walks = self.walks.iter_mut().flat_map(|walks| &mut walks.0);
+        let walk = walks.find(|walk| walk.id == id)?;
+        walk.next_part(&self.bytes, bytes).map(Part::Bytes)
+    }
+
+    fn end_walk(&mut self, id: WalkId) -> Option<Remains> {
+        let walks = &mut self.walks.as_mut()?.0;
+        let at = walks.iter().position(|walk| walk.id == id)?;
+        let ended = walks.swap_remove(at);
+        if walks.is_empty() {
+            self.walks = None;
+        }
+        Some(Remains::of(ended))
+    }
+
+    fn walks(&self) -> Vec<WalkId> {
+        self.walks.iter().flat_map(|walks| &walks.0).map(|walk| walk.id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Text, PAGE_BYTES};
+    use crate::types::walk::{Part, Tally, WalkId, Walked};
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+
+    fn change(text: &mut Text, rng: &mut SmallRng) {
+        let from = rng.random_range(0..text.len().max(1) + 20);
+        let len = [1, 30, PAGE_BYTES, 3 * PAGE_BYTES][rng.random_range(0..4)];
+        let len = rng.random_range(0..=len);
+        match rng.random_range(0..20) {
+            0..12 => text.at_mut(from..from + len).fill(rng.random()),
+            12..14 => text.push(&vec![rng.random(); len]),
+            14 => text.put(from, &vec![rng.random(); len]),
+            15..17 => text.reach(from),
+            17 => text.all_mut().reverse(),
+            18 => text.all_mut().truncate(from),
+            _ => text.all_mut().splice(..0, [7; 9]).for_each(drop),
+        }
+    }
+
+    #[test]
+    fn walks_give_the_bytes_that_were_there() {
+        let mut rng = SmallRng::seed_from_u64(6);
+        let mut text = Text::from(vec![1; 9 * PAGE_BYTES + 5]);
+        let mut walks: Vec<(WalkId, Tally, Vec<u8>, Vec<u8>)> = Vec::new();
+        let (mut complete, mut left) = (0, 0);
+        for number in 0..20_000 {
+            change(&mut text, &mut rng);
+            if text.len() > 20 * PAGE_BYTES {
+                text.all_mut().truncate(7 * PAGE_BYTES);
+            }
+            if walks.len() < 3 && rng.random_bool(0.05) {
+                let tally = Tally::default();
+                text.open_walk(WalkId(number), tally.clone());
+                walks.push((WalkId(number), tally, text.to_vec(), Vec::new()));
+            }
+            assert_eq!(text.walks().len(), walks.len());
+            walks.retain_mut(|(id, tally, expected, seen)| {
+                if rng.random_bool(0.8) {
+                    return true;
+                }
+                let most = rng.random_range(1..3 * PAGE_BYTES);
+                let part = text.next_part(*id, most);
+                if let Some(Part::Bytes(part)) = &part {
+                    assert!(part.len() <= most.max(PAGE_BYTES) && !part.is_empty());
+                    seen.extend_from_slice(part);
+                    assert!(expected.starts_with(seen));
+                    if rng.random_bool(0.98) {
+                        return true;
+                    }
+                    left += 1;
+                } else {
+                    assert_eq!(seen.len(), expected.len());
+                    complete += 1;
+                }
+                assert!(tally.bytes() <= expected.len() as u64);
+                assert!(text.end_walk(*id).is_some() && text.end_walk(*id).is_none());
+                false
+            });
+        }
+        assert!(complete > 200 && left > 20, "{complete} walks, {left} left in the midst");
+    }
+
+    #[test]
+    fn a_change_copies_the_pages_that_it_touches() {
+        let mut text = Text::from(vec![1; 100 * PAGE_BYTES]);
+        text.at_mut(0..9).fill(2);
+        let tally = Tally::default();
+        text.open_walk(WalkId(1), tally.clone());
+        text.at_mut(50 * PAGE_BYTES..50 * PAGE_BYTES + 1).fill(3);
+        text.at_mut(50 * PAGE_BYTES + 9..50 * PAGE_BYTES + 10).fill(3);
+        assert_eq!(tally.bytes(), PAGE_BYTES as u64);
+        text.push(b"more");
+        assert!(text.next_part(WalkId(1), PAGE_BYTES).is_some());
+        text.at_mut(0..9).fill(2);
+        assert_eq!(tally.bytes(), PAGE_BYTES as u64);
+        text.at_mut(2 * PAGE_BYTES - 1..2 * PAGE_BYTES + 1).fill(2);
+        assert_eq!(tally.bytes(), 3 * PAGE_BYTES as u64);
+    }
+}
