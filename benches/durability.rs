@@ -8,7 +8,8 @@
 //!   server and its children spent meanwhile beyond what the load alone costs; the longest PING of
 //!   a bystander, and the same in as long a time without a save; memory beyond what was there
 //!   before.
-//! * `save hash` and so on: the same for one collection of `ELEMENTS` elements (default 1,000,000).
+//! * `save hash` and so on: the same for one collection of `ELEMENTS` elements (default 1,000,000);
+//!   `save string` for one string of 32 bytes each.
 //! * `load rdb`, `load aof`: seconds from exec to PONG with the file of `KEYS` strings.
 //! * `everysec P=16`: us of server CPU for a SET with `appendfsync everysec`.
 //! * `always`: thousands of SETs a second of 50 clients without pipelines.
@@ -41,7 +42,8 @@ fn set(number: u64) -> Request {
 /// One way to make a big value: the command that adds the element with a number.
 type Collection = (&'static str, fn(u64) -> Request);
 
-const COLLECTIONS: [Collection; 5] = [
+const COLLECTIONS: [Collection; 6] = [
+    ("string", |n| words(&["SETRANGE", "big", &(n * 32).to_string(), &"x".repeat(32)])),
     ("hash", |n| words(&["HSET", "big", &format!("field:{n:09}"), "value"])),
     ("set", |n| words(&["SADD", "big", &format!("member:{n:09}")])),
     ("zset", |n| words(&["ZADD", "big", &(n % 100_003).to_string(), &format!("member:{n:09}")])),

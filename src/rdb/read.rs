@@ -5,8 +5,7 @@
 //! would have to be waited for, and what was read but not used comes back with
 //! [`Reader::into_rest`]: after a file's end there may be commands, or another stream.
 //!
-//! Whatever the bytes are, an item is right or a fault that says where; `Rules::deep` only adds
-//! what is not needed for that.
+//! Whatever the bytes are, an item is right or a fault that says where.
 
 mod blobs;
 mod old;

@@ -30,8 +30,9 @@ pub(super) const SNAPSHOTS: &[Directive] = &[
         .honoured()
         .about("Write snapshots to the disk piece by piece."),
     off("rdb-del-sync-files").about("Delete snapshots that only replication needed."),
-    choice("sanitize-dump-payload", "no", SANITIZE)
-        .about("Check values of RESTORE and snapshots thoroughly: no, yes, clients."),
+    choice("sanitize-dump-payload", "no", SANITIZE).honoured().about(
+        "Values of RESTORE and files are always checked thoroughly; INFO counts them unless no.",
+    ),
     choice("rdb-version-check", "strict", VERSION_CHECK)
         .about("Whether snapshots of newer versions are tried (Valkey)."),
 ];
