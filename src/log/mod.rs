@@ -112,7 +112,8 @@ impl Log {
         self.readers.retain(|reader| reader.kind() != kind);
     }
 
-    /// Appends records that belong together: several of them as one MULTI/EXEC block.
+    /// Appends records that belong together: several of them as one MULTI/EXEC block, with the
+    /// SELECT inside, as Redis has it since 7.2.
     pub fn append(&mut self, records: &[Record]) {
         if records.iter().all(|record| record.reach == Reach::ALL) {
             return self.append_for(Reach::ALL, records);
@@ -128,10 +129,11 @@ impl Log {
     }
 
     fn append_for(&mut self, kind: Reach, records: &[Record]) {
-        let Some(first) = records.first() else { return };
+        if records.is_empty() {
+            return;
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        self.select(first.db, &mut scratch);
         if records.len() > 1 {
             push_request(&mut scratch, &["MULTI"]);
         }
@@ -195,7 +197,7 @@ mod tests {
             record("e", Reach::FILE),
         ]);
         log.append(&[record("f", Reach::ALL)]);
-        assert_eq!(*file.lock(), "SELECT 0 a SELECT 0 MULTI b d e EXEC SELECT 0 f ");
-        assert_eq!(*replicas.lock(), "SELECT 0 a SELECT 0 MULTI c d EXEC SELECT 0 f ");
+        assert_eq!(*file.lock(), "SELECT 0 a MULTI SELECT 0 b d e EXEC SELECT 0 f ");
+        assert_eq!(*replicas.lock(), "SELECT 0 a MULTI SELECT 0 c d EXEC SELECT 0 f ");
     }
 }
