@@ -3,7 +3,7 @@
 use crate::command::{client, flag, read, Args, Call, Family, Row};
 use crate::error::{Error, Result};
 use crate::keyspace::ageing::Age;
-use crate::keyspace::db::Db;
+use crate::keyspace::db::{Db, FreedLater};
 use crate::keyspace::effects::Class;
 use crate::keyspace::entry::Entry;
 use crate::rdb::payload;
@@ -100,11 +100,10 @@ fn restore(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Don
     let db = &mut call.state.db;
     if deadline_ms.is_some_and(|at| at <= now_ms) {
         // It is gone as soon as it comes; what it replaces goes as well.
-        let lazily = call.state.config.settings().lazyfree_server_del;
         if !db.remove(key, "del") {
             db.replay_nothing();
         } else {
-            db.replay_as(&[if lazily { &b"UNLINK"[..] } else { b"DEL" }, key]);
+            db.replay_as(&[FreedLater::removal(db.freed_later.replaced), key]);
         }
         return Ok(out.ok());
     }

@@ -2,7 +2,7 @@
 
 use crate::command::{client, container, read, write, Args, Call, Family, Row};
 use crate::error::{Error, Result};
-use crate::keyspace::db::Db;
+use crate::keyspace::db::{Db, FreedLater};
 use crate::keyspace::effects::Class;
 use crate::keyspace::entry::Entry;
 use crate::resp::out::{Done, Out};
@@ -290,7 +290,7 @@ fn set_expiry(
     }
     if at <= db.now_ms() {
         db.remove(key, "del");
-        db.replay_as(&[&b"DEL"[..], key]);
+        db.replay_as(&[FreedLater::removal(db.freed_later.expired), key]);
     } else {
         db.set_deadline(key, Some(at), "expire");
         if db.is_logged() {

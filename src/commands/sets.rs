@@ -7,7 +7,7 @@ use super::scan::ScanOptions;
 use super::set_algebra as algebra;
 use crate::command::{read, write, Args, Family, Row};
 use crate::error::{Error, Result};
-use crate::keyspace::db::Db;
+use crate::keyspace::db::{Db, FreedLater};
 use crate::keyspace::value::Value;
 use crate::resp::out::{Done, Items, Out};
 use crate::types::compact::Item;
@@ -196,6 +196,7 @@ fn spop_many(db: &mut Db, key: &[u8], args: &mut Args<'_>, out: Out<'_>) -> Resu
     }
     let count = args.int().ok().and_then(|count| usize::try_from(count).ok());
     let count = count.ok_or(Error::NotPositive)?;
+    let removal = FreedLater::removal(db.freed_later.replaced);
     let Some(mut set) = db.edit::<Set>(key)?.existing() else { return Ok(out.set(0).end()) };
     if count == 0 {
         return Ok(out.set(0).end());
@@ -204,7 +205,7 @@ fn spop_many(db: &mut Db, key: &[u8], args: &mut Args<'_>, out: Out<'_>) -> Resu
         let mut items = out.set(set.len());
         set.iter().for_each(|member| push_member(&mut items, &member));
         set.changed_times(set.len(), "spop");
-        set.replay_as(&[b"DEL", key]);
+        set.replay_as(&[removal, key]);
         let gone = std::mem::take(&mut *set);
         drop(set);
         db.bury_value(Value::Set(Box::new(gone)));

@@ -2,7 +2,7 @@
 
 use crate::command::{read, write, Args, Family, Row};
 use crate::error::{Error, Result};
-use crate::keyspace::db::{Db, Ttl};
+use crate::keyspace::db::{Db, FreedLater, Ttl};
 use crate::keyspace::entry::NewValue;
 use crate::keyspace::value::Value;
 use crate::resp::out::{Done, Out};
@@ -223,7 +223,7 @@ fn getex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     match options.ttl {
         Some(Ttl::At(at)) if at <= db.now_ms() => {
             db.remove(key, "del");
-            db.replay_as(&[&b"DEL"[..], key]);
+            db.replay_as(&[FreedLater::removal(db.freed_later.expired), key]);
         }
         Some(Ttl::At(at)) => {
             db.set_deadline(key, Some(at), "expire");

@@ -66,6 +66,17 @@ pub struct FreedLater {
     pub evicted: bool,
 }
 
+impl FreedLater {
+    /// What the stream says of a removal that nobody asked for in these words.
+    pub fn removal(lazily: bool) -> &'static [u8] {
+        if lazily {
+            b"UNLINK"
+        } else {
+            b"DEL"
+        }
+    }
+}
+
 /// What DUMP and RESTORE go by.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Payloads {

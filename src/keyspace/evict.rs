@@ -11,7 +11,7 @@
 //! Invariant: the pool holds names, not references; a name whose key has gone meanwhile is
 //! skipped. Scores in one pool come from one policy: a change of policy empties it.
 
-use super::db::Db;
+use super::db::{Db, FreedLater};
 use super::effects::Class;
 use super::entry::Entry;
 use super::space::Space;
@@ -77,7 +77,8 @@ impl Db {
             if removed {
                 here.counters.evicted += 1;
                 here.effects.dirty -= 1;
-                here.effects.record(db, &[&b"DEL"[..], &key]);
+                let removal = FreedLater::removal(here.freed_later.evicted);
+                here.effects.record(db, &[removal, &key]);
             }
         });
         true

@@ -1,6 +1,6 @@
 //! What the door does as time passes: keys and fields whose time has come, and freeing in pieces.
 
-use super::Db;
+use super::{Db, FreedLater};
 use crate::keyspace::effects::Class;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::graveyard::{self, Graveyard};
@@ -50,7 +50,8 @@ impl Db {
             self.counters.expired += 1;
             self.effects.event(db, key, Class::Expired, "expired");
         }
-        self.effects.record(db, &[&b"DEL"[..], key]);
+        let removal = FreedLater::removal(self.freed_later.expired);
+        self.effects.record(db, &[removal, key]);
     }
 
     /// Removes what readers met after its time; part of settling a command. True when there was

@@ -36,8 +36,13 @@ impl Tap {
         self.player.call(&line.split(' ').collect::<Vec<_>>()).expect("it answers")
     }
 
-    /// The commands of the stream since the last call, without those that only keep it going.
+    /// The same whether values are freed lazily or not.
     fn commands(&mut self) -> Vec<String> {
+        self.exact().iter().map(|words| words.replace("UNLINK", "DEL")).collect()
+    }
+
+    /// The commands of the stream since the last call, without those that only keep it going.
+    fn exact(&mut self) -> Vec<String> {
         self.marks += 1;
         let mark = format!("mark:{}", self.marks);
         self.call(&format!("PUBLISH {mark} x"));
@@ -54,7 +59,7 @@ impl Tap {
         let requests = text.split("\r\n*").map(|request| {
             let words = request.trim_start_matches('*').split("\r\n").skip(1);
             let words = words.filter(|word| !word.starts_with('$') && !word.is_empty());
-            words.collect::<Vec<_>>().join(" ").to_uppercase().replace("UNLINK", "DEL")
+            words.collect::<Vec<_>>().join(" ").to_uppercase()
         });
         let kept =
             |words: &String| !["PING", "SELECT", "PUBLISH"].iter().any(|w| words.starts_with(w));
@@ -106,6 +111,31 @@ fn tells_of_removals(addr: SocketAddr) {
     let mut told = tap.commands();
     told.sort();
     assert_eq!(told, ["DEL C", "DEL D"], "what memory removed");
+    tells_of_lazy_removals(&mut tap);
+}
+
+fn tells_of_lazy_removals(tap: &mut Tap) {
+    for what in ["server-del", "expire", "eviction"] {
+        tap.call(&format!("CONFIG SET lazyfree-lazy-{what} yes"));
+    }
+    let cases: [(&[&str], &str); 4] = [
+        (&["SADD s 1 2", "SPOP s 9"], "UNLINK S"),
+        (&["SET a 1", "EXPIRE a -1"], "UNLINK A"),
+        (&["SET a 1", "GETEX a PXAT 1"], "UNLINK A"),
+        (&["SET a 1", "DEL a"], "DEL A"),
+    ];
+    for (lines, told) in cases {
+        lines.iter().for_each(|line| drop(tap.call(line)));
+        assert_eq!(tap.exact().last().map(String::as_str), Some(told));
+    }
+    tap.call("SET a 1 PX 1");
+    wait_until("no key", || tap.call("GET a") == Reply::NilBulk);
+    assert_eq!(tap.exact().last().map(String::as_str), Some("UNLINK A"));
+    tap.call("SET a 1");
+    tap.call("CONFIG SET maxmemory 1");
+    wait_until("no keys", || tap.call("DBSIZE") == Reply::Int(0));
+    tap.call("CONFIG SET maxmemory 0");
+    assert_eq!(tap.exact().last().map(String::as_str), Some("UNLINK A"));
 }
 
 #[test]
