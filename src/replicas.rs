@@ -229,7 +229,8 @@ fn look_after(state: &mut State, id: ClientId, now_ms: i64) {
             client.kick.ring();
             return;
         }
-        Stage::Saving if silent(replica.progress_ms) => "full sync",
+        // One that has all there is waits for a slower one.
+        Stage::Saving if replica.is_behind_copy && silent(replica.progress_ms) => "full sync",
         Stage::Online if !replica.is_silent && silent(replica.acked_ms) => "streaming sync",
         _ => return,
     };

@@ -269,6 +269,7 @@ pub struct Settings {
     pub stop_writes_on_bgsave_error: bool,
     pub append_only: AppendOnly,
     pub rdb_save_incremental_fsync: bool,
+    pub rdb_del_sync_files: bool,
     /// Below 0 one microsecond for so many keys.
     pub rdb_key_save_delay_us: i64,
     pub key_load_delay_us: i64,
@@ -458,6 +459,7 @@ impl Settings {
         self.sanitizes_payloads = choice(config, "sanitize-dump-payload") != 0;
         self.rdbchecksum = on(config, "rdbchecksum");
         self.rdb_save_incremental_fsync = on(config, "rdb-save-incremental-fsync");
+        self.rdb_del_sync_files = on(config, "rdb-del-sync-files");
         self.rdb_key_save_delay_us = number(config, "rdb-key-save-delay");
         self.key_load_delay_us = number(config, "key-load-delay");
         self.stop_writes_on_bgsave_error = on(config, "stop-writes-on-bgsave-error");

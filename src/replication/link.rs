@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// Between attempts, so that a short break costs little.
 const SOON: Duration = Duration::from_millis(25);
+/// After a copy that was lost on its way: the next is a snapshot more for the primary.
+const AFTER_COPY: Duration = Duration::from_millis(250);
 const LATER: Duration = Duration::from_secs(1);
 /// A primary that turns the replica away is asked so often before attempts become rarer.
 const TURNED_AWAY_MAX: u32 = 40;
@@ -59,8 +61,10 @@ enum Reached {
     Nobody,
     /// A primary that does not let this replica on now.
     Door,
-    /// A full copy, which was lost.
+    /// A full copy, whose connection was lost.
     Copy,
+    /// A full copy that cannot be loaded, or not be kept.
+    BadCopy,
     /// The stream, for so many milliseconds.
     Stream(u64),
 }
@@ -87,7 +91,8 @@ impl Patience {
             Reached::Stream(_) => SOON,
             Reached::Nobody if unheard_ms < UNREACHABLE_MS_MAX => SOON,
             Reached::Door if self.turned_away < TURNED_AWAY_MAX => SOON,
-            // Each copy is work for the primary.
+            Reached::Copy => AFTER_COPY,
+            // The next would most likely be the same.
             _ => LATER,
         }
     }
@@ -104,6 +109,9 @@ fn keep_up(access: &Access) {
         }
         let mut reached = Reached::Nobody;
         if let Err(broken) = attempt(access, &plan, tell, &mut reached) {
+            if matches!((&broken, reached), (Broken::Nonsense(_), Reached::Copy)) {
+                reached = Reached::BadCopy;
+            }
             match &broken {
                 Broken::Unwanted => {}
                 Broken::Silent => tell_silence(access, &plan.logger),
@@ -325,7 +333,8 @@ mod tests {
         let mut patience = Patience { turned_away: 0, last_heard: Stopwatch::start() };
         assert_eq!(patience.rest(Reached::Stream(5000)), Duration::ZERO);
         assert_eq!(patience.rest(Reached::Stream(5)), SOON);
-        assert_eq!(patience.rest(Reached::Copy), LATER);
+        assert_eq!(patience.rest(Reached::Copy), AFTER_COPY);
+        assert_eq!(patience.rest(Reached::BadCopy), LATER);
         assert!((0..1000).all(|_| patience.rest(Reached::Nobody) == SOON));
         let soon = (0..1000).take_while(|_| patience.rest(Reached::Door) == SOON).count();
         assert!((10..100).contains(&soon));

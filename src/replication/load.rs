@@ -4,7 +4,8 @@
 //! With `repl-diskless-load swapdb` the old data stays if the copy is bad, and is served meanwhile
 //! if it is an earlier point of the same history. Otherwise it is dropped before, since there may
 //! be no room for both, and clients are told that the server is loading. A copy goes through a
-//! file first where the configuration says so.
+//! file first where the configuration says so; it takes the place of the snapshot file before the
+//! old data goes, so that a restart finds it and goes on from there.
 //!
 //! Invariant: clients see the old data, none at all, or all of the new; and this server has a
 //! history to go on with only while it has data of that history.
@@ -15,7 +16,7 @@ use super::Access;
 use crate::append_only;
 use crate::commands::load_library;
 use crate::config::{error_text, DisklessLoad};
-use crate::disk::{Disk, Open};
+use crate::disk::{dir_of, Disk, Open, Pace};
 use crate::following;
 use crate::keyspace::db::Db;
 use crate::persistence::Loading;
@@ -24,9 +25,10 @@ use crate::replicas;
 use crate::server_log::Logger;
 use crate::settle;
 use crate::snapshot::load::tell_headway;
+use crate::snapshot::save;
 use crate::state::State;
-use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +45,13 @@ struct How {
     now_ms: i64,
     key_delay_us: i64,
     disk: Arc<dyn Disk>,
+    /// Where a copy is received to.
     path: PathBuf,
+    /// What it is called when it is whole; nothing for a server that keeps no files.
+    kept_as: Option<PathBuf>,
+    /// It is needed for loading alone: `rdb-del-sync-files`.
+    is_passing: bool,
+    syncs_often: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +96,20 @@ pub(super) fn load(
     });
     let loaded = match how.mode {
         Way::File => {
-            let received = receive(payload, &how);
-            let loaded = received.and_then(|()| {
+            let received = receive(payload, &how).and_then(|()| keep(access, &how));
+            let loaded = received.and_then(|path| {
                 begin(access, &how, logger)?;
-                let file = how.disk.open(&how.path, Open::Read);
+                let file = how.disk.open(path, Open::Read);
                 let file = file.map_err(|error| Broken::Nonsense(error_text(&error)))?;
-                read(access, file, &how)
+                let loaded = read(access, file, &how);
+                if how.is_passing && path != how.path {
+                    logger.notice(
+                        "Removing the RDB file obtained from the master. This replica has \
+                         persistence disabled",
+                    );
+                    let _ = how.disk.remove(path);
+                }
+                loaded
             });
             let _ = how.disk.remove(&how.path);
             loaded
@@ -134,6 +150,11 @@ fn how(state: &mut State, point: Option<(&str, u64)>) -> How {
         key_delay_us: settings.key_load_delay_us,
         disk: state.disk.clone(),
         path: settings.dir.join(name),
+        kept_as: state.persistence.keeps_files.then(|| save::path(state)),
+        is_passing: settings.rdb_del_sync_files
+            && settings.save.is_empty()
+            && !settings.append_only.on,
+        syncs_often: settings.rdb_save_incremental_fsync,
         seed: rand::RngCore::next_u64(&mut state.db.rng),
     }
 }
@@ -148,18 +169,41 @@ fn receive(payload: &mut Payload<'_>, how: &How) -> Result<(), Broken> {
         ))
     };
     let mut file = how.disk.open(&how.path, Open::Create).map_err(failed)?;
-    let mut block = vec![0; 256 << 10];
+    let (mut block, mut pace) = (vec![0; 256 << 10], Pace::new(how.syncs_often));
     loop {
         let bytes = payload.read(&mut block).map_err(|_| Broken::Closed)?;
         if bytes == 0 {
             break;
         }
-        file.write_all(&block[..bytes]).map_err(failed)?;
+        pace.write(&mut file, &block[..bytes]).map_err(failed)?;
     }
     match payload.finish() {
         true => Ok(()),
         false => Err(Broken::Closed),
     }
+}
+
+/// Puts the file where a restart looks for it; gives the path.
+fn keep<'a>(access: &Access, how: &'a How) -> Result<&'a Path, Broken> {
+    let Some(kept_as) = how.kept_as.as_deref() else { return Ok(&how.path) };
+    let failed = |what: &str, error: std::io::Error| {
+        let text = error_text(&error);
+        Broken::Nonsense(format!(
+            "Failed trying to {what} in MASTER <-> REPLICA synchronization: {text}"
+        ))
+    };
+    let file = how.disk.open(&how.path, Open::Read);
+    let synced = file.and_then(|file| file.sync_data());
+    synced.map_err(|error| failed("sync the temp DB to disk", error))?;
+    // What it would write is older, and has the same name.
+    access.with(save::stop_background).ok_or(Broken::Unwanted)?;
+    let name = kept_as.file_name().unwrap_or_default().to_string_lossy();
+    let moved = how.disk.rename(&how.path, kept_as);
+    moved.map_err(|error| failed(&format!("rename the temp DB into {name}"), error))?;
+    let dir = dir_of(kept_as);
+    let synced = how.disk.sync_dir(&dir);
+    synced.map_err(|error| failed(&format!("sync DB directory {}", dir.display()), error))?;
+    Ok(kept_as)
 }
 
 /// The old data goes, or is served until the new is there.

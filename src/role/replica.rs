@@ -110,6 +110,8 @@ pub struct Replica {
     pub acked_ms: i64,
     /// When its connection last took some of its full copy (Unix ms).
     pub progress_ms: i64,
+    /// Its connection has bytes of the copy that it has not taken.
+    pub is_behind_copy: bool,
     /// Since when it has been waiting for a snapshot to begin (Unix ms).
     pub waiting_since_ms: i64,
     /// Its copy is written to a file first.

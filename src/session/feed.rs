@@ -161,6 +161,7 @@ impl Feed {
                 }
             }
         }
+        replica.is_behind_copy = !self.pieces.is_empty();
         let streams = replica.stage == Stage::Online && !replica.starts_on_ack;
         if streams && self.copy.is_none() && self.pieces.is_empty() {
             let mut taken = Vec::new();

@@ -29,7 +29,7 @@ pub(super) const SNAPSHOTS: &[Directive] = &[
     on("rdb-save-incremental-fsync")
         .honoured()
         .about("Write snapshots to the disk piece by piece."),
-    off("rdb-del-sync-files").about("Delete snapshots that only replication needed."),
+    off("rdb-del-sync-files").honoured().about("Delete snapshots that only replication needed."),
     choice("sanitize-dump-payload", "no", SANITIZE).honoured().about(
         "Values of RESTORE and files are always checked thoroughly; INFO counts them unless no.",
     ),

@@ -1,0 +1,95 @@
+//! Full copies: what becomes of the file that one is received to, and of those who share one with a
+//! replica that takes nothing.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use redouble::resp::reader::Value;
+use redouble::{Builder, Server};
+
+use super::{builder, in_sync, info, start, wait_until, Journal};
+use crate::wire::request;
+
+fn by_file(journal: &Journal, primary: &Server) -> Builder {
+    let builder = journal.kept_by(builder()).config("repl-diskless-load", "disabled");
+    builder.replica_of(primary.addr().expect("an address"))
+}
+
+#[test]
+fn a_copy_is_kept_and_a_restart_goes_on_from_it() {
+    let primary = start(builder());
+    primary.command(&["SET", "key", "before"]);
+    for removes in ["no", "yes"] {
+        let journal = Journal::new("kept");
+        let kept = || by_file(&journal, &primary).config("rdb-del-sync-files", removes);
+        // Nothing is ever saved.
+        let replica = start(kept().config("save", ""));
+        in_sync(&primary, &replica);
+        drop(replica);
+        assert_eq!(journal.0.join("dump.rdb").exists(), removes == "no");
+        primary.command(&["SET", "key", "meanwhile"]);
+        let replica = start(kept().config("save", ""));
+        in_sync(&primary, &replica);
+        let (full, partial) = (info(&primary, "sync_full"), info(&primary, "sync_partial_ok"));
+        let wanted = if removes == "no" { ("1", "1") } else { ("3", "1") };
+        assert_eq!((&*full, &*partial), wanted);
+    }
+}
+
+#[test]
+fn a_copy_that_cannot_be_kept_changes_nothing() {
+    let primary = start(builder());
+    primary.command(&["SET", "key", "of the primary"]);
+    let journal = Journal::new("unkept");
+    journal.spoil_saves();
+    let replica = builder().config("dbfilename", "other.rdb");
+    let replica = start(journal.kept_by(replica).config("enable-protected-configs", "yes"));
+    replica.command(&["SET", "own", "value"]);
+    replica.command(&["CONFIG", "SET", "dbfilename", "dump.rdb"]);
+    replica.command(&["REPLICAOF", "127.0.0.1", &super::port(&primary)]);
+    let line = "Failed trying to rename the temp DB into dump.rdb";
+    wait_until("a line that says why", || journal.text().contains(line));
+    assert_eq!(replica.command(&["GET", "own"]), Value::Bulk(b"value".to_vec()));
+    std::fs::remove_dir_all(journal.0.join("dump.rdb")).expect("removed");
+    in_sync(&primary, &replica);
+    assert_eq!(replica.command(&["DBSIZE"]), Value::Int(1));
+}
+
+#[test]
+fn a_replica_that_takes_nothing_of_a_shared_copy_is_cut_off_alone() {
+    let journal = Journal::new("shared");
+    let primary = journal.kept_by(builder()).config("save", "").config("repl-timeout", "4");
+    let primary = start(
+        primary
+            .config("repl-diskless-sync-delay", "3600")
+            .config("rdbcompression", "no")
+            .config("repl-diskless-sync-max-replicas", "2"),
+    );
+    primary.command(&["DEBUG", "POPULATE", "1000", "key", "100000"]);
+    let mut stuck = TcpStream::connect(primary.addr().expect("an address")).expect("connects");
+    stuck.write_all(&request(&["REPLCONF", "capa", "eof"])).expect("sent");
+    stuck.write_all(&request(&["PSYNC", "?", "-1"])).expect("sent");
+    wait_until("the stuck one", || info(&primary, "connected_slaves") == "1");
+    let address = primary.addr().expect("an address");
+    let replica = start(builder().config("repl-diskless-load", "swapdb").replica_of(address));
+    in_sync(&primary, &replica);
+    let log = journal.text();
+    let cut_off = "Disconnecting timedout replica (full sync)";
+    assert_eq!(log.matches(cut_off).count(), 1, "{log}");
+    assert!(log.contains("Diskless rdb transfer, done reading from pipe, 1 replicas still up."));
+    assert_eq!(info(&primary, "sync_full"), "2");
+}
+
+#[test]
+fn an_append_only_file_is_a_point_of_no_history() {
+    let primary = start(builder());
+    primary.command(&["SET", "key", "value"]);
+    let journal = Journal::new("unknown");
+    for copies in ["1", "2"] {
+        // Redis: what is loaded from it may be less than what the primary was told of.
+        let replica = start(by_file(&journal, &primary).config("appendonly", "yes"));
+        in_sync(&primary, &replica);
+        assert_eq!(info(&primary, "sync_full"), copies);
+        drop(replica);
+    }
+}
