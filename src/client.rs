@@ -461,10 +461,10 @@ impl Client {
     }
 
     /// The address that it has as a replica: the one that it says it has, or where it comes from.
-    pub fn replica_ip(&self) -> String {
+    pub fn replica_ip(&self) -> &[u8] {
         match self.replica.as_deref() {
-            Some(replica) if !replica.ip.is_empty() => replica.ip.clone(),
-            _ => self.addr.rsplit_once(':').map_or("", |(ip, _)| ip).to_string(),
+            Some(replica) if !replica.ip.is_empty() => &replica.ip,
+            _ => self.addr.rsplit_once(':').map_or("", |(ip, _)| ip).as_bytes(),
         }
     }
 

@@ -263,15 +263,7 @@ impl Error {
     ///
     /// Redis: a word is shown up to its first zero byte.
     pub fn showing(text: &str, words: &[&[u8]]) -> Error {
-        let mut shown = Vec::with_capacity(text.len() + 16);
-        let mut words = words.iter();
-        for (number, part) in text.split("{}").enumerate() {
-            if number > 0 {
-                shown.extend_from_slice(words.next().map_or(&[][..], |word| until_nul(word)));
-            }
-            shown.extend_from_slice(part.as_bytes());
-        }
-        Error::of_bytes(shown)
+        Error::of_bytes(filled(text, words))
     }
 
     /// `name` is the command's full name in lower case (`client|kill`).
@@ -315,6 +307,20 @@ impl Error {
     pub fn code(&self) -> &[u8] {
         self.text().split(|&byte| byte == b' ').next().unwrap_or_default()
     }
+}
+
+/// The text, with the next one of the words, up to its first zero byte, for each `{}`. The words
+/// need not be UTF-8.
+pub fn filled(text: &str, words: &[&[u8]]) -> Vec<u8> {
+    let mut shown = Vec::with_capacity(text.len() + 16);
+    let mut words = words.iter();
+    for (number, part) in text.split("{}").enumerate() {
+        if number > 0 {
+            shown.extend_from_slice(words.next().map_or(&[][..], |word| until_nul(word)));
+        }
+        shown.extend_from_slice(part.as_bytes());
+    }
+    shown
 }
 
 fn until_nul(word: &[u8]) -> &[u8] {

@@ -149,7 +149,7 @@ fn changed(state: &mut State) {
     state.role.generation += 1;
     state.role.own_keys.clear();
     let upstream = state.role.upstream.as_ref();
-    let address = upstream.map(|one| (one.address.host.clone().into_bytes(), one.address.port));
+    let address = upstream.map(|one| (one.address.host.clone(), one.address.port));
     state.log.relays = upstream.is_some();
     state.db.keeps_expired = upstream.is_some() || state.pause.is_some() || state.holds_writes();
     state.logger.set_role(if upstream.is_some() { Mark::Replica } else { Mark::Primary });

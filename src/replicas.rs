@@ -12,7 +12,7 @@ mod waiting;
 
 use crate::client::{Client, ClientId};
 use crate::clock::random_hex_id;
-use crate::error::Error;
+use crate::error::{shown, Error};
 use crate::resp::out::push_request;
 use crate::role::{Replica, Stage};
 use crate::settle;
@@ -48,7 +48,7 @@ pub fn is_stale(state: &State) -> bool {
 
 /// A replica as log lines name it.
 pub fn name(client: &Client) -> String {
-    let ip = client.replica_ip();
+    let ip = shown(client.replica_ip());
     match client.replica.as_ref().map_or(0, |replica| replica.port) {
         0 => format!("{ip}:<unknown-replica-port>"),
         port => format!("{ip}:{port}"),

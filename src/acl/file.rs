@@ -7,12 +7,13 @@ use super::rules::{has_blanks, merge_selectors, printed, RuleError, Rules};
 use super::user::User;
 use super::Users;
 use crate::config::words::trim;
+use crate::error::filled;
 use std::sync::Arc;
 
 /// Reads the text of the file called `name`. The refusal is one line with everything found wrong.
-pub fn read(name: &str, text: &[u8], rules: &Rules) -> Result<Users, String> {
+pub fn read(name: &str, text: &[u8], rules: &Rules) -> Result<Users, Vec<u8>> {
     let mut users = Users::new();
-    let mut faults = String::new();
+    let mut faults = Vec::new();
     for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
         let line = trim(line);
         if !line.is_empty() {
@@ -22,8 +23,8 @@ pub fn read(name: &str, text: &[u8], rules: &Rules) -> Result<Users, String> {
     if faults.is_empty() {
         return Ok(users);
     }
-    faults.push_str(
-        "WARNING: ACL errors detected, no change to the previously active ACL rules was performed",
+    faults.extend_from_slice(
+        b"WARNING: ACL errors detected, no change to the previously active ACL rules was performed",
     );
     Err(faults)
 }
@@ -34,33 +35,33 @@ fn read_line(
     line: &[u8],
     rules: &Rules,
     users: &mut Users,
-    faults: &mut String,
+    faults: &mut Vec<u8>,
 ) {
+    let number = number.to_string();
+    let place = [name.as_bytes(), number.as_bytes()];
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     let (user_name, words) = match &words[..] {
         [first, user_name, words @ ..] if *first == b"user" => (*user_name, words),
         _ => {
-            faults.push_str(&format!(
-                "{name}:{number} should start with user keyword followed by the username. "
-            ));
+            let fault = "{}:{} should start with user keyword followed by the username. ";
+            faults.extend(filled(fault, &place));
             return;
         }
     };
-    let shown = printed(user_name);
     if has_blanks(user_name) {
         // Redis: the quotation mark before the name of the file is its own.
-        faults.push_str(&format!(
-            "'{name}:{number}: username '{shown}' contains invalid characters. "
-        ));
+        let fault = "'{}:{}: username '{}' contains invalid characters. ";
+        faults.extend(filled(fault, &[place[0], place[1], user_name]));
         return;
     }
     if users.contains_key(user_name) {
-        faults.push_str(&format!("WARNING: Duplicate user '{shown}' found on line {number}. "));
+        let fault = "WARNING: Duplicate user '{}' found on line {}. ";
+        faults.extend(filled(fault, &[user_name, place[1]]));
         return;
     }
     let mut user = User::new(user_name, rules);
     let Ok(merged) = merge_selectors(words) else {
-        faults.push_str(&format!("{name}:{number}: Unmatched parenthesis in selector definition."));
+        faults.extend(filled("{}:{}: Unmatched parenthesis in selector definition.", &place));
         return;
     };
     let mut told = false;
@@ -68,14 +69,14 @@ fn read_line(
         match rules.apply(&mut user, trim(word)) {
             Ok(()) => {}
             Err(RuleError::Unknown) => {
-                let (word, why) = (printed(word), RuleError::Unknown.text());
-                faults.push_str(&format!(
-                    "{name}:{number}: Error in applying operation '{word}': {why}. "
-                ));
+                let why = RuleError::Unknown.text().as_bytes();
+                let fault = "{}:{}: Error in applying operation '{}': {}. ";
+                faults.extend(filled(fault, &[place[0], place[1], word, why]));
             }
             // What else is wrong may follow from the first fault, and may show a secret.
             Err(error) if !told => {
-                faults.push_str(&format!("{name}:{number}: {}. ", error.text()));
+                let why = error.text().as_bytes();
+                faults.extend(filled("{}:{}: {}. ", &[place[0], place[1], why]));
                 told = true;
             }
             Err(_) => {}

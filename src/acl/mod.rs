@@ -28,6 +28,7 @@ pub use selector::Selector;
 pub use user::User;
 pub use vocabulary::{Vocabulary, CATEGORIES};
 
+use crate::error::filled;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -78,19 +79,19 @@ impl Acl {
 
     /// The user that `words` make of the one called `name`, or of a new one. All words count, or
     /// none; the text of a refusal is Redis's.
-    pub fn changed(&self, name: &[u8], words: &[&[u8]]) -> Result<User, String> {
+    pub fn changed(&self, name: &[u8], words: &[&[u8]]) -> Result<User, Vec<u8>> {
         let mut user = match self.users.get(name) {
             Some(user) => User::clone(user),
             None => User::new(name, &self.rules),
         };
         let merged = rules::merge_selectors(words).map_err(|at| {
-            let opening = rules::printed(words.get(at).copied().unwrap_or_default());
-            format!("Unmatched parenthesis in acl selector starting at '{opening}'.")
+            let opening = words.get(at).copied().unwrap_or_default();
+            filled("Unmatched parenthesis in acl selector starting at '{}'.", &[opening])
         })?;
         for word in &merged {
             self.rules.apply(&mut user, word).map_err(|error| {
-                let word = rules::printed(word);
-                format!("Error in ACL SETUSER modifier '{word}': {}", error.text())
+                let words = [&word[..], error.text().as_bytes()];
+                filled("Error in ACL SETUSER modifier '{}': {}", &words)
             })?;
         }
         Ok(user)

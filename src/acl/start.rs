@@ -2,6 +2,7 @@
 
 use super::{file, Acl, Rules, Users, Vocabulary};
 use crate::config::{error_text, Config};
+use crate::error::shown;
 use std::sync::Arc;
 
 /// Users from one place only: two would contradict each other.
@@ -38,6 +39,7 @@ pub fn at_start(
     }
     if !settings.aclfile.is_empty() {
         let users = from_file(config, &rules)
+            .map_err(|why| shown(&why))
             .map_err(|why| vec![format!("Aborting Redis startup because of ACL errors: {why}")])?;
         acl.put_all(users);
     }
@@ -45,10 +47,10 @@ pub fn at_start(
 }
 
 /// The users of the file that `aclfile` names.
-pub fn from_file(config: &Config, rules: &Rules) -> Result<Users, String> {
+pub fn from_file(config: &Config, rules: &Rules) -> Result<Users, Vec<u8>> {
     let name = &config.settings().aclfile;
     let text = std::fs::read(config.path(name)).map_err(|error| {
-        format!("Error loading ACLs, opening file '{name}': {}", error_text(&error))
+        format!("Error loading ACLs, opening file '{name}': {}", error_text(&error)).into_bytes()
     })?;
     file::read(name, &text, rules)
 }

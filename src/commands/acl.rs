@@ -9,7 +9,7 @@ use crate::command::{client, container, flag, permission, Args, Call, Family, Ro
 use crate::commands::admin::replace_file;
 use crate::commands::{find_renamed, table};
 use crate::config::error_text;
-use crate::error::{shown, Error, Result};
+use crate::error::{Error, Result};
 use crate::resp::out::{Done, Items, Out};
 use crate::settle;
 use crate::state::State;
@@ -130,10 +130,8 @@ pub fn note_refusal(
 }
 
 fn too_many(sub: &[u8]) -> Error {
-    Error::of(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{}'. Try ACL HELP.",
-        shown(sub)
-    ))
+    let text = "ERR unknown subcommand or wrong number of arguments for '{}'. Try ACL HELP.";
+    Error::showing(text, &[sub])
 }
 
 fn cat(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -146,8 +144,8 @@ fn cat(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         return Ok(items.end());
     };
     if !CATEGORIES.iter().any(|name| wanted.eq_ignore_ascii_case(name.as_bytes())) {
-        let wanted = shown(&wanted[..wanted.len().min(128)]);
-        return Err(Error::of(format!("ERR Unknown category '{wanted}'")));
+        let wanted = &wanted[..wanted.len().min(128)];
+        return Err(Error::showing("ERR Unknown category '{}'", &[wanted]));
     }
     let mut items = out.array_of_unknown_len();
     for spec in &table().specs {
@@ -264,7 +262,7 @@ fn has_file(state: &State) -> Result<()> {
 fn load(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     has_file(call.state)?;
     let users = crate::acl::start::from_file(&call.state.config, &call.state.acl.rules);
-    let users = users.map_err(|why| Error::of(format!("ERR {}", shown(why.as_bytes()))))?;
+    let users = users.map_err(|why| Error::showing("ERR {}", &[&why]))?;
     for user in users.values() {
         let deprecations = call.state.acl.rules.deprecations(&user.line());
         deprecations.into_iter().for_each(|line| call.state.logger.warning(line));
@@ -337,7 +335,7 @@ fn setuser(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Don
         return Err(Error::of("ERR Usernames can't contain spaces or null characters"));
     }
     let changed = call.state.acl.changed(name, args.rest());
-    let user = changed.map_err(|why| Error::of(format!("ERR {why}")))?;
+    let user = changed.map_err(|why| Error::showing("ERR {}", &[&why]))?;
     let deprecations = call.state.acl.rules.deprecations(&args.rest().join(&b' '));
     deprecations.into_iter().for_each(|line| call.state.logger.warning(line));
     settle::users::put(call.state, user);

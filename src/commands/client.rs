@@ -4,7 +4,7 @@ use super::client_info::{line, Kind};
 use crate::acl::Acl;
 use crate::client::{Client, ClientId, ReplyMode};
 use crate::command::{Args, Call};
-use crate::error::{shown, Error, Result};
+use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 use crate::settle;
 use crate::state::{Pause, State};
@@ -12,12 +12,12 @@ use crate::tracking::{Caching, Mode, Options};
 use crate::types::number::parse_i64;
 
 /// Names and library names hold printable ASCII only; `what` begins the refusal.
-pub(super) fn check_name(name: &[u8], what: &str) -> Result<()> {
+pub(super) fn check_name(name: &[u8], what: &[u8]) -> Result<()> {
     if name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
         return Ok(());
     }
-    let text = format!("ERR {what} cannot contain spaces, newlines or special characters.");
-    Err(Error::of(text))
+    let text = "ERR {} cannot contain spaces, newlines or special characters.";
+    Err(Error::showing(text, &[what]))
 }
 
 fn on_off(args: &mut Args<'_>) -> Result<bool> {
@@ -28,10 +28,12 @@ fn on_off(args: &mut Args<'_>) -> Result<bool> {
     }
 }
 
-fn too_many(sub: &str) -> Error {
-    Error::of(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try CLIENT HELP."
-    ))
+/// The refusal of a subcommand with too many words.
+fn too_many(args: &Args<'_>) -> Error {
+    Error::showing(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try CLIENT HELP.",
+        args.all().get(1..).unwrap_or_default(),
+    )
 }
 
 pub(super) fn caching(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -246,7 +248,7 @@ pub(super) fn no_touch(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -
 
 pub(super) fn pause(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if args.left() > 2 {
-        return Err(too_many("PAUSE"));
+        return Err(too_many(args));
     }
     let timeout_ms = args.bytes();
     let all = match args.option().as_deref() {
@@ -296,10 +298,10 @@ pub(super) fn reply(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> R
 pub(super) fn setinfo(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (option, value) = (args.bytes(), args.bytes());
     if option.eq_ignore_ascii_case(b"lib-name") {
-        check_name(value, &shown(option))?;
+        check_name(value, option)?;
         call.client().lib_name = value.to_vec();
     } else if option.eq_ignore_ascii_case(b"lib-ver") {
-        check_name(value, &shown(option))?;
+        check_name(value, option)?;
         call.client().lib_ver = value.to_vec();
     } else {
         return Err(Error::showing("ERR Unrecognized option '{}'", &[option]));
@@ -309,7 +311,7 @@ pub(super) fn setinfo(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) ->
 
 pub(super) fn setname(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let name = args.bytes();
-    check_name(name, "Client names")?;
+    check_name(name, b"Client names")?;
     call.client().name = name.to_vec();
     Ok(out.ok())
 }
@@ -424,7 +426,7 @@ pub(super) fn trackinginfo(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) 
 
 pub(super) fn unblock(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if args.left() > 2 {
-        return Err(too_many("UNBLOCK"));
+        return Err(too_many(args));
     }
     let serial = args.bytes();
     let with_error = match args.option().as_deref() {

@@ -288,7 +288,7 @@ fn hello(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
             login = Some((args.bytes(), args.bytes()));
         } else if word.eq_ignore_ascii_case(b"SETNAME") && args.left() >= 1 {
             let wanted = args.bytes();
-            client::check_name(wanted, "Client names")?;
+            client::check_name(wanted, b"Client names")?;
             name = Some(wanted);
         } else {
             return Err(Error::showing("ERR Syntax error in HELLO option '{}'", &[word]));

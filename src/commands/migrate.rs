@@ -197,8 +197,7 @@ fn attempt(
 /// Remembers the first refusal.
 fn note_refusal(line: &[u8], refusal: &mut Option<Error>) {
     if let (Some(text), None) = (line.strip_prefix(b"-"), &refusal) {
-        let text = crate::error::shown(text);
-        *refusal = Some(Error::of(format!("ERR Target instance replied with error: {text}")));
+        *refusal = Some(Error::showing("ERR Target instance replied with error: {}", &[text]));
     }
 }
 

@@ -294,7 +294,7 @@ pub struct Settings {
     pub repl_backlog_ttl_s: u64,
     pub replica_priority: u32,
     pub replica_announced: bool,
-    pub replica_announce_ip: Option<String>,
+    pub replica_announce_ip: Option<Vec<u8>>,
     /// 0 is the port that it listens on.
     pub replica_announce_port: u16,
     /// 0 is off.
@@ -499,7 +499,7 @@ impl Settings {
         self.repl_backlog_ttl_s = number(config, "repl-backlog-ttl");
         self.replica_priority = number(config, "replica-priority");
         self.replica_announced = on(config, "replica-announced");
-        self.replica_announce_ip = filled("replica-announce-ip").map(|text| lossy(&text));
+        self.replica_announce_ip = filled("replica-announce-ip");
         self.replica_announce_port = number(config, "replica-announce-port");
         self.min_replicas_to_write = number(config, "min-replicas-to-write");
         self.min_replicas_max_lag_s = number(config, "min-replicas-max-lag");

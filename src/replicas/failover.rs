@@ -80,7 +80,7 @@ fn caught_up(state: &State, target: Option<&Address>) -> Option<Address> {
 
 fn address_of(client: &Client) -> Address {
     let port = client.replica.as_ref().map_or(0, |replica| replica.port);
-    Address { host: client.replica_ip(), port }
+    Address { host: client.replica_ip().to_vec(), port }
 }
 
 /// The failover does not take place: this server is the primary as before.

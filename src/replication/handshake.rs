@@ -12,7 +12,7 @@ pub(super) struct Introduction {
     pub(super) user: Option<Vec<u8>>,
     pub(super) password: Option<Vec<u8>>,
     pub(super) port: u16,
-    pub(super) ip: Option<String>,
+    pub(super) ip: Option<Vec<u8>>,
     pub(super) version: String,
     /// The history, and the first offset of it that is missing here.
     pub(super) resume: Option<(String, u64)>,
@@ -71,7 +71,7 @@ fn introduce(wire: &mut Wire, me: &Introduction, log: &Logger) -> Result<(), Bro
     push_request(&mut requests, &["REPLCONF", "listening-port", &port]);
     if let Some(ip) = &me.ip {
         asked.push("ip-address");
-        push_request(&mut requests, &["REPLCONF", "ip-address", ip]);
+        push_request(&mut requests, &[&b"REPLCONF"[..], b"ip-address", ip]);
     }
     asked.push("capa");
     push_request(&mut requests, &["REPLCONF", "capa", "eof", "capa", "psync2"]);

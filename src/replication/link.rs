@@ -253,14 +253,20 @@ fn encipher(socket: TcpStream, access: &Access, plan: &Plan) -> Result<Socket, B
     let limit = Some(Duration::from_millis(plan.timeout_ms.max(1)));
     socket.set_read_timeout(limit).map_err(Broken::Io)?;
     socket.set_write_timeout(limit).map_err(Broken::Io)?;
-    let stream = tls::connect_blocking(&config, socket, &plan.address.host).map_err(Broken::Io)?;
+    let host = host(&plan.address).map_err(Broken::Io)?;
+    let stream = tls::connect_blocking(&config, socket, host).map_err(Broken::Io)?;
     Ok(Socket::Tls(Box::new(stream)))
+}
+
+/// The name to look up. Only the C library would take one that is no text, and find nobody.
+fn host(address: &Address) -> std::io::Result<&str> {
+    std::str::from_utf8(&address.host).map_err(|_| std::io::ErrorKind::NotFound.into())
 }
 
 fn connect(plan: &Plan) -> std::io::Result<TcpStream> {
     let timeout = Duration::from_millis(plan.timeout_ms);
     let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
-    for address in (plan.address.host.as_str(), plan.address.port).to_socket_addrs()? {
+    for address in (host(&plan.address)?, plan.address.port).to_socket_addrs()? {
         match connect_to(address, plan.from.as_deref(), timeout) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,

@@ -85,7 +85,7 @@ pub struct Replica {
     /// The port that it listens on, as it says; 0 is not known.
     pub port: u16,
     /// The address that it says it has; empty is not known.
-    pub ip: String,
+    pub ip: Vec<u8>,
     /// It can find the end of a copy whose length is not known ahead.
     pub takes_eof: bool,
     /// It understands `+CONTINUE <id>`.

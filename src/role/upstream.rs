@@ -1,20 +1,22 @@
 //! The primary as its replica sees it.
 
 use crate::client::ClientId;
+use crate::error::shown;
 use std::net::TcpStream;
 
 /// Where a server listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Address {
-    /// A name or an address.
-    pub host: String,
+    /// A name or an address, as it was given: any bytes.
+    pub host: Vec<u8>,
     /// A TCP port.
     pub port: u16,
 }
 
+/// For people.
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        write!(f, "{}:{}", shown(&self.host), self.port)
     }
 }
 

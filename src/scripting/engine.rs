@@ -256,14 +256,13 @@ fn error_of(lua: Lua) -> ErrorValue {
 
 /// Writes the error that ended a run.
 fn write_failure(lua: Lua, name: &[u8], out: &mut Vec<u8>) -> Outcome {
-    let name = String::from_utf8_lossy(name);
     let mut line = Vec::new();
     let mut counted = false;
     if lua.kind(-1) == Kind::Table {
         let error = error_of(lua);
         line.extend_from_slice(&error.text);
         if let Some((source, at)) = error.place {
-            line.extend_from_slice(format!(" script: {name}, on ").as_bytes());
+            line.extend_from_slice(&[b" script: ", name, b", on "].concat());
             line.extend_from_slice(&source);
             line.push(b':');
             line.extend_from_slice(&at);
@@ -272,7 +271,7 @@ fn write_failure(lua: Lua, name: &[u8], out: &mut Vec<u8>) -> Outcome {
         counted = error.counted;
     } else {
         let text = lua.bytes(-1).unwrap_or(b"execution failure");
-        line.extend_from_slice(format!("ERR Error running script {name}, ").as_bytes());
+        line.extend_from_slice(&[b"ERR Error running script ", name, b", "].concat());
         line.extend_from_slice(&text[..text.len().min(100)]);
     }
     write_error(out, &line);

@@ -44,7 +44,6 @@ impl Server {
     fn follow(&self) {
         let mut state = self.shared().lock();
         if let Some((host, port)) = state.config.settings().replicaof.clone() {
-            let host = String::from_utf8_lossy(&host).into_owned();
             following::start(&mut state, Address { host, port });
         }
     }

@@ -34,6 +34,7 @@ mod kills;
 mod loading;
 mod long_strings;
 mod memory;
+mod odd_bytes;
 mod operation;
 mod patience;
 mod play;

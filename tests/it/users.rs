@@ -307,7 +307,8 @@ fn any_text_is_read_or_refused() {
         good += 1;
         let printed = file::print(users.values());
         let again = file::read("f", &printed, &rules);
-        let again = again.unwrap_or_else(|why| panic!("{why}: {}", printed.escape_ascii()));
+        let again = again
+            .unwrap_or_else(|why| panic!("{}: {}", why.escape_ascii(), printed.escape_ascii()));
         let reprinted = file::print(again.values());
         assert_eq!(reprinted, printed, "{}", text.escape_ascii());
     }

@@ -57,7 +57,7 @@ fn read(args: &mut Args<'_>) -> Result<(Option<Address>, bool, Option<i64>)> {
                 timeout_ms = Some(timeout);
             }
             "TO" if args.left() >= 2 && target.is_none() => {
-                let host = String::from_utf8_lossy(args.bytes()).into_owned();
+                let host = args.bytes().to_vec();
                 let port = parse_i64(args.bytes()).ok_or(Error::NotInteger)?;
                 target = Some(Address { host, port: u16::try_from(port).unwrap_or(0) });
             }

@@ -1,7 +1,7 @@
 //! REPLCONF: what a replica says about itself before PSYNC, and how far it is afterwards.
 
 use crate::command::{Args, Call};
-use crate::error::{shown, Error, Result};
+use crate::error::{Error, Result};
 use crate::replicas;
 use crate::resp::decode::split_quoted;
 use crate::resp::out::{Done, Out};
@@ -62,7 +62,7 @@ fn introduce(call: &mut Call<'_>, name: &str, value: &[u8]) -> Result<()> {
                 value.len()
             )));
         }
-        "IP-ADDRESS" => replica.ip = String::from_utf8_lossy(value).into_owned(),
+        "IP-ADDRESS" => replica.ip = value.to_vec(),
         "CAPA" if value.eq_ignore_ascii_case(b"eof") => replica.takes_eof = true,
         "CAPA" if value.eq_ignore_ascii_case(b"psync2") => replica.takes_new_id = true,
         // What else a replica can do is of no use here.
@@ -75,9 +75,8 @@ fn introduce(call: &mut Call<'_>, name: &str, value: &[u8]) -> Result<()> {
             replica.without_functions = true;
             for word in words {
                 if !word.eq_ignore_ascii_case(b"functions") {
-                    let word = shown(&word);
-                    let text = format!("ERR Unsupported rdb-filter-only option: {word}");
-                    return Err(Error::of(text));
+                    let text = "ERR Unsupported rdb-filter-only option: {}";
+                    return Err(Error::showing(text, &[&word]));
                 }
                 replica.without_functions = false;
             }
@@ -86,8 +85,7 @@ fn introduce(call: &mut Call<'_>, name: &str, value: &[u8]) -> Result<()> {
             let parts = value.split(|byte| *byte == b'.');
             if !parts.clone().all(|part| part.iter().all(u8::is_ascii_digit)) || parts.count() != 3
             {
-                let text = format!("ERR Unrecognized version format: {}", shown(value));
-                return Err(Error::of(text));
+                return Err(Error::showing("ERR Unrecognized version format: {}", &[value]));
             }
         }
         _ => {

@@ -29,7 +29,7 @@ pub fn replicaof(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Resu
     }
     let port = parse_i64(port).and_then(|port| u16::try_from(port).ok());
     let port = port.ok_or(Error::InvalidPrimaryPort)?;
-    let address = Address { host: String::from_utf8_lossy(host).into_owned(), port };
+    let address = Address { host: host.to_vec(), port };
     let upstream = call.state.role.upstream.as_ref();
     if upstream.is_some_and(|upstream| is_same(&upstream.address, &address)) {
         call.state.logger.notice(
@@ -63,7 +63,7 @@ pub fn role(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         Some(upstream) => {
             let mut items = out.array(5);
             items.text("slave");
-            items.text(&upstream.address.host);
+            items.bulk(&upstream.address.host);
             items.int(i64::from(upstream.address.port));
             items.text(upstream.link.name());
             items.int(if upstream.is_up() { call.state.log.offset as i64 } else { -1 });
@@ -84,7 +84,7 @@ fn as_primary(state: &State, out: Out<'_>) -> Done {
     items.array(online.len());
     for (client, replica) in online {
         items.array(3);
-        items.text(&client.replica_ip());
+        items.bulk(client.replica_ip());
         items.text(&replica.port.to_string());
         items.text(&replica.acked.to_string());
     }

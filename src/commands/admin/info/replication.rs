@@ -37,7 +37,7 @@ fn upstream(report: &mut Report, state: &State, link: &Upstream) {
     let seconds = |since_ms: i64| (now_ms - since_ms).max(0) / 1000;
     let settings = state.config.settings();
     let offset = state.log.offset;
-    report.field("master_host", &link.address.host);
+    report.bytes_field("master_host", &[&link.address.host]);
     report.field("master_port", link.address.port);
     report.field("master_link_status", if link.is_up() { "up" } else { "down" });
     let heard_s = if link.is_up() { seconds(link.heard_ms) } else { -1 };
@@ -71,14 +71,12 @@ fn replica(report: &mut Report, state: &State, number: usize, client: &Client) {
         true => replica.lag_s(state.clock.steady_ms()),
         false => 0,
     };
-    report.field(
-        format_args!("slave{number}"),
-        format_args!(
-            "ip={},port={},state={},offset={},lag={lag_s}",
-            client.replica_ip(),
-            replica.port,
-            replica.stage.name(),
-            replica.acked,
-        ),
+    let rest = format!(
+        ",port={},state={},offset={},lag={lag_s}",
+        replica.port,
+        replica.stage.name(),
+        replica.acked,
     );
+    let parts: [&[u8]; 3] = [b"ip=", client.replica_ip(), rest.as_bytes()];
+    report.bytes_field(format_args!("slave{number}"), &parts);
 }

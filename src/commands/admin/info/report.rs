@@ -32,6 +32,13 @@ impl Report {
         let _ = write!(self.text, ":{value}\r\n");
     }
 
+    /// One line whose value has bytes that somebody else chose.
+    pub fn bytes_field(&mut self, name: impl Display, parts: &[&[u8]]) {
+        let _ = write!(self.text, "{name}:");
+        parts.iter().for_each(|part| self.text.extend_from_slice(part));
+        self.text.extend_from_slice(b"\r\n");
+    }
+
     /// Several lines of figures.
     pub fn numbers(&mut self, fields: &[(&str, u64)]) {
         for (name, value) in fields {
