@@ -214,11 +214,12 @@ pub trait Door {
 }
 
 /// Looks after the `sleepers` and the listeners, which say whether they are for TLS, until the slow
-/// script ends, and after connections that have `arrived` and are nobody's yet. Gives these and
-/// the ones that came meanwhile; one that has gone again is among them if it has to be
-/// unregistered.
+/// script with this number ends, and after connections that have `arrived` and are nobody's yet.
+/// Gives these and the ones that came meanwhile; one that has gone again is among them if it has
+/// to be unregistered.
 pub fn rescue(
     running: &Running,
+    script: u64,
     sleepers: Vec<Sleeper>,
     arrived: Vec<(TcpStream, bool)>,
     listeners: &[(TcpListener, bool)],
@@ -235,7 +236,7 @@ pub fn rescue(
     for (tcp, secure) in arrived {
         enter(&mut guests, &mut handshakes, tcp, secure);
     }
-    while running.while_slow(|| {
+    while running.while_slow(script, || {
         awake.retain(|one| {
             let goes_on = serve(&one.line, &Asker::Client(one.client), running);
             if !goes_on {

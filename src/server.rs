@@ -30,7 +30,7 @@ use crate::tls::SelfSigned;
 use crate::types::limits::HashKey;
 use crate::welcome::Handshakes;
 use crate::worker::{self, Listeners};
-use calls::Calls;
+use calls::Handles;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -67,9 +67,12 @@ pub struct Builder {
 
 /// A running server. Clones are handles of the same one; it stops when the last is dropped. When
 /// all that are left wait in [`Server::command`], nobody holds it any more: those calls end with an
-/// error, and the server with them.
-#[derive(Clone)]
-pub struct Server(Arc<Running>);
+/// error, and the server with them. Not so when what was dropped came from a handle that waits: it
+/// may be in a `static`, or another place from which others take their clones.
+pub struct Server {
+    running: Arc<Running>,
+    number: calls::Number,
+}
 
 struct Running {
     shared: Arc<Shared>,
@@ -78,14 +81,19 @@ struct Running {
     tls_addr: Option<SocketAddr>,
     unix_path: Option<PathBuf>,
     started_config: Config,
-    /// Calls that wait.
-    calls: Calls,
+    handles: Handles,
 }
 
 impl Server {
     /// A server for this process: a free TCP port on the loopback interface, one thread.
     pub fn start() -> Result<Server, StartError> {
         Server::builder().start()
+    }
+
+    /// The first handle.
+    fn first(running: Running) -> Server {
+        let number = running.handles.add(None);
+        Server { running: Arc::new(running), number }
     }
 
     /// Says how to start.
@@ -112,29 +120,29 @@ impl Server {
 
     /// The first TCP address; `None` without a TCP listener.
     pub fn addr(&self) -> Option<SocketAddr> {
-        self.0.addresses.first().copied()
+        self.running.addresses.first().copied()
     }
 
     /// All TCP addresses.
     pub fn addrs(&self) -> &[SocketAddr] {
-        &self.0.addresses
+        &self.running.addresses
     }
 
     /// The address of the TLS port, if there is one.
     pub fn tls_addr(&self) -> Option<SocketAddr> {
-        self.0.tls_addr
+        self.running.tls_addr
     }
 
     /// The throw-away certificates that [`Builder::tls`] was given: clients have to trust their
     /// `ca_pem`.
     pub fn self_signed(&self) -> Option<&SelfSigned> {
-        self.0.shared.handshakes.self_signed.as_ref()
+        self.running.shared.handshakes.self_signed.as_ref()
     }
 
     /// A URL that clients understand; where there is no plain TCP port that of the TLS port, or of
     /// the unix socket.
     pub fn url(&self) -> String {
-        match (self.addr(), self.tls_addr(), &self.0.unix_path) {
+        match (self.addr(), self.tls_addr(), &self.running.unix_path) {
             (Some(addr), ..) => format!("redis://{addr}"),
             (None, Some(addr), _) => format!("rediss://{addr}"),
             (None, None, Some(path)) => format!("redis+unix://{}", path.display()),
@@ -144,12 +152,12 @@ impl Server {
 
     /// The clock of this server.
     pub fn clock(&self) -> &Clock {
-        &self.0.shared.clock
+        &self.running.shared.clock
     }
 
     /// What the threads share: for the binary and for tests of the inside.
     pub fn shared(&self) -> &Arc<Shared> {
-        &self.0.shared
+        &self.running.shared
     }
 
     /// Runs one command as a client of its own that exists only for this call. A command that
@@ -163,16 +171,16 @@ impl Server {
         let mut out = Vec::new();
         let (id, kick, waits, mut flow, mut mark) = {
             let mut state = loop {
-                if let Some(state) = self.0.shared.lock_unless_busy() {
+                if let Some(state) = self.running.shared.lock_unless_busy() {
                     break state;
                 }
-                let running = &self.0.shared.running;
+                let running = &self.running.shared.running;
                 if busy::answer(running, &Asker::Caller, &argv, &mut out) != Answer::AwaitsLock {
                     return reader::read(&out).map_or(Value::Null, |(value, _)| value);
                 }
             };
-            self.0.shared.end_rest(&mut state);
-            state.db.set_now_us(self.0.shared.clock.now_us());
+            self.running.shared.end_rest(&mut state);
+            state.db.set_now_us(self.running.shared.clock.now_us());
             let id = settle::connect_caller(&mut state);
             let kick = state.clients.at(id).kick.clone();
             let mut dispatcher = Dispatcher::new(&mut state, id);
@@ -186,25 +194,25 @@ impl Server {
             (id, kick, waits, flow, mark)
         };
         let mut closed = false;
-        let waiting = waits.then(|| self.0.calls.begin(self, id));
+        let waiting = waits.then(|| self.running.handles.begin(self, id));
         while matches!(flow, Flow::Blocked | Flow::HeldBack) && out.is_empty() && !closed {
-            self.0.shared.cron.notify_one();
+            self.running.shared.cron.notify_one();
             block_on(poll_fn(|cx| kick.poll_rung(cx)));
-            let mut state = self.0.shared.lock();
+            let mut state = self.running.shared.lock();
             let client = state.clients.at(id);
             client.outbox.drain_into(&mut out);
             closed = client.close_now;
             if flow == Flow::HeldBack && !client.paused && !closed {
-                let now_ms = self.0.shared.clock.now_ms();
+                let now_ms = self.running.shared.clock.now_ms();
                 state.db.set_now_ms(now_ms);
                 flow = Dispatcher::new(&mut state, id).request_unprepared(&argv, &mut out);
             }
             mark = mark.max(state.aof.tail.appended());
         }
-        block_on(poll_fn(|cx| self.0.shared.tail.poll_open(mark, cx.waker())));
+        block_on(poll_fn(|cx| self.running.shared.tail.poll_open(mark, cx.waker())));
         if let Some(waiting) = waiting {
             drop(waiting);
-            settle::disconnect(&mut self.0.shared.lock(), id);
+            settle::disconnect(&mut self.running.shared.lock(), id);
         }
         let nothing = match closed {
             true => Value::Error("ERR the connection was closed while the command waited".into()),
@@ -221,24 +229,24 @@ impl Server {
     /// A connection without any socket.
     pub fn connect(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        self.0.shared.hand_over(Incoming::Memory(ours));
+        self.running.shared.hand_over(Incoming::Memory(ours));
         theirs
     }
 
     /// Back to how it was after the start: no data, no other connections, waiters, subscriptions
     /// or scripts, the configuration and the clock of the start.
     pub fn reset(&self) {
-        self.0.shared.running.close();
-        let mut state = self.0.shared.lock();
-        self.0.shared.running.reopen();
-        self.0.shared.end_rest(&mut state);
-        self.0.shared.clock.reset();
+        self.running.shared.running.close();
+        let mut state = self.running.shared.lock();
+        self.running.shared.running.reopen();
+        self.running.shared.end_rest(&mut state);
+        self.running.shared.clock.reset();
         for client in state.clients.iter_mut() {
             client.close_soon();
         }
         state.db.flush(None, true);
-        state.config = self.0.started_config.clone();
-        if let Ok((acl, _)) = users_of(&self.0.started_config) {
+        state.config = self.running.started_config.clone();
+        if let Ok((acl, _)) = users_of(&self.running.started_config) {
             settle::users::begin_anew(&mut state, acl);
         }
         state.pause = None;
@@ -253,14 +261,14 @@ impl Server {
 
     /// Asks for the end, as a signal does.
     pub fn ask_shutdown(&self, shutdown: Shutdown) {
-        self.0.shared.lock().shutdown = Some(shutdown);
-        self.0.shared.control.notify_one();
+        self.running.shared.lock().shutdown = Some(shutdown);
+        self.running.shared.control.notify_one();
     }
 
     /// The shutdown that was asked for, once everything is saved. One that a signal asked for is
     /// called off when that fails.
     fn ready_to_end(&self) -> Option<End> {
-        let mut state = self.0.shared.lock();
+        let mut state = self.running.shared.lock();
         let asked = state.shutdown?;
         if state.has_failed {
             return Some(End::Failed);
@@ -283,7 +291,7 @@ impl Server {
     /// must not wait for a slow script.
     pub async fn shutdown_asked(&self) -> End {
         loop {
-            self.0.shared.control.notified().await;
+            self.running.shared.control.notified().await;
             if let Some(end) = self.ready_to_end() {
                 return end;
             }
@@ -308,13 +316,26 @@ impl std::fmt::Debug for Server {
     }
 }
 
+impl Clone for Server {
+    fn clone(&self) -> Server {
+        let number = self.running.handles.add(Some(self.number));
+        Server { running: self.running.clone(), number }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        let left = Arc::strong_count(&self.0) - 1;
-        if left > 0 && left == self.0.calls.handles() {
-            let mut state = self.0.shared.lock();
+        let Running { shared, handles, .. } = &*self.running;
+        if !handles.remove(self.number) {
+            return;
+        }
+        // Nobody is left to stop a script that never ends, and the calls that wait come first.
+        shared.running.close();
+        let mut state = shared.lock();
+        shared.running.reopen();
+        if handles.all_wait() {
             // With the lock in hand: a call leaves before its client does.
-            let calls = self.0.calls.clients();
+            let calls = handles.clients();
             calls.into_iter().for_each(|id| state.clients.at(id).close_soon());
         }
     }
@@ -527,7 +548,7 @@ impl Builder {
             let_go_bytes: AtomicUsize::new(0),
             login_needed: AtomicBool::new(false),
             running,
-            stuck: AtomicUsize::new(usize::MAX),
+            stuck: Mutex::default(),
             cron: Notify::new(),
             control: Notify::new(),
             stopping: watch::Sender::new(false),
@@ -554,15 +575,15 @@ impl Builder {
         let threads = spawn_workers(&shared, receivers, Listeners { tcp, unix })?;
         let unix_path = settings.unixsocket.filter(|path| !path.as_os_str().is_empty());
         let threads = Mutex::new(threads);
-        let server = Server(Arc::new(Running {
+        let server = Server::first(Running {
             shared,
             threads,
             addresses,
             tls_addr,
             unix_path,
             started_config,
-            calls: Calls::default(),
-        }));
+            handles: Handles::default(),
+        });
         server.begin(self.rdb.as_deref(), self.embedded)?;
         Ok(server)
     }

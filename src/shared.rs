@@ -46,8 +46,8 @@ pub struct Shared {
     pub login_needed: AtomicBool,
     /// The script that runs now.
     pub running: Arc<crate::scripting::Running>,
-    /// The worker that a slow script keeps, or `usize::MAX`.
-    pub(crate) stuck: AtomicUsize,
+    /// The worker that a slow script keeps, with the number of the script.
+    pub(crate) stuck: Mutex<Option<(u64, usize)>>,
     /// Wakes cron before its time.
     pub cron: Notify,
     /// Somebody asked for the end: see [`State::shutdown`].
@@ -164,7 +164,7 @@ impl Shared {
     /// Gives a connection to the next worker in turn.
     pub(crate) fn hand_over(&self, connection: Incoming) {
         let mut number = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
-        if number == self.stuck.load(Ordering::Relaxed) {
+        if self.stuck.lock().is_some_and(|(_, stuck)| stuck == number) {
             number = (number + 1) % self.workers.len();
         }
         let _ = self.workers[number].send(connection);
@@ -338,13 +338,13 @@ impl Outside for Surroundings {
         replication::copies::begin(state, order);
     }
 
-    fn script_is_slow(&self) {
+    fn script_is_slow(&self, script: u64) {
         let Some(shared) = self.0.upgrade() else { return };
         let number = WORKER.get();
         if number == usize::MAX {
             return;
         }
-        shared.stuck.store(number, Ordering::Relaxed);
+        *shared.stuck.lock() = Some((script, number));
         let sleepers = session::idle_sockets();
         // The first worker accepts.
         let mut listeners = Vec::new();
@@ -364,9 +364,10 @@ impl Outside for Surroundings {
         }
         let rescue = std::thread::Builder::new().name("redouble-rescue".into());
         let _ = rescue.spawn(move || {
-            let door = &shared.handshakes;
-            let guests = busy::rescue(&shared.running, sleepers, arrived, &listeners, door);
-            shared.stuck.store(usize::MAX, Ordering::Relaxed);
+            let (running, door) = (&shared.running, &shared.handshakes);
+            let guests = busy::rescue(running, script, sleepers, arrived, &listeners, door);
+            // The next script may be slow already, and keep its worker.
+            shared.stuck.lock().take_if(|(stuck_by, _)| *stuck_by == script);
             for guest in guests {
                 shared.hand_over(Incoming::Guest(guest));
             }

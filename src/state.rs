@@ -132,7 +132,7 @@ pub trait Outside: std::fmt::Debug + Send + Sync {
     /// Who is told by the threads that write the append-only file.
     fn tail_owner(&self) -> Arc<dyn Owner>;
     /// A script keeps the lock and the calling thread for long: others must be answered.
-    fn script_is_slow(&self);
+    fn script_is_slow(&self, number: u64);
     /// Runs slow work on a thread of its own, which the server waits for when it ends.
     fn assist(&self, name: &str, work: Assistance) -> std::io::Result<()>;
     /// The primary is another one now, or there is one for the first time: links to it.

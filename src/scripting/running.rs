@@ -1,7 +1,7 @@
 //! The script that runs now, as seen without the lock: whoever waits for the lock learns here that
 //! a script takes long, and may ask it to stop.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 
@@ -85,6 +85,8 @@ pub enum Unkillable {
 #[derive(Debug, Default)]
 pub struct Running {
     flags: AtomicU8,
+    /// Slow scripts so far: the number of the one that is slow now, if one is.
+    number: AtomicU64,
     slow: Mutex<Option<Slow>>,
     /// Held by whoever answers in the place of the script's worker.
     turn: Mutex<()>,
@@ -117,8 +119,10 @@ impl Running {
         self.slow.lock().clone()
     }
 
-    /// Called by the script's side when it has become slow.
-    pub fn turn_slow(&self, slow: Slow, is_function: bool, wrote: bool) {
+    /// Called by the script's side when it has become slow: the script's number.
+    pub fn turn_slow(&self, slow: Slow, is_function: bool, wrote: bool) -> u64 {
+        // Before it is slow for everybody: who works for the one before must see that it is over.
+        let number = self.number.fetch_add(1, Ordering::AcqRel) + 1;
         *self.slow.lock() = Some(slow);
         let mut flags = SLOW;
         if is_function {
@@ -128,6 +132,7 @@ impl Running {
             flags |= WROTE;
         }
         self.flags.fetch_or(flags, Ordering::AcqRel);
+        number
     }
 
     /// Called by the script's side: it has written, so it cannot be killed any more. False when
@@ -146,10 +151,11 @@ impl Running {
         self.flags.load(Ordering::Acquire) & ENDING != 0
     }
 
-    /// Does one round of work in the place of the script's worker, unless the script has ended.
-    pub fn while_slow(&self, round: impl FnOnce()) -> bool {
+    /// Does one round of work in the place of the worker of script `number`, unless that script has
+    /// ended.
+    pub fn while_slow(&self, number: u64, round: impl FnOnce()) -> bool {
         let _turn = self.turn.lock();
-        let slow = self.is_slow();
+        let slow = self.is_slow() && self.number.load(Ordering::Acquire) == number;
         if slow {
             round();
         }
@@ -268,4 +274,24 @@ fn judge(flags: u8, function: bool) -> Result<(), Unkillable> {
         return Err(Unkillable::Other(is_function));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Running, Slow};
+    use crate::clock::Stopwatch;
+
+    #[test]
+    fn who_works_for_a_slow_script_stops_when_the_next_one_is_slow() {
+        let running = Running::default();
+        let slow = || Slow { name: Vec::new(), words: Vec::new(), watch: Stopwatch::start() };
+        let first = running.turn_slow(slow(), false, false);
+        assert!(running.while_slow(first, || {}));
+        running.over();
+        let second = running.turn_slow(slow(), false, false);
+        assert!(!running.while_slow(first, || panic!("a round for a script that is over")));
+        assert!(running.while_slow(second, || {}));
+        running.over();
+        assert!(!running.while_slow(second, || panic!("a round for a script that is over")));
+    }
 }

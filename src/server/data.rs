@@ -2,17 +2,20 @@
 
 use super::Server;
 use crate::commands::load_library;
+use crate::error::{shown, Error};
 use crate::following;
 use crate::listeners::StartError;
 use crate::persistence::{Job, Outcome};
 use crate::role::Address;
+use crate::shared::BUSY_LOOK;
 use crate::snapshot::load::{self, How, LoadError, Whole};
 use crate::snapshot::rdb_output::RdbOutput;
 use crate::snapshot::{self, save, sinks::MemorySink};
 use crate::startup;
-use parking_lot::Mutex;
+use crate::state::State;
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{channel, RecvTimeoutError};
 use std::sync::Arc;
 
 impl Server {
@@ -48,9 +51,16 @@ impl Server {
         }
     }
 
-    /// Saves the data to the file that `dir` and `dbfilename` name; others wait.
+    /// The state, to do something with all data; an error while a slow script keeps it, as
+    /// commands get one.
+    fn lock_all(&self) -> Result<MutexGuard<'_, State>, Error> {
+        self.shared().lock_unless_busy().ok_or_else(|| self.shared().running.busy())
+    }
+
+    /// Saves the data to the file that `dir` and `dbfilename` name; others wait. While a script
+    /// runs for longer than `busy-reply-threshold` it is refused, as a command would be.
     pub fn save(&self) -> io::Result<()> {
-        let mut state = self.shared().lock();
+        let mut state = self.lock_all().map_err(busy)?;
         match save::now(&mut state) {
             Ok(true) => Ok(()),
             Ok(false) => Err(io::Error::other("the snapshot could not be written")),
@@ -58,30 +68,36 @@ impl Server {
         }
     }
 
-    /// All data as it is now, as the bytes of an RDB file. Others go on meanwhile.
+    /// All data as it is now, as the bytes of an RDB file. Others go on meanwhile. It is refused,
+    /// or given up, while a script runs for longer than `busy-reply-threshold`.
     pub fn snapshot(&self) -> io::Result<Vec<u8>> {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let output = Box::new(RdbOutput::new(MemorySink(bytes.clone()), Vec::new()));
         let (sender, receiver) = channel();
         let over = Box::new(move |_: &mut _, outcome| drop(sender.send(outcome)));
-        let begun = snapshot::begin(&mut self.shared().lock(), Job { output, over });
+        let begun = snapshot::begin(&mut *self.lock_all().map_err(busy)?, Job { output, over });
         begun?;
-        match receiver.recv() {
-            Ok(Outcome::Done) => Ok(std::mem::take(&mut *bytes.lock())),
-            Ok(Outcome::Failed(error)) => Err(error),
-            _ => Err(io::Error::other("the server is ending")),
+        loop {
+            match receiver.recv_timeout(BUSY_LOOK) {
+                Ok(Outcome::Done) => return Ok(std::mem::take(&mut *bytes.lock())),
+                Ok(Outcome::Failed(error)) => return Err(error),
+                Err(RecvTimeoutError::Timeout) if !self.shared().running.is_slow() => {}
+                Err(RecvTimeoutError::Timeout) => return Err(busy(self.shared().running.busy())),
+                _ => return Err(io::Error::other("the server is ending")),
+            }
         }
     }
 
     /// Replaces all data by that of [`Server::snapshot`], or of any other RDB file. Clients stay
-    /// connected. Nothing has changed when the bytes are damaged.
+    /// connected. Nothing has changed when the bytes are damaged, or while a script runs for longer
+    /// than `busy-reply-threshold`.
     pub fn restore(&self, rdb: &[u8]) -> Result<(), LoadError> {
         let (rules, databases) = {
-            let state = self.shared().lock();
+            let state = self.lock_all().map_err(LoadError::Busy)?;
             (load::rules(&state), state.db.databases())
         };
         let whole = Whole::read(rdb, rules, databases)?;
-        let mut state = self.shared().lock();
+        let mut state = self.lock_all().map_err(LoadError::Busy)?;
         let now_ms = state.clock.now_ms();
         state.db.set_now_ms(now_ms);
         state.db.flush(None, true);
@@ -93,4 +109,8 @@ impl Server {
         crate::settle::unit_over(&mut state);
         loaded.map(drop)
     }
+}
+
+fn busy(error: Error) -> io::Error {
+    io::Error::other(shown(error.text()))
 }

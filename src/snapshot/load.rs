@@ -6,7 +6,7 @@
 use crate::clock::Stopwatch;
 use crate::config::error_text;
 use crate::disk::Open;
-use crate::error::shown;
+use crate::error::{shown, Error};
 use crate::keyspace::ageing::Age;
 use crate::keyspace::entry::Entry;
 use crate::persistence::Loading;
@@ -65,6 +65,8 @@ pub enum LoadError {
     NoDatabase(u64),
     /// A library of functions was refused.
     Library(String),
+    /// A slow script keeps the data.
+    Busy(Error),
     /// The server is ending.
     Ending,
 }
@@ -85,6 +87,7 @@ impl std::fmt::Display for LoadError {
             LoadError::Library(text) => {
                 write!(f, "Failed creating the library: {text}")
             }
+            LoadError::Busy(error) => write!(f, "{}", shown(error.text())),
             LoadError::Ending => write!(f, "the server is ending"),
         }
     }

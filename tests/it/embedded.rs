@@ -1,6 +1,9 @@
 //! The server inside this process, called without a socket: what blocks ends, and what a
 //! connection remembers is remembered.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use redouble::resp::reader::Value;
@@ -39,7 +42,7 @@ fn shutdown_ends_the_server_and_those_who_wait() {
     let addr = server.addr().unwrap();
     assert_eq!(server.command(&["SHUTDOWN", "NOSAVE"]), Value::Null);
     assert!(matches!(waits.join().unwrap(), Value::Error(_)));
-    assert!(std::net::TcpStream::connect(addr).is_err());
+    assert!(TcpStream::connect(addr).is_err());
 }
 
 #[test]
@@ -61,8 +64,70 @@ fn a_call_that_waits_ends_when_nobody_else_holds_the_server() {
     for call in calls {
         assert!(matches!(call.join().unwrap(), Value::Error(_)));
     }
-    assert!(std::net::TcpStream::connect(addr).is_err());
+    assert!(TcpStream::connect(addr).is_err());
     assert!(shared.upgrade().is_none(), "nothing of it is left");
+}
+
+#[test]
+fn a_call_goes_on_when_a_clone_of_its_handle_is_dropped() {
+    static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start().unwrap());
+    let early = SERVER.clone();
+    let waits = std::thread::spawn(|| SERVER.command(&["BLPOP", "list", "0"]));
+    while SERVER.shared().lock().blocking.is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let late = SERVER.clone();
+    let latest = late.clone();
+    [early, late, latest].into_iter().for_each(drop);
+    assert_eq!(SERVER.command(&["RPUSH", "list", "x"]), Value::Int(1));
+    assert_eq!(waits.join().unwrap(), ["list", "x"]);
+}
+
+/// A server whose scripts are slow soon.
+fn soon_slow() -> Server {
+    Server::builder().config("busy-reply-threshold", "20").start().unwrap()
+}
+
+fn begin_an_endless_script(server: &Server) -> TcpStream {
+    let mut slow = TcpStream::connect(server.addr().unwrap()).unwrap();
+    slow.write_all(b"EVAL 'while true do end' 0\r\n").unwrap();
+    slow
+}
+
+#[test]
+fn calls_that_wait_end_with_their_server_whatever_script_runs() {
+    let server = soon_slow();
+    let handle = server.clone();
+    let waits = std::thread::spawn(move || handle.command(&["BLPOP", "list", "0"]));
+    while server.shared().lock().blocking.is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _slow = begin_an_endless_script(&server);
+    while !server.shared().running.is_slow() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(server);
+    assert!(matches!(waits.join().unwrap(), Value::Error(_)));
+}
+
+#[test]
+fn snapshots_are_refused_while_a_slow_script_keeps_the_data() {
+    let server = soon_slow();
+    let _slow = begin_an_endless_script(&server);
+    let is_busy = |text: String| text.starts_with("BUSY Redis is busy running a script.");
+    // Taken, or given up, before the script is slow.
+    while !server.shared().running.is_slow() {
+        let _ = server.snapshot();
+    }
+    assert!(is_busy(server.snapshot().unwrap_err().to_string()));
+    assert!(is_busy(server.save().unwrap_err().to_string()));
+    assert!(is_busy(server.restore(b"").unwrap_err().to_string()));
+    assert_eq!(server.command(&["SCRIPT", "KILL"]), "OK");
+    while server.shared().running.is_slow() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let bytes = server.snapshot().unwrap();
+    server.restore(&bytes).unwrap();
 }
 
 #[test]

@@ -351,9 +351,9 @@ impl Host for ScriptHost<'_> {
                 words: self.words.iter().map(|word| word.to_vec()).collect(),
                 watch: self.watch,
             };
-            self.running.turn_slow(slow, self.is_function, self.rules.wrote);
+            let number = self.running.turn_slow(slow, self.is_function, self.rules.wrote);
             if let Some(outside) = &self.caller.state().outside {
-                outside.script_is_slow();
+                outside.script_is_slow(number);
             }
         }
         self.answer_letters();
