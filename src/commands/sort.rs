@@ -67,6 +67,24 @@ fn text(item: &Item<'_>) -> Text {
     item.with_bytes(Text::from_slice)
 }
 
+/// Elements in the order of the answer: where they lie, or else copies.
+#[derive(Default)]
+struct Arranged<'a> {
+    items: Vec<Item<'a>>,
+    texts: Vec<Text>,
+}
+
+impl Arranged<'_> {
+    fn len(&self) -> usize {
+        self.items.len() + self.texts.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Item<'_>> + '_ {
+        let texts = self.texts.iter().map(|text| Item::Bytes(text));
+        self.items.iter().copied().chain(texts)
+    }
+}
+
 /// BY and GET read keys that the command does not name.
 fn denied(option: &str) -> Error {
     Error::of(format!("ERR {option} option of SORT denied due to insufficient ACL permissions."))
@@ -133,13 +151,13 @@ fn sort(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let elements = arranged(db, key, &options)?;
     let Some(destination) = options.store else { return Ok(reply(db, &elements, &options, out)) };
     let mut list = List::new();
-    for element in &elements {
+    for element in elements.iter() {
         if options.get.is_empty() {
-            list.push(End::Right, element, &db.limits);
+            element.with_bytes(|element| list.push(End::Right, element, &db.limits));
         }
         for pattern in &options.get {
-            let value = follow(db, pattern, element).unwrap_or_default();
-            list.push(End::Right, &value, &db.limits);
+            let value = element.with_bytes(|element| follow(db, pattern, element));
+            list.push(End::Right, &value.unwrap_or_default(), &db.limits);
         }
     }
     let stored = list.len();
@@ -160,28 +178,31 @@ fn sort_ro(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(reply(db, &elements, &options, out))
 }
 
-fn reply(db: &Db, elements: &[Text], options: &Options<'_>, out: Out<'_>) -> Done {
+fn reply(db: &Db, elements: &Arranged<'_>, options: &Options<'_>, out: Out<'_>) -> Done {
     let mut items = out.array(elements.len() * options.get.len().max(1));
-    for element in elements {
-        if options.get.is_empty() {
-            items.bulk(element);
+    for element in elements.iter() {
+        match element {
+            _ if !options.get.is_empty() => {}
+            Item::Int(number) => items.bulk_int(number),
+            Item::Bytes(bytes) => items.bulk(bytes),
         }
         for pattern in &options.get {
-            items.bulk_or_null(follow(db, pattern, element).as_deref());
+            let value = element.with_bytes(|element| follow(db, pattern, element));
+            items.bulk_or_null(value.as_deref());
         }
     }
     items.end()
 }
 
 /// The elements that the command returns, in its order.
-fn arranged(db: &Db, key: &[u8], options: &Options<'_>) -> Result<Vec<Text>> {
-    let Some(entry) = db.read(key) else { return Ok(Vec::new()) };
+fn arranged<'d>(db: &'d Db, key: &[u8], options: &Options<'_>) -> Result<Arranged<'d>> {
+    let Some(entry) = db.read(key) else { return Ok(Arranged::default()) };
     let kind = entry.kind();
     // Redis: what is stored, or what a script sees, must not depend on how a set happens to lie.
     let is_exact = options.store.is_some() || db.inside_script;
     let by_value = options.unsorted && kind == Kind::Set && is_exact;
     if options.unsorted && !by_value {
-        return if let Some(list) = entry.collection::<List>() {
+        let items = if let Some(list) = entry.collection::<List>() {
             let (start, end) = options.window(list.len());
             let (at, towards) = match options.descending {
                 true => (list.len().wrapping_sub(start + 1), End::Left),
@@ -189,7 +210,7 @@ fn arranged(db: &Db, key: &[u8], options: &Options<'_>) -> Result<Vec<Text>> {
             };
             let count = end.saturating_sub(start);
             let range = (count > 0).then(|| list.range(at, towards, count));
-            Ok(range.into_iter().flatten().map(|item| text(&item)).collect())
+            range.into_iter().flatten().collect()
         } else if let Some(set) = entry.collection::<SortedSet>() {
             let (start, end) = options.window(set.len());
             let (from, to) = match options.descending {
@@ -197,34 +218,34 @@ fn arranged(db: &Db, key: &[u8], options: &Options<'_>) -> Result<Vec<Text>> {
                 false => (start, end),
             };
             let range = set.range(from, to, options.descending);
-            Ok(range.map(|(item, _)| text(&item)).collect())
+            range.map(|(item, _)| item).collect()
         } else if let Some(set) = entry.collection::<Set>() {
             let (start, end) = options.window(set.len());
-            let range = set.iter().skip(start).take(end.saturating_sub(start));
-            Ok(range.map(|item| text(&item)).collect())
+            set.iter().skip(start).take(end.saturating_sub(start)).collect()
         } else {
-            Err(Error::WrongType)
+            return Err(Error::WrongType);
         };
+        return Ok(Arranged { items, texts: Vec::new() });
     }
-    let elements: Vec<Text> = if let Some(list) = entry.collection::<List>() {
-        list.iter().map(|item| text(&item)).collect()
+    let elements: Vec<Item<'_>> = if let Some(list) = entry.collection::<List>() {
+        list.iter().collect()
     } else if let Some(set) = entry.collection::<Set>() {
-        set.iter().map(|item| text(&item)).collect()
+        set.iter().collect()
     } else if let Some(set) = entry.collection::<SortedSet>() {
-        set.iter().map(|(item, _)| text(&item)).collect()
+        set.iter().map(|(item, _)| item).collect()
     } else {
         return Err(Error::WrongType);
     };
     let (start, end) = options.window(elements.len());
     let by = options.by.filter(|_| !by_value);
-    let mut sorted = if options.alpha || by_value {
-        by_text(db, elements, by, options.descending)
-    } else {
-        by_score(db, elements, by, options.descending)?
-    };
-    sorted.truncate(end);
-    sorted.drain(..start.min(sorted.len()));
-    Ok(sorted)
+    if options.alpha || by_value {
+        let mut texts = by_text(db, &elements, by, options.descending);
+        texts.truncate(end);
+        texts.drain(..start.min(texts.len()));
+        return Ok(Arranged { items: Vec::new(), texts });
+    }
+    let items = by_score(db, &elements, by, options.descending, (start, end))?;
+    Ok(Arranged { items, texts: Vec::new() })
 }
 
 fn directed(order: Ordering, descending: bool) -> Ordering {
@@ -235,35 +256,73 @@ fn directed(order: Ordering, descending: bool) -> Ordering {
     }
 }
 
-/// Sorts by numbers; elements of equal number by their bytes, so that the order is certain.
-fn by_score(
+/// A number that is ordered as the score is, and is equal where it is.
+fn rank(score: f64) -> u64 {
+    // There are two zeros, and they are equal.
+    let bits = (score + 0.0).to_bits();
+    match bits >> 63 {
+        0 => bits | 1 << 63,
+        _ => !bits,
+    }
+}
+
+/// The order of two elements' bytes.
+fn compared(one: &Item<'_>, other: &Item<'_>) -> Ordering {
+    match (one, other) {
+        (Item::Bytes(one), Item::Bytes(other)) => one.cmp(other),
+        (Item::Int(one), Item::Int(other)) if one == other => Ordering::Equal,
+        _ => one.with_bytes(|one| other.with_bytes(|other| one.cmp(other))),
+    }
+}
+
+/// Sorts by numbers; elements of equal number by their bytes, so that the order is certain. Gives
+/// those from the first to the last but one of `window`.
+///
+/// What is sorted are the numbers and where their elements stand: a quarter of what would be moved
+/// otherwise, and elements are looked at only where numbers are equal.
+fn by_score<'d>(
     db: &Db,
-    elements: Vec<Text>,
+    elements: &[Item<'d>],
     by: Option<&[u8]>,
     descending: bool,
-) -> Result<Vec<Text>> {
+    (start, end): (usize, usize),
+) -> Result<Vec<Item<'d>>> {
     // Redis: the text ends at a zero byte, and no text at all is zero.
     let score = |text: &[u8]| match text.split(|&byte| byte == 0).next() {
         None | Some(b"") => Some(0.0),
         Some(text) => parse_f64(text).filter(|score| !score.is_nan()),
     };
-    let mut scored = Vec::with_capacity(elements.len());
-    for element in elements {
-        let score = match by {
-            None => score(&element),
-            Some(pattern) => follow(db, pattern, &element).map_or(Some(0.0), |text| score(&text)),
+    let mut ranked = Vec::with_capacity(elements.len());
+    for (at, element) in elements.iter().enumerate() {
+        let score = match (by, element) {
+            (None, Item::Int(number)) => Some(*number as f64),
+            (None, Item::Bytes(bytes)) => score(bytes),
+            (Some(pattern), element) => element
+                .with_bytes(|element| follow(db, pattern, element))
+                .map_or(Some(0.0), |text| score(&text)),
         };
-        scored.push((score.ok_or(Error::SortScoreNotFloat)?, element));
+        ranked.push((rank(score.ok_or(Error::SortScoreNotFloat)?), at));
     }
-    scored.sort_unstable_by(|(score, element), (other_score, other)| {
-        let order = score.partial_cmp(other_score).unwrap_or(Ordering::Equal);
-        directed(order.then_with(|| element.cmp(other)), descending)
-    });
-    Ok(scored.into_iter().map(|(_, element)| element).collect())
+    let order = |(rank, at): &(u64, usize), (other_rank, other): &(u64, usize)| {
+        let order = rank.cmp(other_rank);
+        let order = order.then_with(|| match (elements.get(*at), elements.get(*other)) {
+            (Some(element), Some(other)) => compared(element, other),
+            _ => Ordering::Equal,
+        });
+        directed(order, descending)
+    };
+    if end < ranked.len() {
+        ranked.select_nth_unstable_by(end, order);
+        ranked.truncate(end);
+    }
+    ranked.sort_unstable_by(order);
+    let window = ranked.get(start..).unwrap_or_default();
+    Ok(window.iter().filter_map(|(_, at)| elements.get(*at).copied()).collect())
 }
 
 /// Sorts by bytes; an element without a value to be compared by comes first.
-fn by_text(db: &Db, mut elements: Vec<Text>, by: Option<&[u8]>, descending: bool) -> Vec<Text> {
+fn by_text(db: &Db, elements: &[Item<'_>], by: Option<&[u8]>, descending: bool) -> Vec<Text> {
+    let mut elements: Vec<Text> = elements.iter().map(text).collect();
     let Some(pattern) = by else {
         elements.sort_unstable_by(|element, other| directed(element.cmp(other), descending));
         return elements;

@@ -58,11 +58,12 @@ fn alike(text: &[u8], earlier: usize, at: usize) -> usize {
     let most = COPY_MAX.min(text.len() - at);
     let (one, other) = (&text[earlier..earlier + most], &text[at..at + most]);
     let mut length = 0;
+    // Eight bytes as a number: the lowest bit that differs is in the first byte that does.
+    let number = |eight: &[u8]| u64::from_le_bytes(<[u8; 8]>::try_from(eight).unwrap_or_default());
     for (one, other) in one.chunks_exact(8).zip(other.chunks_exact(8)) {
-        let differ = one.iter().zip(other).position(|(one, other)| one != other);
-        match differ {
-            Some(differ) => return length + differ,
-            None => length += 8,
+        match number(one) ^ number(other) {
+            0 => length += 8,
+            differs => return length + differs.trailing_zeros() as usize / 8,
         }
     }
     let rest = one[length..].iter().zip(&other[length..]);
