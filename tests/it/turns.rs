@@ -71,6 +71,12 @@ impl Stage {
     }
 }
 
+/// A request that pushes `who` to the list `order` and then takes longer than a turn may last, so
+/// that it is a turn of its own however busy the machine is.
+fn slow_push(who: char) -> String {
+    format!("EVAL \"redis.call('RPUSH', 'order', '{who}') for i = 1, 500000 do end\" 0\r\n")
+}
+
 /// Two clients send `line` so often at one go, then a third sends one command: who comes when.
 fn order_of(line: &str, count: usize) -> Vec<(u8, usize)> {
     let stage = Stage::new(1);
@@ -101,45 +107,37 @@ fn deep_pipelines_take_turns_of_one_batch() {
 
 #[test]
 fn slow_commands_take_turns_of_bounded_time() {
-    let runs = order_of("DEBUG SLEEP 0.001\r\nRPUSH order W\r\n", 50);
-    // Each turn ends with a sleep, so that the first ones push nothing.
-    assert_eq!(runs[0], (b'x', 1), "{runs:?}");
-    let (_, turns) = runs[1..].split_last().unwrap();
-    // A machine that is busy elsewhere makes a push last as long as a turn, and the next turn
-    // pushes nothing: so the other's may do so twice.
-    assert!(turns.iter().all(|(_, count)| *count <= 2), "{runs:?}");
-    assert_eq!(runs.iter().map(|(_, count)| count).sum::<usize>(), 101);
+    let runs = order_of(&slow_push('W'), 50);
+    let expected: Vec<u8> = [&b"abx"[..], &b"ab".repeat(49)].concat();
+    assert!(runs.iter().all(|(_, count)| *count == 1), "{runs:?}");
+    assert_eq!(runs.iter().map(|(who, _)| *who).collect::<Vec<u8>>(), expected);
 }
 
 #[test]
 fn endless_pipelines_of_two_workers_take_equal_turns_in_one_lane() {
     let stage = Stage::new(2);
     let mut hogs = [b'a', b'b', b'c'].map(|name| (name, stage.client()));
-    // Each takes a turn.
-    let line = |name: u8| format!("DEBUG SLEEP 0.0003\r\nRPUSH order {}\r\n", name as char);
     for (name, client) in &mut hogs {
         // Long enough to be known as endless.
-        stage.send(client, line(*name).repeat(100).as_bytes());
-        stage.replies(client, 200);
+        stage.send(client, slow_push(*name as char).repeat(100).as_bytes());
+        stage.replies(client, 100);
     }
     stage.server.command(&["DEL", "order"]);
     {
         let _lock = stage.server.shared().lock();
         for (name, client) in &mut hogs {
-            stage.send(client, line(*name).repeat(50).as_bytes());
+            stage.send(client, slow_push(*name as char).repeat(50).as_bytes());
         }
     }
     for (_, client) in &mut hogs {
-        stage.replies(client, 100);
+        stage.replies(client, 50);
     }
     // Two workers would come to the lock in turns, and one of them has two of the three.
     let mut pushed = [0usize; 3];
     for (who, count) in stage.runs() {
         pushed[usize::from(who - b'a')] += count;
         let (least, most) = (pushed.iter().min().unwrap(), pushed.iter().max().unwrap());
-        // One apart in turns of equal length; on a machine that is busy elsewhere a push may last
-        // as long as a turn, and a hog lags behind by it.
-        assert!(most - least <= 3, "{:?}", stage.runs());
+        assert!(most - least <= 1, "{:?}", stage.runs());
     }
     assert_eq!(pushed, [50; 3]);
 }
@@ -213,13 +211,13 @@ fn who_was_told_something_by_a_slow_script_is_answered_meanwhile() {
     assert_eq!(replies[1], "OK");
 }
 
-#[test]
-fn who_waits_for_the_lock_gets_it_between_the_batches_of_another_worker() {
-    let stage = Stage::new(2);
+/// How many turns of an endless client another worker's client waits for, both being ready.
+fn turns_before_a_bystander(stage: &Stage) -> usize {
     let (mut hog, mut bystander) = (stage.client(), stage.client());
+    stage.server.command(&["DEL", "order"]);
     {
         let lock = stage.server.shared().lock();
-        stage.send(&mut hog, b"RPUSH order h\r\nDEBUG SLEEP 0.0003\r\n".repeat(60).as_slice());
+        stage.send(&mut hog, slow_push('h').repeat(60).as_bytes());
         stage.send(&mut bystander, b"RPUSH order x\r\n");
         while stage.server.shared().waiting() < 2 {
             std::thread::yield_now();
@@ -227,9 +225,20 @@ fn who_waits_for_the_lock_gets_it_between_the_batches_of_another_worker() {
         drop(lock);
     }
     stage.replies(&mut bystander, 1);
-    stage.replies(&mut hog, 120);
+    stage.replies(&mut hog, 60);
     let runs = stage.runs();
-    let before = if runs[0].0 == b'x' { 0 } else { runs[0].1 };
-    // The hog may have been the first, and the bystander have looked up just when its turn came.
-    assert!(before <= 5, "{runs:?}");
+    if runs[0].0 == b'x' {
+        0
+    } else {
+        runs[0].1
+    }
+}
+
+#[test]
+fn who_waits_for_the_lock_gets_it_between_the_batches_of_another_worker() {
+    let stage = Stage::new(2);
+    // The bystander now and then looks up whether a slow script runs, and does not wait just when
+    // its turn comes; a busy machine may let it look up for long. Not each time.
+    let is_soon = |_| turns_before_a_bystander(&stage) <= 1;
+    assert!((0..200).any(is_soon), "the bystander waits for more than one turn again and again");
 }
