@@ -70,8 +70,6 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
             let id = crate::clock::random_hex_id(&mut state.db.rng);
             state.role.begin_history(id);
         }
-        // Old tests ask for it; there is nothing of the kind to be mapped.
-        ("JMAP", 0) => {}
         ("REPLYBUFFER", 2) => {
             let (word, value) = (args.bytes().to_ascii_lowercase(), args.bytes());
             let resizing = &mut state.debug.reply_buffers;
