@@ -22,7 +22,8 @@ impl Author {
     fn of(args: &[&str]) -> Author {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port().to_string();
-        let place = ["--replicaof", "127.0.0.1", &port, "--enable-debug-command", "yes"];
+        // Copies leave no file behind.
+        let place = ["--replicaof", "127.0.0.1", &port, "--repl-diskless-load", "swapdb"];
         let replica = Process::start(&[args, &place].concat());
         let (mut stream, _) = listener.accept().expect("a replica");
         let mut heard = String::new();
