@@ -37,7 +37,7 @@ pub fn begin(state: &mut State, asked: Shutdown, asker: Option<ClientId>) -> Pro
         ending.askers.extend(asker);
         return Progress::Waits;
     }
-    state.logger.warning("User requested shutdown...");
+    state.logger.notice("User requested shutdown...");
     let timeout_s = state.config.settings().shutdown_timeout_s;
     if asked.now || timeout_s == 0 || replicas::lagging(state).is_empty() {
         return finish(state, asked);
@@ -113,11 +113,14 @@ fn writes_first_log(state: &State, asked: Shutdown) -> bool {
     if state.aof.mode != Mode::AwaitsRewrite {
         return true;
     }
-    state.logger.warning(match asked.force {
-        true => "Writing initial AOF. Exit anyway.",
-        false => "Writing initial AOF, can't exit.",
-    });
-    asked.force
+    if asked.force {
+        state.logger.warning("Writing initial AOF. Exit anyway.");
+        return true;
+    }
+    let why = "Writing initial AOF, can't exit.";
+    state.logger.warning(why);
+    state.facts.supervisor.status(why, &state.logger);
+    false
 }
 
 /// The server cannot go on: it ends at once, and saves nothing. Redis calls it a panic.

@@ -79,10 +79,10 @@ fn run(program: &str, call: &Run) {
         }
     }
     announce(&log, call, &settings.redis_version);
+    log.set_role(Role::Primary);
     let config = fit_open_files(config, &log);
     let file = call.config_file.as_ref().map(|path| path.display().to_string());
     let file = file.unwrap_or_default();
-    log.set_role(Role::Primary);
     log.notice("monotonic clock: POSIX clock_gettime");
     let settings = config.settings().clone();
     show_logo(&settings, &log);
@@ -105,7 +105,7 @@ fn run(program: &str, call: &Run) {
     let server = match builder
         .logger(log.clone())
         .titled(program, title)
-        .supervised(supervisor.name())
+        .supervised(supervisor)
         .start()
     {
         Ok(server) => server,
@@ -131,8 +131,7 @@ fn run(program: &str, call: &Run) {
         }
     };
     let listens = [listens_tcp, settings.unixsocket.is_some(), listens_tls];
-    let supervisor = Arc::new(supervisor);
-    let loading = load(&server, &log, listens, supervisor.clone());
+    let loading = load(&server, &log, listens, supervisor);
     if signals.serve(&server, &log) == End::Failed {
         fall(&server);
     }
@@ -147,7 +146,7 @@ fn load(
     server: &Server,
     log: &Arc<Logger>,
     listens: [bool; 3],
-    supervisor: Arc<Supervisor>,
+    supervisor: Supervisor,
 ) -> JoinHandle<()> {
     let (server, log) = (server.clone(), log.clone());
     std::thread::spawn(move || {
@@ -166,7 +165,8 @@ fn load(
                 log.notice(format!("Ready to accept connections {kind}"));
             }
         }
-        supervisor.ready(&log);
+        let copies = server.shared().lock().role.upstream.is_some();
+        supervisor.ready(copies, &log);
     })
 }
 
@@ -182,8 +182,14 @@ fn arm_crash_log(config: &Config, server: &Server) {
 
 /// The configuration, or the end of the process with Redis's lines.
 fn configure(call: &Run, clock: &Clock) -> Config {
+    let say = |level, text: &str| {
+        let now_ms = clock.now_ms();
+        let line = line(Default::default(), std::process::id(), 'C', now_ms, level, text);
+        let _ = std::io::stdout().write_all(line.as_bytes());
+    };
     let mut stdin = Vec::new();
     if call.stdin {
+        say(LogLevel::Notice, "Reading config from stdin");
         let _ = std::io::stdin().lock().read_to_end(&mut stdin);
     }
     let vocabulary = redouble::commands::vocabulary();
@@ -194,16 +200,7 @@ fn configure(call: &Run, clock: &Clock) -> Config {
         Ok(config) => config,
         Err(error) => {
             if let LoadError::Unreadable { .. } = error {
-                let level = LogLevel::Warning;
-                let text = line(
-                    Default::default(),
-                    std::process::id(),
-                    'C',
-                    clock.now_ms(),
-                    level,
-                    &error.to_string(),
-                );
-                let _ = std::io::stdout().write_all(text.as_bytes());
+                say(LogLevel::Warning, &error.to_string());
             } else {
                 eprint!("{}", error.fatal(redouble::config::REDIS_VERSION));
             }
@@ -233,21 +230,32 @@ fn announce(log: &Logger, call: &Run, version: &str) {
 /// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients`.
 fn fit_open_files(mut config: Config, log: &Logger) -> Config {
     let wanted = config.settings().maxclients as u64 + OWN_FILES;
+    let before = process::raise_open_files(0);
     let granted = process::raise_open_files(wanted);
     if granted >= wanted {
+        if granted > before {
+            log.notice(format!(
+                "Increased maximum number of open files to {granted} (it was originally set to \
+                 {before})."
+            ));
+        }
         return config;
     }
     let clients = granted.saturating_sub(OWN_FILES);
     if clients == 0 {
         log.warning(format!(
-            "The system allows {granted} open files, which is not enough for the server to start."
+            "Your current 'ulimit -n' of {granted} is not enough for the server to start. Please \
+             increase your open file limit to at least {wanted}. Exiting."
         ));
         exit(1);
     }
     log.warning(format!(
-        "maxclients of {} needs {wanted} open files and the system allows {granted}: maxclients \
-         has been reduced to {clients}. See 'ulimit -n'.",
+        "You requested maxclients of {} requiring at least {wanted} max file descriptors.",
         config.settings().maxclients
+    ));
+    log.warning(format!(
+        "Current maximum open files is {granted}. maxclients has been reduced to {clients} to \
+         compensate for low ulimit. If you need higher maxclients increase 'ulimit -n'."
     ));
     if let Err(error) = config.assign("maxclients", &clients.to_string()) {
         log.warning(error.to_string());

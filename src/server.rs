@@ -26,6 +26,7 @@ use crate::shared::{Incoming, Shared, Surroundings, WORKER};
 use crate::snapshot;
 use crate::state::{Facts, Shutdown, State};
 use crate::stats::Stats;
+use crate::supervision::Supervisor;
 use crate::tls::SelfSigned;
 use crate::types::limits::HashKey;
 use crate::welcome::Handshakes;
@@ -56,7 +57,7 @@ pub struct Builder {
     failure: Option<String>,
     any_port: bool,
     self_signed: Option<SelfSigned>,
-    supervised: &'static str,
+    supervisor: Supervisor,
     logger: Arc<Logger>,
     title: Option<(String, Title)>,
     give_back: Option<fn()>,
@@ -108,7 +109,7 @@ impl Server {
             failure: None,
             any_port: true,
             self_signed: None,
-            supervised: "",
+            supervisor: Supervisor::Nobody,
             logger: Arc::new(Logger::silent()),
             title: None,
             give_back: None,
@@ -362,6 +363,7 @@ impl Drop for Running {
         assistants.into_iter().for_each(|thread| drop(thread.join()));
         crate::append_only::close(&mut self.shared.lock());
         if let Some(path) = &self.unix_path {
+            self.shared.lock().logger.notice("Removing the unix socket file.");
             let _ = std::fs::remove_file(path);
         }
         if self.shared.is_embedded {
@@ -460,9 +462,9 @@ impl Builder {
         self
     }
 
-    /// Says who supervises the process, for INFO.
-    pub fn supervised(mut self, supervisor: &'static str) -> Self {
-        self.supervised = supervisor;
+    /// Says who supervises the process, for INFO and to tell them how it goes.
+    pub fn supervised(mut self, supervisor: Supervisor) -> Self {
+        self.supervisor = supervisor;
         self
     }
 
@@ -521,7 +523,7 @@ impl Builder {
             workers,
             reply_bytes_max: crate::process::total_memory_bytes() / 2,
             give_back: self.give_back,
-            supervised: self.supervised,
+            supervisor: self.supervisor,
             embedded: self.embedded,
         };
         let started_config = self.config.clone();

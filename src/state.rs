@@ -18,6 +18,7 @@ use crate::role::{Order, Role};
 use crate::scripting::Scripting;
 use crate::server_log::Logger;
 use crate::stats::Stats;
+use crate::supervision::Supervisor;
 use crate::tracking::Tracking;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -79,8 +80,8 @@ pub struct Facts {
     pub reply_bytes_max: u64,
     /// Gives freed memory back to the system, if the allocator can be told to.
     pub give_back: Option<fn()>,
-    /// `process_supervised`; empty is "no".
-    pub supervised: &'static str,
+    /// Who is told how it goes.
+    pub supervisor: Supervisor,
     /// Inside another program: SHUTDOWN stops the server, not the process.
     pub embedded: bool,
 }

@@ -11,9 +11,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Who supervises this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Supervisor {
     /// Nobody.
+    #[default]
     Nobody,
     /// upstart.
     Upstart,
@@ -42,7 +43,7 @@ impl Supervisor {
             Supervisor::Upstart
         } else if systemd && Supervisor::Systemd.say("STATUS=Redis is loading...\n", log) {
             log.notice(
-                "supervised by systemd. Please make sure you set appropriate values for \
+                "Supervised by systemd. Please make sure you set appropriate values for \
                  TimeoutStartSec and TimeoutStopSec in your service unit.",
             );
             Supervisor::Systemd
@@ -60,10 +61,32 @@ impl Supervisor {
         }
     }
 
-    /// The server accepts connections.
-    pub fn ready(self, log: &Logger) {
-        self.say("STATUS=Ready to accept connections\n", log);
+    /// The server accepts connections; one that copies another has yet to be in step with it.
+    pub fn ready(self, copies: bool, log: &Logger) {
+        self.status(
+            match copies {
+                false => "Ready to accept connections",
+                true => {
+                    "Ready to accept connections in read-only mode. Waiting for MASTER <-> \
+                     REPLICA sync"
+                }
+            },
+            log,
+        );
         self.say("READY=1\n", log);
+    }
+
+    /// The copy of another server is in step with it; `how` says by which way.
+    pub fn in_step(self, how: &str, log: &Logger) {
+        let text = "Ready to accept connections in read-write mode.";
+        self.status(&format!("MASTER <-> REPLICA sync: {how}. {text}"), log);
+    }
+
+    /// What the server does now, in words for people.
+    pub fn status(self, text: &str, log: &Logger) {
+        if self == Supervisor::Systemd {
+            self.say(&format!("STATUS={text}\n"), log);
+        }
     }
 
     /// The server is about to end.

@@ -208,6 +208,8 @@ fn attempt(access: &Access, plan: &Plan, tell: bool, reached: &mut Reached) -> R
             state
                 .logger
                 .notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
+            let supervisor = state.facts.supervisor;
+            supervisor.in_step("Partial Resynchronization accepted", &state.logger);
         })?,
         Answer::Full(id, offset) => {
             *reached = Reached::Copy;

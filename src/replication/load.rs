@@ -126,7 +126,12 @@ pub(super) fn load(
         adopted.ok_or(Broken::Unwanted)?
     });
     match &finished {
-        Ok(()) => logger.notice("MASTER <-> REPLICA sync: Finished with success"),
+        Ok(()) => {
+            logger.notice("MASTER <-> REPLICA sync: Finished with success");
+            if let Some(supervisor) = access.with(|state| state.facts.supervisor) {
+                supervisor.in_step("Finished with success", logger);
+            }
+        }
         Err(broken) => give_up(access, &how, logger, broken),
     }
     finished

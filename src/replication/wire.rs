@@ -37,7 +37,7 @@ impl std::fmt::Display for Broken {
         match self {
             Broken::Silent => f.write_str("no data within repl-timeout"),
             Broken::Closed => f.write_str("the connection was closed"),
-            Broken::Io(error) => write!(f, "{error}"),
+            Broken::Io(error) => f.write_str(&crate::config::error_text(error)),
             Broken::Nonsense(text) => f.write_str(text),
             Broken::Unwanted => f.write_str("the role has changed"),
         }

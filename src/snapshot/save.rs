@@ -243,15 +243,19 @@ pub fn before_end(state: &mut State, asked: Shutdown) -> bool {
     if !saves {
         return true;
     }
-    state.logger.notice("Saving the final RDB snapshot before exiting.");
+    let (supervisor, logger) = (state.facts.supervisor, state.logger.clone());
+    logger.notice("Saving the final RDB snapshot before exiting.");
+    supervisor.status("Saving the final RDB snapshot", &logger);
     if write_now(state) {
         return true;
     }
     if asked.force {
-        state.logger.warning("Error trying to save the DB. Exit anyway.");
+        logger.warning("Error trying to save the DB. Exit anyway.");
         return true;
     }
-    state.logger.warning("Error trying to save the DB, can't exit.");
+    let why = "Error trying to save the DB, can't exit.";
+    logger.warning(why);
+    supervisor.status(why, &logger);
     false
 }
 

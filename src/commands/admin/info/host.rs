@@ -23,8 +23,7 @@ pub(super) fn server(report: &mut Report, state: &mut State) {
     report.field("atomicvar_api", "rust-std");
     report.field("gcc_version", "0.0.0");
     report.field("process_id", std::process::id());
-    let supervised = if facts.supervised.is_empty() { "no" } else { facts.supervised };
-    report.field("process_supervised", supervised);
+    report.field("process_supervised", facts.supervisor.name());
     report.field("run_id", &facts.run_id);
     let tcp_port = if facts.tcp_port > 0 { facts.tcp_port } else { facts.tls_port };
     report.field("tcp_port", tcp_port);

@@ -145,10 +145,11 @@ const GAUGES: &[&str] = &[
     "aof_buffer_length", "aof_pending_bio_fsync", "aof_delayed_fsync",
     "aof_last_bgrewrite_status", "aof_last_write_status", "module_fork_in_progress",
     "module_fork_last_cow_size", "pubsub_channels", "pubsub_patterns", "pubsubshard_channels",
-    "latest_fork_usec", "tracking_total_keys", "tracking_total_items", "tracking_total_prefixes",
+    "tracking_total_keys", "tracking_total_items", "tracking_total_prefixes",
     "instantaneous_eventloop_cycles_per_sec", "instantaneous_eventloop_duration_usec",
     "connected_slaves", "repl_backlog_first_byte_offset", "master_repl_offset",
-    "second_repl_offset", "slave_expires_tracked_keys", "slave_priority",
+    "second_repl_offset", "slave_expires_tracked_keys", "slave_priority", "cluster_enabled",
+    "cluster_connections",
 ];
 
 /// Samples by name, so that those of a name stand together.
