@@ -57,6 +57,7 @@ pub fn tick(state: &mut State) -> bool {
     if state.blocking.has_ready() {
         serve(state);
     }
+    settle::turn_over(state);
     state.stats.work.cron_ns += slice.elapsed_ns();
     more || left
 }

@@ -63,7 +63,8 @@ pub fn score(state: &mut State) -> std::io::Result<()> {
 
 fn score_or_say(state: &mut State) {
     if let Err(error) = score(state) {
-        state.logger.warning(format!("Unable to write oom_score_adj: {error}"));
+        let why = crate::config::error_text(&error);
+        state.logger.warning(format!("Unable to write oom_score_adj: {why}"));
     }
 }
 

@@ -102,15 +102,11 @@ fn run(program: &str, call: &Run) {
     let pidfile = write_pidfile(&config, &log);
     let builder = Server::builder().with_config(config.clone(), &file).clock(clock).standalone();
     let builder = builder.giving_back(allocator::give_back);
-    let server = match builder
-        .logger(log.clone())
-        .titled(program, title)
-        .supervised(supervisor)
-        .start()
-    {
-        Ok(server) => server,
-        Err(error) => fail(&error, &settings, &log),
-    };
+    let server =
+        match builder.logger(log.clone()).titled(program, title).supervised(supervisor).start() {
+            Ok(server) => server,
+            Err(error) => fail(&error, &settings, &log),
+        };
     log.notice("Server initialized");
     if !config.modules().is_empty() {
         let path = config.modules()[0].first().cloned().unwrap_or_default();

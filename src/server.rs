@@ -187,6 +187,7 @@ impl Server {
             let mut dispatcher = Dispatcher::new(&mut state, id);
             let flow = dispatcher.request_unprepared(&argv, &mut out);
             let mark = dispatcher.mark();
+            settle::turn_over(&mut state);
             let waits = matches!(flow, Flow::Blocked | Flow::HeldBack) && out.is_empty();
             if !waits {
                 // With the lock in hand: a script that took it next could keep it for ever.
@@ -207,6 +208,7 @@ impl Server {
                 let now_ms = self.running.shared.clock.now_ms();
                 state.db.set_now_ms(now_ms);
                 flow = Dispatcher::new(&mut state, id).request_unprepared(&argv, &mut out);
+                settle::turn_over(&mut state);
             }
             mark = mark.max(state.aof.tail.appended());
         }
@@ -257,6 +259,7 @@ impl Server {
         state.stats = Stats::new(commands);
         settle::command_over(&mut state);
         settle::unit_over(&mut state);
+        settle::turn_over(&mut state);
         apply_to_state(&mut state);
     }
 

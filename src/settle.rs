@@ -241,11 +241,20 @@ pub fn removals_over(state: &mut State) {
     }
 }
 
+/// Whoever had the lock is about to let it go: caches in broadcasting mode hear of all that changed
+/// meanwhile. Redis: after the replies to all that came at once, one message to a prefix.
+#[inline]
+pub fn turn_over(state: &mut State) {
+    if state.tracking.has_news() {
+        let (tracking, mut to) = audience(state);
+        tracking.broadcast(&mut to);
+    }
+}
+
 fn tell_of_unit(state: &mut State, is_whole: bool) {
     if !state.tracking.is_empty() {
         let keys_max = state.config.settings().tracking_table_max_keys;
         let (tracking, mut to) = audience(state);
-        tracking.broadcast(&mut to);
         tracking.keep_below(keys_max, &mut to);
     }
     if state.db.effects.records.is_empty() {

@@ -3,7 +3,7 @@
 //!
 //! By default the server remembers every key that a tracking client reads, and tells it once when
 //! that key changes. In broadcasting mode it remembers nothing but prefixes, and tells about every
-//! change below them, one message to a unit. Keys are remembered by name alone: a change in any
+//! change below them, one message to a turn at the lock. Keys are remembered by name alone: a change in any
 //! database counts, as in Redis.
 //!
 //! Invariant: `of_client` holds exactly the clients whose `Client::tracks` is set; `prefixes`
@@ -277,11 +277,14 @@ impl Tracking {
         }
     }
 
+    /// Whether something changed below prefixes since the last broadcast.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// Sends what changed below prefixes, one message to each listener.
     pub fn broadcast(&mut self, to: &mut Audience<'_>) {
-        if self.changed.is_empty() {
-            return;
-        }
         let changed = std::mem::take(&mut self.changed);
         let mut messages: Vec<(ClientId, Vec<&[u8]>)> = Vec::new();
         for (prefix, listeners) in &self.prefixes {

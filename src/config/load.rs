@@ -50,6 +50,23 @@ impl std::error::Error for LoadError {}
 const IGNORED: [&[u8]; 3] =
     [b"list-max-ziplist-entries", b"list-max-ziplist-value", b"lua-replicate-commands"];
 
+/// A line as a refusal shows it. Standard error ends up in logs, so what may be a secret is left
+/// out, even where the line is too broken to be read.
+fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line).into_owned();
+    let Some((name, values)) = text.split_once(char::is_whitespace) else { return text };
+    let bare = name.trim_matches(['"', '\'']).to_ascii_lowercase();
+    if Config::is_secret(bare.as_bytes()) {
+        return format!("{name} (redacted)");
+    }
+    match values.trim_start().split_once(char::is_whitespace) {
+        Some((user, rules)) if bare == "user" && rules.contains(['>', '<', '#', '!']) => {
+            format!("{name} {user} (redacted)")
+        }
+        _ => text,
+    }
+}
+
 /// Files that include each other in a circle are stopped here.
 const INCLUDE_DEPTH_MAX: usize = 32;
 
@@ -95,11 +112,7 @@ impl Config {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            let error = |reason| LoadError::Line {
-                number: index + 1,
-                line: String::from_utf8_lossy(line).into_owned(),
-                reason,
-            };
+            let error = |reason| LoadError::Line { number: index + 1, line: shown(line), reason };
             let words = split(line)
                 .ok_or_else(|| error("Unbalanced quotes in configuration line".to_string()))?;
             let Some((name, values)) = words.split_first() else { continue };

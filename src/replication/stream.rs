@@ -241,6 +241,7 @@ fn run_batch(
     }
     let now_ms = state.db.wall_ms();
     state.db.resume_time(now_ms);
+    crate::settle::turn_over(state);
     pass_on(state, input, applied_to, open);
     let steady_ms = state.clock.steady_ms();
     let offset = state.log.offset;

@@ -107,6 +107,7 @@ impl Server {
         let loaded = whole.put_in(&mut state, how);
         crate::settle::command_over(&mut state);
         crate::settle::unit_over(&mut state);
+        crate::settle::turn_over(&mut state);
         loaded.map(drop)
     }
 }

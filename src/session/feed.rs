@@ -359,6 +359,7 @@ impl Feed {
                 return false;
             }
         }
+        settle::turn_over(state);
         true
     }
 }

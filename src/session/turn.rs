@@ -141,6 +141,7 @@ impl Session {
         let out_bytes_max = BATCH_REPLY_BYTES_MAX.min(bound);
         let (done, flow) = run(&mut dispatcher, batch, input, first, out, out_bytes_max);
         self.mark = self.mark.max(dispatcher.mark());
+        settle::turn_over(&mut state);
         let end_of = |number: usize| number.checked_sub(1).map_or(0, |at| batch.requests[at].end);
         let in_bytes = (end_of(done) - end_of(first)) as u64;
         let out_bytes = (out.len() - out_before) as u64;

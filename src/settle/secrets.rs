@@ -11,14 +11,24 @@ const HIDDEN: &[u8] = b"(redacted)";
 /// The words of a command as logs may show them: passwords replaced.
 pub(super) fn redacted<'a>(spec: &Spec, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
     let mut words = argv.to_vec();
-    let mut hide = |at: usize| {
+    cover(&spec.name, argv, &mut |at| {
         if let Some(word) = words.get_mut(at) {
             *word = HIDDEN;
         }
-    };
-    match spec.name.as_str() {
+    });
+    words
+}
+
+/// Hides the secrets of the command `name` by their numbers in `argv`.
+fn cover(name: &str, argv: &[&[u8]], hide: &mut dyn FnMut(usize)) {
+    match name {
         "auth" => (1..argv.len()).for_each(hide),
         "acl|setuser" | "acl|deluser" | "acl|getuser" => (2..argv.len()).for_each(hide),
+        "acl|dryrun" => {
+            // Redis shows the whole of what is tried, passwords too.
+            let tried = argv.get(3..).unwrap_or_default();
+            cover(&called(tried), tried, &mut |at| hide(at + 3));
+        }
         "hello" => options(argv, 2, &[(b"auth", 2, true), (b"setname", 1, false)], hide),
         "config|set" => {
             for (at, pair) in argv.chunks(2).enumerate().skip(1) {
@@ -38,21 +48,31 @@ pub(super) fn redacted<'a>(spec: &Spec, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
         }
         _ => {}
     }
-    words
+}
+
+/// The name of what ACL DRYRUN is asked to try, in the table's spelling.
+fn called(argv: &[&[u8]]) -> String {
+    let word = |at| {
+        argv.get(at).map_or(String::new(), |word| String::from_utf8_lossy(word).to_lowercase())
+    };
+    match word(0).as_str() {
+        container @ ("acl" | "config") => format!("{container}|{}", word(1)),
+        name => name.to_string(),
+    }
 }
 
 /// Name of an option, how many words follow it, and whether these are secret.
 type Shape = (&'static [u8], usize, bool);
 
 /// Walks over options until one is unknown. The last may be cut short: its words are hidden too.
-fn options(argv: &[&[u8]], from: usize, shapes: &[Shape], mut hide: impl FnMut(usize)) {
+fn options(argv: &[&[u8]], from: usize, shapes: &[Shape], hide: &mut dyn FnMut(usize)) {
     let mut at = from;
     while let Some(word) = argv.get(at) {
         let shape = shapes.iter().find(|(name, ..)| word.eq_ignore_ascii_case(name));
         let Some((_, following, secret)) = shape else { return };
         let end = at + following;
         if *secret {
-            (at + 1..=end).for_each(&mut hide);
+            (at + 1..=end).for_each(&mut *hide);
         }
         at = end + 1;
     }

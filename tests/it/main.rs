@@ -46,6 +46,7 @@ mod resident;
 mod rests;
 mod rights;
 mod scripts;
+mod secrets;
 mod server;
 mod session;
 mod sessions;

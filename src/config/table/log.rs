@@ -42,7 +42,10 @@ pub(super) const PROCESS: &[Directive] = &[
         .honoured()
         .checked(checks::title_template)
         .about("What the process list shows."),
-    text("locale-collate", "").checked(checks::locale).about("Locale in which SORT ALPHA sorts."),
+    text("locale-collate", "")
+        .checked(checks::locale)
+        .honoured()
+        .about("Locale in which SORT ALPHA sorts: one that goes by bytes."),
     row("shutdown-on-sigint", Kind::Flags(SHUTDOWN), "default")
         .honoured()
         .about("What SIGINT does: default, save, nosave, now, force."),
@@ -66,7 +69,7 @@ pub(super) const PROCESS: &[Directive] = &[
         .fixed()
         .about("CPUs of the rewrite of the append only file."),
     unset("bgsave-cpulist").alias("bgsave_cpulist").fixed().about("CPUs of background saves."),
-    text("ignore-warnings", "").about("Warnings at start to leave out."),
+    text("ignore-warnings", "").honoured().about("Warnings at start to leave out: there are none."),
     on("activerehashing").about("Grow tables in idle time; here they grow without it."),
 ];
 
