@@ -37,7 +37,7 @@ impl std::fmt::Display for StartError {
             StartError::Config(text) | StartError::Data(text) => write!(f, "{text}"),
             StartError::Users(lines) => write!(f, "{}", lines.join("\n")),
             StartError::Listen(what, error) | StartError::ListenTls(what, error) => {
-                write!(f, "{what}: {error}")
+                write!(f, "{what}: {}", crate::config::error_text(error))
             }
             StartError::Tls(text) => write!(f, "{text}"),
             StartError::Io(error) => write!(f, "{error}"),

@@ -52,13 +52,15 @@ fn cover(name: &str, argv: &[&[u8]], hide: &mut dyn FnMut(usize)) {
 
 /// The name of what ACL DRYRUN is asked to try, in the table's spelling.
 fn called(argv: &[&[u8]]) -> String {
-    let word = |at| {
-        argv.get(at).map_or(String::new(), |word| String::from_utf8_lossy(word).to_lowercase())
-    };
+    let word = |at: usize| argv.get(at).map_or_else(String::new, |word| lower(word));
     match word(0).as_str() {
         container @ ("acl" | "config") => format!("{container}|{}", word(1)),
         name => name.to_string(),
     }
+}
+
+fn lower(word: &[u8]) -> String {
+    String::from_utf8_lossy(word).to_lowercase()
 }
 
 /// Name of an option, how many words follow it, and whether these are secret.

@@ -42,6 +42,46 @@ fn systemd_hears_of_start_readiness_and_end() {
 }
 
 #[test]
+fn systemd_hears_how_a_replica_gets_in_step_and_of_the_last_save() {
+    let folder = Folder::new("notify-replica");
+    let path = folder.path("socket");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let hear = |wanted: &str| {
+        let mut bytes = [0; 256];
+        loop {
+            let len = socket.recv(&mut bytes).expect("a datagram");
+            if text(&bytes[..len]) == wanted {
+                return;
+            }
+        }
+    };
+    let primary = Process::start(&["--repl-diskless-sync-delay", "0"]);
+    let of = format!("127.0.0.1 {}", primary.port);
+    let dir = folder.path("");
+    let args = ["--supervised", "systemd", "--dir", &dir, "--replicaof", &of];
+    let replica = Process::start_with(&args, &[("NOTIFY_SOCKET", path.as_str())]);
+    hear(
+        "STATUS=Ready to accept connections in read-only mode. Waiting for MASTER <-> REPLICA \
+         sync\n",
+    );
+    hear(
+        "STATUS=MASTER <-> REPLICA sync: Finished with success. Ready to accept connections in \
+         read-write mode.\n",
+    );
+    primary.wire().call(&["CLIENT", "KILL", "TYPE", "replica"]).expect("a reply");
+    hear(
+        "STATUS=MASTER <-> REPLICA sync: Partial Resynchronization accepted. Ready to accept \
+         connections in read-write mode.\n",
+    );
+    replica.wire().call(&["CONFIG", "SET", "save", "100 1"]).expect("a reply");
+    replica.signal("TERM");
+    hear("STATUS=Saving the final RDB snapshot\n");
+    hear("STOPPING=1\n");
+    assert_eq!(replica.end().0, Some(0));
+}
+
+#[test]
 fn a_supervisor_that_is_not_there_keeps_nobody_from_serving() {
     let process = Process::start(&["--supervised", "systemd"]);
     process.signal("TERM");

@@ -42,6 +42,13 @@ pub(super) fn changed(state: &mut State, names: Names<'_>, before: Config) -> Re
             let _ = taken(state, names, &old);
         }
         settle::configured(state);
+        if let SetError::Refused { argument, .. } = &refusal {
+            state.logger.warning(format!(
+                "Failed applying new configuration. Possibly related to new {} setting. Restoring \
+                 previous settings.",
+                String::from_utf8_lossy(argument)
+            ));
+        }
         return Err(refusal);
     }
     follow(state, names, &settings);
@@ -109,7 +116,7 @@ fn tcp(state: &mut State, names: Names<'_>, settings: &Settings) -> Result<(), S
     match listened {
         Ok(port) => state.facts.tcp_port = port,
         Err(error) => {
-            state.logger.warning(error);
+            state.logger.warning(format!("Warning: {error}"));
             return match has(names, "port") {
                 true => refused("port", "Unable to listen on this port. Check server logs."),
                 false => refused("bind", "Failed to bind to specified addresses."),
@@ -124,7 +131,8 @@ fn oom_score(state: &mut State, names: Names<'_>, _: &Settings) -> Result<(), Se
         return Ok(());
     }
     let Err(error) = crate::following::score(state) else { return Ok(()) };
-    state.logger.warning(format!("Unable to write oom_score_adj: {error}"));
+    let why = crate::config::error_text(&error);
+    state.logger.warning(format!("Unable to write oom_score_adj: {why}"));
     let name = if has(names, "oom-score-adj") { "oom-score-adj" } else { "oom-score-adj-values" };
     refused(name, "Failed to set current oom_score_adj. Check server logs.")
 }

@@ -129,7 +129,15 @@ pub(super) fn rewrite_file(state: &State, all: bool) -> Result<()> {
             replace_file(path, &text)
         }
     };
-    written.map_err(|error| Error::of(format!("ERR Rewriting config file: {}", error_text(&error))))
+    match written {
+        Ok(()) => state.logger.notice("CONFIG REWRITE executed with success."),
+        Err(error) => {
+            let why = error_text(&error);
+            state.logger.warning(format!("CONFIG REWRITE failed: {why}"));
+            return Err(Error::of(format!("ERR Rewriting config file: {why}")));
+        }
+    }
+    Ok(())
 }
 
 /// The `user` lines, without `user`; none where users have a file of their own.

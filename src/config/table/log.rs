@@ -93,7 +93,9 @@ pub(super) const LOG: &[Directive] = &[
     off("always-show-logo").fixed().honoured().about("Start the log with the logo."),
     off("hide-user-data-from-log").about("Keep keys and values out of the log."),
     on("crash-log-enabled").honoured().about("Write a report when the server crashes."),
-    on("crash-memcheck-enabled").about("Test the memory when the server crashes."),
+    on("crash-memcheck-enabled")
+        .honoured()
+        .about("Test the memory when the server crashes: here it is never tested."),
 ];
 
 pub(super) const SECURITY: &[Directive] = &[
