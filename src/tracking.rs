@@ -3,8 +3,8 @@
 //!
 //! By default the server remembers every key that a tracking client reads, and tells it once when
 //! that key changes. In broadcasting mode it remembers nothing but prefixes, and tells about every
-//! change below them, one message to a turn at the lock. Keys are remembered by name alone: a change in any
-//! database counts, as in Redis.
+//! change below them, one message to a turn at the lock. Keys are remembered by name alone: a
+//! change in any database counts, as in Redis.
 //!
 //! Invariant: `of_client` holds exactly the clients whose `Client::tracks` is set; `prefixes`
 //! holds exactly the prefixes of those in broadcasting mode.
