@@ -9,12 +9,13 @@
 
 use crate::client::{Asker, ClientId, Kick, Visitor};
 use crate::clock::Stopwatch;
+use crate::listeners::Listener;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::out::Out;
 use crate::scripting::{Reply, Running};
 use crate::tls::Lent;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,7 +223,7 @@ pub fn rescue(
     script: u64,
     sleepers: Vec<Sleeper>,
     arrived: Vec<(TcpStream, bool)>,
-    listeners: &[(TcpListener, bool)],
+    listeners: &[(Listener, bool)],
     door: &impl Door,
 ) -> Vec<Guest> {
     let (mut awake, mut guests): (Vec<&Sleeper>, Vec<Guest>) =

@@ -1,12 +1,15 @@
 //! Listening sockets, connections that are refused, and why a server did not start.
 
+mod acceptor;
+
 use crate::config::Settings;
 use crate::process;
 use crate::session::Stream;
 use crate::tls::{self, SelfSigned};
+pub(crate) use acceptor::{Acceptor, Listener};
 use parking_lot::Mutex;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -69,21 +72,21 @@ pub(crate) enum Port {
 /// The listeners of one port.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    /// Duplicates of those that accept now.
-    pub(crate) twins: Mutex<Vec<StdTcpListener>>,
+    /// Those that accept now.
+    open: Mutex<Vec<Listener>>,
     /// Grows when they are replaced.
     pub(crate) since: watch::Sender<u64>,
 }
 
 impl Listening {
-    pub(crate) fn new(listeners: &[StdTcpListener]) -> Listening {
-        Listening { twins: Mutex::new(twins(listeners)), since: watch::Sender::new(0) }
+    pub(crate) fn new(listeners: &[Listener]) -> Listening {
+        Listening { open: Mutex::new(listeners.to_vec()), since: watch::Sender::new(0) }
     }
 
     /// From here on nobody is let in.
     pub(crate) fn close(&self) {
-        for listener in self.twins.lock().drain(..) {
-            let _ = socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Both);
+        for listener in self.open.lock().drain(..) {
+            let _ = socket2::SockRef::from(&*listener).shutdown(std::net::Shutdown::Both);
         }
     }
 
@@ -94,37 +97,37 @@ impl Listening {
         bind: &[String],
         port: u16,
         backlog: i32,
-    ) -> (Vec<StdTcpListener>, Result<u16, String>) {
-        let mut listening = self.twins.lock();
+    ) -> (Vec<Listener>, Result<u16, String>) {
+        let mut open = self.open.lock();
         // A socket that is shut down no longer listens, but keeps its address and can listen
         // again: the way back should the new addresses be refused.
-        for old in listening.iter() {
-            let _ = socket2::SockRef::from(old).shutdown(std::net::Shutdown::Both);
+        for old in open.iter() {
+            let _ = socket2::SockRef::from(&**old).shutdown(std::net::Shutdown::Both);
         }
         let answer = match open_tcp(bind, port, false, backlog) {
             Ok(fresh) => {
-                *listening = twins(&fresh);
-                (fresh, Ok(port))
+                *open = fresh;
+                Ok(port)
             }
             Err(error) => {
-                for old in listening.iter() {
-                    let _ = socket2::SockRef::from(old).listen(backlog.max(16));
+                for old in open.iter_mut() {
+                    let _ = socket2::SockRef::from(&**old).listen(backlog.max(16));
+                    // The old descriptor may still be registered with whoever accepted so far.
+                    if let Ok(twin) = old.try_clone() {
+                        *old = Arc::new(twin);
+                    }
                 }
-                (twins(&listening), Err(error.to_string()))
+                Err(error.to_string())
             }
         };
         self.since.send_modify(|since| *since += 1);
-        answer
+        (open.clone(), answer)
     }
 
-    /// Duplicates that accept beside those of the workers.
-    pub(crate) fn twins(&self) -> Vec<StdTcpListener> {
-        twins(&self.twins.lock())
+    /// Those that accept now.
+    pub(crate) fn open(&self) -> Vec<Listener> {
+        self.open.lock().clone()
     }
-}
-
-fn twins(listeners: &[StdTcpListener]) -> Vec<StdTcpListener> {
-    listeners.iter().filter_map(|one| one.try_clone().ok()).collect()
 }
 
 impl From<io::Error> for StartError {
@@ -135,11 +138,11 @@ impl From<io::Error> for StartError {
 
 /// What a server opens before it starts, so that nothing is refused afterwards.
 pub(crate) struct Opened {
-    pub(crate) tcp: Vec<StdTcpListener>,
-    pub(crate) tls: Vec<StdTcpListener>,
+    pub(crate) tcp: Vec<Listener>,
+    pub(crate) tls: Vec<Listener>,
     pub(crate) tls_config: Option<Arc<rustls::ServerConfig>>,
     pub(crate) unix: Option<std::os::unix::net::UnixListener>,
-    pub(crate) metrics: Vec<StdTcpListener>,
+    pub(crate) metrics: Vec<Listener>,
 }
 
 /// Opens what `settings` name; with `any_port`, a free one instead of `port`. A server that has
@@ -171,7 +174,7 @@ fn open_tcp(
     port: u16,
     any_port: bool,
     backlog: i32,
-) -> Result<Vec<StdTcpListener>, StartError> {
+) -> Result<Vec<Listener>, StartError> {
     if port == 0 && !any_port {
         return Ok(Vec::new());
     }
@@ -186,7 +189,7 @@ fn open_tcp(
             None => (address, false),
         };
         match listen_tcp(address, port, backlog) {
-            Ok(listener) => listeners.push(listener),
+            Ok(listener) => listeners.push(Arc::new(listener)),
             Err(_) if optional => {}
             Err(error) => {
                 let what =
@@ -198,7 +201,7 @@ fn open_tcp(
     Ok(listeners)
 }
 
-fn listen_tcp(address: &str, port: u16, backlog: i32) -> io::Result<StdTcpListener> {
+fn listen_tcp(address: &str, port: u16, backlog: i32) -> io::Result<TcpListener> {
     let ip = match address {
         "*" => "0.0.0.0",
         "::*" => "::",

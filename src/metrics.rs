@@ -5,14 +5,14 @@
 //! other machines are refused here as they are elsewhere.
 
 use crate::commands::metrics_text;
-use crate::listeners::Port;
+use crate::listeners::{Acceptor, Listener, Port};
 use crate::shared::Shared;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Scrapers served at the same time.
@@ -25,8 +25,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const HOME: &str = "Metrics of this server are at /metrics.\n";
 
 /// Serves one listener until the server stops, or listens elsewhere.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: StdTcpListener) {
-    let Ok(listener) = TcpListener::from_std(listener) else { return };
+pub(crate) async fn serve(shared: Arc<Shared>, listener: Listener) {
+    let Ok(listener) = Acceptor::new(listener) else { return };
     let mut since = shared.listening(Port::Metrics).since.subscribe();
     let places = Arc::new(Semaphore::new(SCRAPERS_MAX));
     loop {
@@ -52,12 +52,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: StdTcpListener) {
 
 /// The next scraper, when there is a place for it.
 async fn accept(
-    listener: &TcpListener,
+    listener: &Acceptor,
     places: &Arc<Semaphore>,
 ) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok((place, stream, peer))
+    Ok((place, TcpStream::from_std(stream)?, peer))
 }
 
 async fn answer(shared: &Shared, mut stream: TcpStream, local: bool) -> std::io::Result<()> {

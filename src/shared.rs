@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::config::{title, Settings};
 use crate::crash;
 use crate::cron;
-use crate::listeners::{Listening, Port};
+use crate::listeners::{Listener, Listening, Port};
 use crate::log::aof::tail::{Owner, Tail};
 use crate::process::Title;
 use crate::replay::Replay;
@@ -23,7 +23,6 @@ use crate::welcome::Handshakes;
 use crate::worker;
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::RefCell;
-use std::net::TcpListener as StdTcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -178,7 +177,7 @@ thread_local! {
 
 /// A connection on its way to its worker.
 pub(crate) enum Incoming {
-    Listener(Port, StdTcpListener),
+    Listener(Port, Listener),
     Tcp(std::net::TcpStream),
     /// One that has to shake hands yet.
     Handshake(std::net::TcpStream),
@@ -350,8 +349,8 @@ impl Outside for Surroundings {
         let mut listeners = Vec::new();
         for (port, secure) in [(Port::Plain, false), (Port::Tls, true)] {
             if number == 0 {
-                let twins = shared.listening(port).twins();
-                listeners.extend(twins.into_iter().map(|listener| (listener, secure)));
+                let open = shared.listening(port).open();
+                listeners.extend(open.into_iter().map(|listener| (listener, secure)));
             }
         }
         let mut arrived = Vec::new();

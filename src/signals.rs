@@ -5,37 +5,37 @@ use redouble::server::{End, Server};
 use redouble::server_log::Logger;
 use redouble::snapshot;
 use redouble::state::Shutdown;
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals as Caught;
 use std::io;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{signal, Signal, SignalKind};
+use tokio::sync::mpsc;
 
 /// Signals that are listened to. Made before the server says that it is ready: a signal that
 /// comes right after must not end it the hard way.
 pub struct Signals {
     runtime: Runtime,
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    alarm: Signal,
+    arriving: mpsc::UnboundedReceiver<i32>,
 }
 
 impl Signals {
     /// Listens from now on.
     pub fn listen() -> io::Result<Signals> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let within = runtime.enter();
-        let interrupt = signal(SignalKind::interrupt())?;
-        let terminate = signal(SignalKind::terminate())?;
-        let hangup = signal(SignalKind::hangup())?;
-        let alarm = signal(SignalKind::alarm())?;
-        drop(within);
-        Ok(Signals { runtime, interrupt, terminate, hangup, alarm })
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let mut caught = Caught::new([SIGINT, SIGTERM, SIGHUP, SIGALRM])?;
+        let (sender, arriving) = mpsc::unbounded_channel();
+        // A thread of its own: the runtime's way would cost every server of every program that
+        // this crate is part of a descriptor.
+        std::thread::Builder::new().name("redouble-signals".into()).spawn(move || {
+            let _ = caught.forever().try_for_each(|signal| sender.send(signal));
+        })?;
+        Ok(Signals { runtime, arriving })
     }
 
     /// Serves until a signal or a client ends it, or it cannot go on; tells which: not
     /// [`End::CalledOff`].
     pub fn serve(self, server: &Server, log: &Logger) -> End {
-        let Signals { runtime, mut interrupt, mut terminate, mut hangup, mut alarm } = self;
+        let Signals { runtime, mut arriving } = self;
         // What a signal asks for needs the lock, which a slow script may hold; this thread goes
         // on listening meanwhile.
         std::thread::scope(|scope| {
@@ -55,23 +55,26 @@ impl Signals {
                 let mut asked = false;
                 loop {
                     tokio::select! {
-                        _ = received(&mut interrupt) => {
-                            if asked {
-                                insist(server, log);
+                        Some(signal) = arriving.recv() => match signal {
+                            SIGINT => {
+                                if asked {
+                                    insist(server, log);
+                                }
+                                asked = true;
+                                log.warning("Received SIGINT scheduling shutdown...");
+                                ask(|settings| settings.shutdown_on_sigint);
                             }
-                            asked = true;
-                            log.warning("Received SIGINT scheduling shutdown...");
-                            ask(|settings| settings.shutdown_on_sigint);
-                        }
-                        _ = received(&mut terminate) => {
-                            asked = true;
-                            log.warning("Received SIGTERM scheduling shutdown...");
-                            ask(|settings| settings.shutdown_on_sigterm);
-                        }
-                        // Redis ignores it, so that closing a terminal does not end a server.
-                        _ = received(&mut hangup) => {}
-                        // Redis: a line, and nothing else.
-                        _ = received(&mut alarm) => log.warning("Received SIGALRM"),
+                            SIGTERM => {
+                                asked = true;
+                                log.warning("Received SIGTERM scheduling shutdown...");
+                                ask(|settings| settings.shutdown_on_sigterm);
+                            }
+                            // Redis: a line, and nothing else.
+                            SIGALRM => log.warning("Received SIGALRM"),
+                            // Redis ignores SIGHUP, so that closing a terminal does not end a
+                            // server.
+                            _ => {}
+                        },
                         end = server.shutdown_asked() => match end {
                             End::CalledOff => asked = false,
                             end => return end,
@@ -93,12 +96,6 @@ fn insist(server: &Server, log: &Logger) {
     }
     log.warning("You insist... exiting now.");
     std::process::exit(1);
-}
-
-async fn received(signal: &mut Signal) {
-    if signal.recv().await.is_none() {
-        std::future::pending::<()>().await;
-    }
 }
 
 fn asked(flags: ShutdownFlags) -> Shutdown {

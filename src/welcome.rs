@@ -2,7 +2,7 @@
 
 use crate::busy::{self, Line};
 use crate::client::{Asker, Transport, Visitor};
-use crate::listeners::{refuse, Port};
+use crate::listeners::{refuse, Acceptor, Listener, Port};
 use crate::session::{Scratch, Session, Stream};
 use crate::settle;
 use crate::shared::{Incoming, Shared};
@@ -10,18 +10,17 @@ use crate::state::State;
 use crate::tls::TlsSocket;
 use parking_lot::MutexGuard;
 use std::cell::RefCell;
-use std::net::TcpListener as StdTcpListener;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 mod handshake;
 pub(crate) use handshake::{go_on_shaking, shake_hands, Handshakes};
 
-pub(crate) async fn accept_tcp(shared: Arc<Shared>, port: Port, listener: StdTcpListener) {
-    let Ok(listener) = TcpListener::from_std(listener) else { return };
+pub(crate) async fn accept_tcp(shared: Arc<Shared>, port: Port, listener: Listener) {
+    let Ok(listener) = Acceptor::new(listener) else { return };
     let mut since = shared.listening(port).since.subscribe();
     loop {
         // A listener that was shut down looks ready for ever: only the change ends it.
@@ -33,12 +32,10 @@ pub(crate) async fn accept_tcp(shared: Arc<Shared>, port: Port, listener: StdTcp
         match accepted {
             Ok((stream, _)) => {
                 let _ = stream.set_nodelay(true);
-                if let Ok(stream) = stream.into_std() {
-                    shared.hand_over(match port {
-                        Port::Plain => Incoming::Tcp(stream),
-                        Port::Tls | Port::Metrics => Incoming::Handshake(stream),
-                    });
-                }
+                shared.hand_over(match port {
+                    Port::Plain => Incoming::Tcp(stream),
+                    Port::Tls | Port::Metrics => Incoming::Handshake(stream),
+                });
             }
             // Out of descriptors, say: the next try must not spin.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,

@@ -6,14 +6,13 @@
 use crate::client::Client;
 use crate::clock::Stopwatch;
 use crate::cron;
-use crate::listeners::Port;
+use crate::listeners::{Listener, Port};
 use crate::memory;
 use crate::session::Scratch;
 use crate::shared::{Incoming, Shared};
 use crate::welcome::{accept_tcp, accept_unix, entertain, go_on_shaking, shake_hands, welcome};
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::TcpListener as StdTcpListener;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ use tokio::sync::mpsc;
 
 /// What a server listens on when it starts.
 pub(crate) struct Listeners {
-    pub(crate) tcp: Vec<(Port, StdTcpListener)>,
+    pub(crate) tcp: Vec<(Port, Listener)>,
     pub(crate) unix: Option<std::os::unix::net::UnixListener>,
 }
 
@@ -127,7 +126,7 @@ pub(crate) fn run(
     stopped.lock().clients.iter_mut().for_each(Client::close_soon);
 }
 
-async fn serve_port(shared: Arc<Shared>, port: Port, listener: StdTcpListener) {
+async fn serve_port(shared: Arc<Shared>, port: Port, listener: Listener) {
     match port {
         Port::Plain | Port::Tls => accept_tcp(shared, port, listener).await,
         Port::Metrics => crate::metrics::serve(shared, listener).await,

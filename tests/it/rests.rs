@@ -2,6 +2,7 @@
 //! there is something.
 
 use crate::patience::PATIENCE;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use redouble::resp::reader::Value;
@@ -63,4 +64,38 @@ fn a_frozen_server_rests_too() {
     assert_ne!(server.command(&["GET", "key"]), Value::Null);
     server.clock().advance(Duration::from_millis(100));
     until("its time has come", || server.shared().lock().db.space(0).is_empty());
+}
+
+/// A program may hold thousands of servers, and is given so many descriptors and no more.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_takes_four_descriptors() {
+    const ALONE: &str = "COUNTS_DESCRIPTORS_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        // Other tests open some of this process's: the count needs a process of its own.
+        let alone = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "rests::a_server_takes_four_descriptors"])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stdout));
+        return;
+    }
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    // A worker opens what it needs by itself, and all of that is there when it answers.
+    let ask = |server: &Server| {
+        let mut stream = std::net::TcpStream::connect(server.addrs()).unwrap();
+        stream.write_all(b"PING\r\n").unwrap();
+        stream.read_exact(&mut [0; 7]).unwrap();
+    };
+    // What the process itself opens once.
+    let first = Server::start().unwrap();
+    ask(&first);
+    until("the first is alone", || first.shared().lock().clients.len() == 0);
+    let before = open();
+    let servers: Vec<Server> = (0..50).map(|_| Server::start().unwrap()).collect();
+    servers.iter().for_each(ask);
+    until("the connections are gone", || open() <= before + 4 * servers.len());
+    drop(servers);
+    until("all is closed", || open() <= before);
 }
