@@ -3,6 +3,7 @@
 //! Invariant: expiry, TIME, stream ids, idle times, blocking timeouts, ageing and cron all read
 //! this clock, so that when it is frozen or advanced everything moves together.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -42,6 +43,17 @@ impl Clock {
             RUNNING => system_us() + self.0.offset_us.load(Ordering::Relaxed),
             frozen => frozen,
         }
+    }
+
+    /// Unix time in microseconds, and a stopwatch that starts with it: one reading for both.
+    #[inline]
+    pub fn now_us_and_watch(&self) -> (i64, Stopwatch) {
+        let watch = Stopwatch::start();
+        let now_us = match self.0.frozen_at_us.load(Ordering::Relaxed) {
+            RUNNING => system_us_at(watch) + self.0.offset_us.load(Ordering::Relaxed),
+            frozen => frozen,
+        };
+        (now_us, watch)
     }
 
     /// Unix time in milliseconds.
@@ -115,6 +127,31 @@ fn system_us() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// For how long the system's time is reckoned from its steady clock. Whoever sets the system's
+/// clock sees that much later that it was noticed.
+const RECKONED_NS: u64 = 1_000_000;
+/// Two readings further apart than this do not belong together.
+const APART_NS: u64 = 2_000;
+
+thread_local! {
+    /// A moment by the stopwatch, and the system's time then.
+    static KNOWN: Cell<Option<(Stopwatch, i64)>> = const { Cell::new(None) };
+}
+
+/// The system's time when `watch` was started, just now.
+#[inline]
+fn system_us_at(watch: Stopwatch) -> i64 {
+    if let Some((known, unix_us)) = KNOWN.get() {
+        let since_ns = watch.ns_since(known);
+        if since_ns < RECKONED_NS {
+            return unix_us + (since_ns / 1000) as i64;
+        }
+    }
+    let unix_us = system_us();
+    KNOWN.set((watch.elapsed_ns() < APART_NS).then_some((watch, unix_us)));
+    unix_us
+}
+
 /// Measures how long work really took, whatever the clock above says.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
@@ -135,10 +172,15 @@ impl Stopwatch {
     /// Nanoseconds since the start or the last lap, and starts anew: one clock reading for both.
     #[inline]
     pub fn lap_ns(&mut self) -> u64 {
-        let now = Instant::now();
-        let lap = now.duration_since(self.0).as_nanos() as u64;
-        self.0 = now;
+        let now = Stopwatch::start();
+        let lap = now.ns_since(*self);
+        *self = now;
         lap
+    }
+
+    #[inline]
+    fn ns_since(self, earlier: Stopwatch) -> u64 {
+        self.0.duration_since(earlier.0).as_nanos() as u64
     }
 }
 
@@ -166,6 +208,29 @@ pub fn secret_bytes(count: usize) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_reading_tells_the_time_as_two_do() {
+        let clock = Clock::default();
+        for round in 0..2_000 {
+            let before_us = clock.now_us();
+            let (now_us, watch) = clock.now_us_and_watch();
+            let after_us = clock.now_us();
+            // Rounded to microseconds once more, and the moment that is known may be as old.
+            let slack_us = 1 + (APART_NS / 1000) as i64;
+            assert!(
+                (before_us - slack_us..=after_us + slack_us).contains(&now_us),
+                "round {round}"
+            );
+            assert!(watch.elapsed_ns() as i64 / 1000 <= clock.now_us() - now_us + 2 * slack_us);
+            if round % 100 == 0 {
+                clock.advance(Duration::from_secs(round));
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        clock.freeze();
+        assert_eq!(clock.now_us_and_watch().0, clock.now_us());
+    }
 
     #[test]
     fn no_hand_goes_so_far_that_sums_overflow() {

@@ -7,6 +7,7 @@
 
 mod calm;
 mod discord;
+mod names;
 mod nested;
 mod permission;
 mod roles;
@@ -27,6 +28,7 @@ use crate::memory;
 use crate::resp::out::{push_error, Bound, Out};
 use crate::settle;
 use crate::state::State;
+pub use names::KnownNames;
 
 /// Whether a test holds for a command, or for one of those that EXEC would run.
 fn any(
@@ -85,45 +87,7 @@ pub struct Dispatcher<'a> {
     log_before: u64,
     /// The database of the client when the batch began: where to prefetch.
     db: usize,
-    known: KnownNames,
-}
-
-/// Names that commands of this batch, or of this script, were called by: most come again and are
-/// written in the same way.
-#[derive(Default)]
-struct KnownNames([KnownName; KnownNames::SLOTS]);
-
-#[derive(Default)]
-struct KnownName {
-    len: u8,
-    name: [u8; KnownNames::BYTES_MAX],
-    spec: Option<&'static Spec>,
-}
-
-impl KnownNames {
-    const SLOTS: usize = 8;
-    const BYTES_MAX: usize = 15;
-
-    #[inline]
-    fn slot(name: &[u8]) -> usize {
-        let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
-        (*first as usize + 3 * *last as usize + name.len()) % Self::SLOTS
-    }
-
-    #[inline]
-    fn find(&self, name: &[u8]) -> Option<&'static Spec> {
-        let known = &self.0[Self::slot(name)];
-        (known.name.get(..known.len as usize) == Some(name)).then_some(known.spec)?
-    }
-
-    fn remember(&mut self, name: &[u8], spec: &'static Spec) {
-        let known = &mut self.0[Self::slot(name)];
-        if let Some(bytes) = known.name.get_mut(..name.len()) {
-            bytes.copy_from_slice(name);
-            known.len = name.len() as u8;
-            known.spec = Some(spec);
-        }
-    }
+    names: Option<&'a mut KnownNames>,
 }
 
 /// What is known of a request before it runs.
@@ -145,6 +109,11 @@ impl Prepared<'_> {
 impl<'a> Dispatcher<'a> {
     /// For the client `me`, whose registration the caller has made sure of.
     pub fn new(state: &'a mut State, me: ClientId) -> Self {
+        Dispatcher::since(Stopwatch::start(), state, me)
+    }
+
+    /// The same for work that began with `watch`.
+    pub fn since(watch: Stopwatch, state: &'a mut State, me: ClientId) -> Self {
         let table = crate::commands::table();
         let client = state.clients.at(me);
         let most = Bound::of_bytes(state.facts.reply_bytes_max);
@@ -156,7 +125,7 @@ impl<'a> Dispatcher<'a> {
             bound,
             mark: 0,
             log_before: state.aof.tail.appended(),
-            known: KnownNames::default(),
+            names: None,
             state,
             me,
             table,
@@ -164,9 +133,15 @@ impl<'a> Dispatcher<'a> {
             again: false,
             script_resp3: None,
             while_busy: false,
-            watch: Stopwatch::start(),
+            watch,
             worked_ns: 0,
         }
+    }
+
+    /// With names that came before, at this server.
+    pub fn knowing(mut self, names: &'a mut KnownNames) -> Self {
+        self.names = Some(names);
+        self
     }
 
     /// All rooms.
@@ -229,24 +204,6 @@ impl<'a> Dispatcher<'a> {
                 }
             }
         }
-    }
-
-    /// The command of a request, if there is one; at once when the name came before.
-    #[inline]
-    fn find_as_before<'w>(
-        &mut self,
-        word: &impl Fn(usize) -> Option<&'w [u8]>,
-    ) -> Option<&'static Spec> {
-        let name = word(0)?;
-        if let Some(spec) = self.known.find(name) {
-            return Some(spec);
-        }
-        let names: smallvec::SmallVec<[&[u8]; 2]> = (0..2).map_while(word).collect();
-        let spec = self.find(&names).ok()?;
-        if spec.container.is_none() && spec.subcommands.is_empty() {
-            self.known.remember(name, spec);
-        }
-        Some(spec)
     }
 
     /// Runs one request; its reply is appended to `out`.

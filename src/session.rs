@@ -24,6 +24,7 @@ mod writing;
 use crate::client::{ClientId, Cut, Kick};
 use crate::commands::client_line;
 use crate::config::LogLevel;
+use crate::dispatch::KnownNames;
 use crate::error::shown;
 use crate::resp::decode::{Batch, Decoder};
 use crate::settle;
@@ -54,6 +55,7 @@ pub struct Scratch {
     input: Vec<u8>,
     out: Vec<u8>,
     batch: Batch,
+    names: KnownNames,
 }
 
 /// What a session does after a turn.
@@ -178,6 +180,15 @@ impl Session {
                 return Poll::Pending;
             }
             self.socket.idle.set(self.is_idle());
+            if has_run && !self.has_work() {
+                if let Some(readable) = self.socket.poll_readable(cx) {
+                    if ready!(readable).is_err() {
+                        return Poll::Ready(Step::End);
+                    }
+                    after_the_others(cx);
+                    return Poll::Pending;
+                }
+            }
             let arrived = match self.has_work() {
                 true => Arrived::Kept,
                 false => match ready!(self.poll_input(cx)) {

@@ -13,7 +13,7 @@ use crate::client::ClientId;
 use crate::clock::Stopwatch;
 use crate::config::error_text;
 use crate::disk::{Disk, DiskFile, Open};
-use crate::dispatch::{Dispatcher, Prepared};
+use crate::dispatch::{Dispatcher, KnownNames, Prepared};
 use crate::error::shown;
 use crate::keyspace::db::Counters;
 use crate::log::aof::manifest::{LoadError, Manifest, Names, Part};
@@ -458,7 +458,7 @@ impl<'a> Run<'a> {
     }
 
     fn run(&mut self, state: &mut State, me: ClientId) -> Slice {
-        let mut out = Vec::new();
+        let (mut out, mut names) = (Vec::new(), KnownNames::default());
         let mut group: [(Words, usize); PREFETCH] = Default::default();
         let mut ran = 0;
         // Who is told to load slowly lets others look between a few commands.
@@ -466,7 +466,7 @@ impl<'a> Run<'a> {
         while ran < most {
             let (found, step) = self.parse(&mut group);
             let input = &self.buffer[self.start..];
-            let mut dispatcher = Dispatcher::new(state, me);
+            let mut dispatcher = Dispatcher::new(state, me).knowing(&mut names);
             let mut ahead = [Prepared::default(); PREFETCH];
             for (prepared, (words, _)) in ahead.iter_mut().zip(&group[..found]) {
                 *prepared =

@@ -10,7 +10,7 @@ use super::wire::{Broken, Wire};
 use super::Access;
 use crate::client::ClientId;
 use crate::clock::Stopwatch;
-use crate::dispatch::{Dispatcher, Prepared};
+use crate::dispatch::{Dispatcher, KnownNames, Prepared};
 use crate::replicas;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::out::push_request;
@@ -214,7 +214,8 @@ fn run_batch(
     let mut ahead = [Prepared::default(); PREFETCH];
     let mut applied_to = 0;
     let mut selected = None;
-    let mut dispatcher = Dispatcher::new(state, primary);
+    let mut names = KnownNames::default();
+    let mut dispatcher = Dispatcher::new(state, primary).knowing(&mut names);
     'batch: for group in batch.requests.chunks(PREFETCH) {
         for (prepared, request) in ahead.iter_mut().zip(group) {
             *prepared = dispatcher.prepare(|at| batch.word(request, input, at));

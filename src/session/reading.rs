@@ -86,7 +86,7 @@ impl Session {
             }
         }
         let scratch = self.scratch.clone();
-        let Scratch { input, out, batch } = &mut *scratch.borrow_mut();
+        let Scratch { input, out, batch, names } = &mut *scratch.borrow_mut();
         let mut kept = std::mem::take(&mut self.kept);
         let (kept_bytes, capacity) = (kept.len(), kept.capacity());
         let turn = match arrived {
@@ -94,7 +94,7 @@ impl Session {
                 input[..kept_bytes].copy_from_slice(kept.bytes());
                 self.room_bytes = input.len();
                 let input = &input[..kept_bytes + len];
-                let turn = self.turn(input, out, batch);
+                let turn = self.turn(input, out, batch, names);
                 match turn.consumed {
                     0 => kept.append(&input[kept_bytes..]),
                     consumed => kept.replace(&input[consumed..]),
@@ -103,7 +103,7 @@ impl Session {
             }
             _ => {
                 self.room_bytes = capacity;
-                let turn = self.turn(kept.bytes(), out, batch);
+                let turn = self.turn(kept.bytes(), out, batch, names);
                 kept.consume(turn.consumed);
                 turn
             }

@@ -169,6 +169,17 @@ impl Socket {
         socket.stream.into_inner().detach()
     }
 
+    /// Whether bytes may have come; `None` where only reading tells.
+    #[inline]
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Option<Poll<io::Result<()>>> {
+        use direct::Socket;
+        match &*self.stream.borrow() {
+            Stream::Tcp(tcp) => Some(tcp.poll_readable(cx)),
+            Stream::Unix(unix) => Some(unix.poll_readable(cx)),
+            Stream::Memory(_) | Stream::Tls(_) => None,
+        }
+    }
+
     /// Reads into `buf`; tells how many bytes, 0 at the end.
     pub(super) fn poll_read(
         &self,

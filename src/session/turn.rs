@@ -7,7 +7,7 @@
 use super::Session;
 use crate::busy::{self, Answer};
 use crate::client::{Asker, AtHand, Cut, Incomplete};
-use crate::dispatch::{Dispatcher, Flow, Prepared};
+use crate::dispatch::{Dispatcher, Flow, KnownNames, Prepared};
 use crate::error::shown;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::settle;
@@ -56,7 +56,13 @@ pub(super) struct Turn {
 
 impl Session {
     /// Decodes and runs one batch; its replies are in `out`, and are to be sent.
-    pub(super) fn turn(&mut self, input: &[u8], out: &mut Vec<u8>, batch: &mut Batch) -> Turn {
+    pub(super) fn turn(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        batch: &mut Batch,
+        names: &mut KnownNames,
+    ) -> Turn {
         batch.clear();
         let bounds = Bounds {
             bulk_bytes_max: self.shared.bulk_bytes_max.load(Ordering::Relaxed),
@@ -66,7 +72,7 @@ impl Session {
         let decoded = self.decoder.decode(input, bounds, most, batch);
         let (requests, flow) = match batch.requests.len() {
             0 => (0, Flow::Next),
-            _ => self.run_batch(input, out, batch),
+            _ => self.run_batch(input, out, batch, names),
         };
         let all = requests == batch.requests.len();
         self.pace.ran(requests, all);
@@ -115,7 +121,13 @@ impl Session {
     }
 
     /// Runs a batch under one lock, or its beginning; returns how many of its requests are done.
-    fn run_batch(&mut self, input: &[u8], out: &mut Vec<u8>, batch: &Batch) -> (usize, Flow) {
+    fn run_batch(
+        &mut self,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        batch: &Batch,
+        names: &mut KnownNames,
+    ) -> (usize, Flow) {
         let waits = || self.place.note_wait();
         let (first, mut state) = match self.shared.lock_or_wait(waits) {
             Some(state) => (0, state),
@@ -125,7 +137,8 @@ impl Session {
             },
         };
         self.shared.end_rest(&mut state);
-        state.db.set_now_us(self.shared.clock.now_us());
+        let (now_us, watch) = self.shared.clock.now_us_and_watch();
+        state.db.set_now_us(now_us);
         let now_ms = state.db.now_ms();
         let client = state.clients.at(self.me);
         client.active_ms = now_ms;
@@ -136,7 +149,7 @@ impl Session {
             return (first, Flow::Close);
         }
         let (out_before, ns_before) = (out.len(), state.stats.work.command_ns);
-        let mut dispatcher = Dispatcher::new(&mut state, self.me);
+        let mut dispatcher = Dispatcher::since(watch, &mut state, self.me).knowing(names);
         let bound = dispatcher.bound().bytes();
         let out_bytes_max = BATCH_REPLY_BYTES_MAX.min(bound);
         let (done, flow) = run(&mut dispatcher, batch, input, first, out, out_bytes_max);

@@ -17,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// A socket of the runtime's.
 pub(super) trait Socket: AsFd {
+    /// Bytes may have come.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn try_read(&self, read: impl FnOnce() -> io::Result<()>) -> io::Result<()>;
 }
