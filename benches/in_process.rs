@@ -7,6 +7,7 @@ use redouble::client::Transport;
 use redouble::dispatch::Dispatcher;
 use redouble::resp::decode::{Batch, Bounds, Decoder};
 use redouble::resp::out::push_request;
+use redouble::resp::replies::Replies;
 use redouble::types::limits::HashKey;
 use redouble::types::table::Table;
 use redouble::Server;
@@ -81,7 +82,7 @@ fn dispatch() {
     let now_ms = server.clock().now_ms();
     state.db.set_now_ms(now_ms);
     let id = state.clients.add(Transport::Memory, now_ms);
-    let mut out = Vec::new();
+    let mut out = Replies::default();
     let cases: [(&str, &[&str]); 9] = [
         ("PING", &["PING"]),
         ("SET", &["SET", "key:000000000001", "0123456789abcdef"]),
@@ -123,7 +124,7 @@ fn scripts() {
         ("EXISTS", &["EXISTS", "counter"], "'EXISTS', KEYS[1]"),
     ];
     let mut dispatcher = Dispatcher::new(&mut state, id);
-    let mut out = Vec::new();
+    let mut out = Replies::default();
     let mut run = |argv: &[&str], times: usize| {
         let argv: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
         let start = Instant::now();

@@ -12,6 +12,7 @@ use crate::clock::Stopwatch;
 use crate::listeners::Listener;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::out::Out;
+use crate::resp::replies::Replies;
 use crate::scripting::{Reply, Running};
 use crate::tls::Lent;
 use std::io::{self, Read, Write};
@@ -52,8 +53,7 @@ pub fn answer(running: &Running, asker: &Asker, argv: &[&[u8]], out: &mut Vec<u8
             Reply::Late => break,
         }
     }
-    let out = Out::new(out, false);
-    out.error(&running.busy());
+    Replies::within(out, |out| Out::new(out, false).error(&running.busy()));
     Answer::Given
 }
 

@@ -26,6 +26,7 @@ use crate::keyspace::effects::listener;
 use crate::log::aof::Mode;
 use crate::memory;
 use crate::resp::out::{push_error, Bound, Out};
+use crate::resp::replies::Replies;
 use crate::settle;
 use crate::state::State;
 pub use names::KnownNames;
@@ -207,8 +208,8 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Runs one request; its reply is appended to `out`.
-    pub fn request(&mut self, argv: &[&[u8]], prepared: &Prepared<'_>, out: &mut Vec<u8>) -> Flow {
-        let Some(spec) = prepared.spec else { return self.request_unprepared(argv, out) };
+    pub fn request(&mut self, argv: &[&[u8]], prepared: &Prepared<'_>, out: &mut Replies) -> Flow {
+        let Some(spec) = prepared.spec else { return self.find_and_run(argv, out) };
         let mark = out.len();
         if let (Some(hash), Some(at)) = (prepared.hash, spec.first_key) {
             self.state.db.memorize_hash(argv[at], hash);
@@ -220,6 +221,10 @@ impl<'a> Dispatcher<'a> {
 
     /// The same for a request that was not prepared.
     pub fn request_unprepared(&mut self, argv: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+        Replies::within(out, |out| self.find_and_run(argv, out))
+    }
+
+    fn find_and_run(&mut self, argv: &[&[u8]], out: &mut Replies) -> Flow {
         let mark = out.len();
         let flow = match self.find(argv) {
             Ok(spec) => self.gated(spec, argv, out),
@@ -242,23 +247,11 @@ impl<'a> Dispatcher<'a> {
 
     /// CLIENT REPLY, and what others wrote to the client meanwhile; the connection may end.
     #[inline]
-    fn after(&mut self, mark: usize, flow: Flow, out: &mut Vec<u8>) -> Flow {
-        let client = self.state.clients.at(self.me);
-        match client.reply_mode {
-            ReplyMode::On => {}
-            ReplyMode::Off => out.truncate(mark),
-            ReplyMode::SkipSet => {
-                out.truncate(mark);
-                client.reply_mode = ReplyMode::SkipNext;
-            }
-            ReplyMode::SkipNext => {
-                out.truncate(mark);
-                // A reply that is still to come is the one to be skipped.
-                if !matches!(flow, Flow::Blocked | Flow::HeldBack) {
-                    client.reply_mode = ReplyMode::On;
-                }
-            }
+    fn after(&mut self, mark: usize, flow: Flow, out: &mut Replies) -> Flow {
+        if self.state.clients.at(self.me).reply_mode != ReplyMode::On {
+            self.skip(mark, flow, out);
         }
+        let client = self.state.clients.at(self.me);
         if client.wants_attention() {
             client.outbox.drain_into(out);
             if client.close_after_reply || client.close_now {
@@ -271,6 +264,20 @@ impl<'a> Dispatcher<'a> {
         flow
     }
 
+    /// A reply that its client does not want.
+    #[cold]
+    fn skip(&mut self, mark: usize, flow: Flow, out: &mut Replies) {
+        out.truncate(mark);
+        let client = self.state.clients.at(self.me);
+        // A reply that is still to come is the one to be skipped.
+        let comes = matches!(flow, Flow::Blocked | Flow::HeldBack);
+        client.reply_mode = match client.reply_mode {
+            ReplyMode::SkipSet => ReplyMode::SkipNext,
+            ReplyMode::SkipNext if !comes => ReplyMode::On,
+            mode => mode,
+        };
+    }
+
     /// The command of a request, under the name that `rename-command` gave it.
     #[inline]
     fn find(&self, argv: &[&[u8]]) -> std::result::Result<&'static Spec, Option<&'static Spec>> {
@@ -278,7 +285,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Everything that may refuse a command before it runs, in Redis's order.
-    fn gated(&mut self, spec: &'static Spec, argv: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    fn gated(&mut self, spec: &'static Spec, argv: &[&[u8]], out: &mut Replies) -> Flow {
         match self.gate(spec, argv) {
             Err(error) => return self.refuse(Some(spec), error, out),
             Ok(Gate::HoldBack) => return Flow::HeldBack,
@@ -454,7 +461,7 @@ impl<'a> Dispatcher<'a> {
         &mut self,
         spec: &'static Spec,
         argv: &[&[u8]],
-        out: &mut Vec<u8>,
+        out: &mut Replies,
     ) -> Option<Box<Waiting>> {
         let mark = out.len();
         let (resp3, db, no_touch, may_all) = {

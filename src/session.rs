@@ -27,6 +27,7 @@ use crate::config::LogLevel;
 use crate::dispatch::KnownNames;
 use crate::error::shown;
 use crate::resp::decode::{Batch, Decoder};
+use crate::resp::replies::Replies;
 use crate::settle;
 use crate::shared::{Shared, BUSY_LOOK};
 use crate::state::State;
@@ -49,13 +50,20 @@ use turn::Pace;
 pub(crate) const READ_BYTES: usize = 16 * 1024;
 
 /// The buffers of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scratch {
     /// What is kept of a request, and what is read behind it; made by the first read.
     input: Vec<u8>,
-    out: Vec<u8>,
+    out: Replies,
     batch: Batch,
     names: KnownNames,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        let (input, batch, names) = (Vec::new(), Batch::default(), KnownNames::default());
+        Scratch { input, out: Replies::lending(), batch, names }
+    }
 }
 
 /// What a session does after a turn.
@@ -258,7 +266,7 @@ impl Session {
             return self.drop_replies();
         }
         poll_fn(|cx| {
-            self.hand_out(cx, &mut out, close_now);
+            self.hand_out(cx, &mut Replies::from(std::mem::take(&mut out)), close_now);
             Poll::Ready(())
         })
         .await;
@@ -266,7 +274,7 @@ impl Session {
     }
 
     /// Sends what others wrote to the client.
-    fn hand_out(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>, close_now: bool) {
+    fn hand_out(&mut self, cx: &mut Context<'_>, out: &mut Replies, close_now: bool) {
         if close_now {
             // What was answered before the end still leaves, as far as the peer takes it at once.
             if self.shared.tail.is_open(self.mark) {

@@ -21,6 +21,7 @@ use crate::keyspace::effects::{listener, Class, Effect};
 use crate::log::aof::{Mode, Policy};
 use crate::replicas;
 use crate::resp::out::{Done, Out};
+use crate::resp::replies::Replies;
 use crate::state::State;
 use crate::tracking::{Audience, Tracking};
 use secrets::redacted;
@@ -524,7 +525,7 @@ pub fn unblock_with(
     wait_ends(state, id, &blocked);
     let counted = blocked.acks().map(|acks| (acks, replicas::count_acks(state, acks)));
     let client = state.clients.at(id);
-    let mut reply = Vec::new();
+    let mut reply = Replies::default();
     answer(Out::new(&mut reply, client.resp3), &|out| match counted {
         Some((acks, counted)) => replicas::reply(acks, counted, out),
         None => (blocked.on_timeout)(out),

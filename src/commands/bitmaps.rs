@@ -288,7 +288,8 @@ fn bitop(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         .zip(&owned)
         .map(|(text, owned)| match text {
             Some(StrRef::Bytes(bytes)) => bytes,
-            _ => &owned[..],
+            Some(StrRef::Text(text)) => &text[..],
+            Some(StrRef::Int(_)) | None => &owned[..],
         })
         .collect();
     let result = combine(op, &bytes);

@@ -64,6 +64,7 @@ impl From<Corrupted> for Error {
 fn view(text: StrRef<'_>) -> Result<View<'_>> {
     match text {
         StrRef::Bytes(bytes) => View::new(bytes).ok_or(Error::NoHyperLogLog),
+        StrRef::Text(text) => View::new(text).ok_or(Error::NoHyperLogLog),
         StrRef::Int(_) => Err(Error::NoHyperLogLog),
     }
 }
@@ -164,8 +165,8 @@ fn pfdebug(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         "GETREG" => {
             make_dense(db, key)?;
             let mut registers = Registers::default();
-            if let Some(StrRef::Bytes(bytes)) = db.peek_string(key)? {
-                View::new(bytes).ok_or(Error::NoHyperLogLog)?.merge_into(&mut registers)?;
+            if let Some(text) = db.peek_string(key)? {
+                self::view(text)?.merge_into(&mut registers)?;
             }
             let mut items = out.array(REGISTERS);
             registers.values().iter().for_each(|&value| items.int(i64::from(value)));

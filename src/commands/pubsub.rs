@@ -5,6 +5,7 @@ use crate::command::{client, container, flag, Args, Call, Family, Row};
 use crate::error::{Error, Result};
 use crate::pubsub::Scope;
 use crate::resp::out::{Done, Items, Out};
+use crate::resp::replies::Replies;
 use crate::settle;
 use crate::types::glob::glob_match;
 
@@ -260,9 +261,11 @@ fn confirm(
     }
     let resp3 = client.resp3;
     client.outbox.append_with(|buf| {
-        let mut items = Out::new(buf, resp3).several();
-        write(&mut items);
-        items.end();
+        Replies::within(buf, |buf| {
+            let mut items = Out::new(buf, resp3).several();
+            write(&mut items);
+            items.end();
+        });
     });
 }
 

@@ -4,7 +4,7 @@ use crate::command::{read, write, Args, Family, Row};
 use crate::error::{Error, Result};
 use crate::keyspace::db::{Db, FreedLater, Ttl};
 use crate::keyspace::entry::NewValue;
-use crate::keyspace::value::Value;
+use crate::keyspace::value::{StrRef, Value};
 use crate::resp::out::{Done, Out};
 use crate::types::number::{parse_i64, Extended};
 use crate::types::text::Text;
@@ -196,7 +196,7 @@ fn increment(db: &mut Db, key: &[u8], by: i64, out: Out<'_>) -> Result<Done> {
 
 fn get(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(match db.string(args.key())? {
-        Some(text) => text.with_bytes(|bytes| out.bulk(bytes)),
+        Some(text) => text.bulk(out),
         None => out.null(),
     })
 }
@@ -204,7 +204,7 @@ fn get(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 fn getdel(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let key = args.key();
     let Some(text) = db.string(key)? else { return Ok(out.null()) };
-    let done = text.with_bytes(|bytes| out.bulk(bytes));
+    let done = text.bulk(out);
     db.remove(key, "del");
     db.replay_as(&[&b"DEL"[..], key]);
     Ok(done)
@@ -219,7 +219,7 @@ fn getex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     // Redis: only of a key that is there does it look at the number behind the option.
     let Some(text) = db.string(key)? else { return Ok(out.null()) };
     let options = options?;
-    let done = text.with_bytes(|bytes| out.bulk(bytes));
+    let done = text.bulk(out);
     match options.ttl {
         Some(Ttl::At(at)) if at <= db.now_ms() => {
             db.remove(key, "del");
@@ -243,7 +243,13 @@ fn getrange(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let key = args.key();
     let (start, end) = (args.int()?, args.int()?);
     let Some(text) = db.string(key)? else { return Ok(out.bulk(b"")) };
-    Ok(text.with_bytes(|bytes| out.bulk(slice(bytes, start, end))))
+    Ok(match text {
+        StrRef::Text(text) => {
+            let part = slice(text, start, end);
+            out.bulk_or_lent(part, || text.lend().slice_ref(part))
+        }
+        short => short.with_bytes(|bytes| out.bulk(slice(bytes, start, end))),
+    })
 }
 
 /// The part from `start` to `end`, both included and counted from the end when negative.
@@ -263,7 +269,7 @@ fn slice(bytes: &[u8], start: i64, end: i64) -> &[u8] {
 fn getset(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, value) = (args.key(), args.bytes());
     let done = match db.string(key)? {
-        Some(text) => text.with_bytes(|bytes| out.bulk(bytes)),
+        Some(text) => text.bulk(out),
         None => out.null(),
     };
     db.put_string(key, value, Ttl::Clear, "set");
@@ -298,7 +304,7 @@ fn mget(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let mut items = out.array(args.left());
     for key in args.rest() {
         match db.string(key) {
-            Ok(Some(text)) => text.with_bytes(|bytes| items.bulk(bytes)),
+            Ok(Some(text)) => text.bulk_item(&mut items),
             _ => items.null(),
         }
     }

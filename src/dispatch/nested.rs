@@ -12,6 +12,7 @@ use crate::log::aof::Mode;
 use crate::memory;
 use crate::replicas;
 use crate::resp::out::{push_error, Bound, Out};
+use crate::resp::replies::Replies;
 use crate::settle;
 use crate::snapshot;
 use crate::state::State;
@@ -82,10 +83,12 @@ impl Caller for Dispatcher<'_> {
 impl Dispatcher<'_> {
     /// Runs a command inside a unit: one that would wait gives up at once.
     fn run_nested(&mut self, spec: &'static Spec, argv: &[&[u8]], reply: &mut Vec<u8>) {
-        if let Some(waiting) = self.call(spec, argv, reply) {
-            let resp3 = self.script_resp3.unwrap_or(self.state.clients.at(self.me).resp3);
-            (waiting.on_timeout)(Out::new(reply, resp3));
-        }
+        Replies::within(reply, |reply| {
+            if let Some(waiting) = self.call(spec, argv, reply) {
+                let resp3 = self.script_resp3.unwrap_or(self.state.clients.at(self.me).resp3);
+                (waiting.on_timeout)(Out::new(reply, resp3));
+            }
+        });
     }
 
     #[inline]

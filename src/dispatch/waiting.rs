@@ -14,6 +14,7 @@ use crate::keyspace::value::Kind;
 use crate::memory;
 use crate::replicas;
 use crate::resp::out::Bound;
+use crate::resp::replies::Replies;
 use crate::settle;
 
 impl Dispatcher<'_> {
@@ -95,7 +96,7 @@ impl Dispatcher<'_> {
         };
         let argv: Vec<&[u8]> = blocked.argv.iter().map(Vec::as_slice).collect();
         let spec = &self.table.specs[blocked.command];
-        let mut reply = Vec::new();
+        let mut reply = Replies::default();
         // What the command tells its own client follows the reply.
         let before = std::mem::take(&mut self.state.clients.at(id).outbox);
         self.watch.lap_ns();

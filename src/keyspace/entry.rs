@@ -296,7 +296,7 @@ impl Entry {
             Kind::Raw => {
                 let pointer = self.word(&shape) as *const Text;
                 // SAFETY: the word of a Raw entry is null (taken) or a boxed buffer that it owns.
-                unsafe { pointer.as_ref() }.map(|bytes| StrRef::Bytes(bytes))
+                unsafe { pointer.as_ref() }.map(StrRef::Text)
             }
             _ => None,
         }
@@ -344,10 +344,7 @@ impl Entry {
     pub fn take(&mut self) -> Option<Value> {
         let shape = self.shape();
         match shape.kind() {
-            Kind::Int | Kind::Inline => self.string().map(|text| match text {
-                StrRef::Int(number) => Value::Int(number),
-                StrRef::Bytes(bytes) => Value::Str(bytes.to_vec().into()),
-            }),
+            Kind::Int | Kind::Inline => Value::copy_of(self),
             Kind::Hash if shape.is_inline() => {
                 Some(Value::Hash(Box::new(Hash::from_packed(self.inline_bytes(&shape)))))
             }
@@ -464,9 +461,8 @@ impl Entry {
             Kind::Raw => {
                 // SAFETY: as in `string`.
                 let buffer = unsafe { (self.word(&shape) as *const Text).as_ref() };
-                buffer.map_or(0, |text| {
-                    alloc::class(text.capacity()) + alloc::class(std::mem::size_of::<Text>())
-                })
+                buffer
+                    .map_or(0, |text| text.heap_bytes() + alloc::class(std::mem::size_of::<Text>()))
             }
             kind => with_collection!(kind, T => self.collection::<T>().map_or(0, |value| {
                 alloc::class(std::mem::size_of::<T>()) + value.heap_bytes()

@@ -1,6 +1,7 @@
 //! What a key can hold, and how the door tells one type from another.
 
 use crate::keyspace::effects::Class;
+use crate::resp::out::{Done, Items, Out};
 use crate::types::alloc;
 use crate::types::hash::HashView;
 use crate::types::text::Text;
@@ -125,6 +126,7 @@ macro_rules! collections {
                     Kind::Int | Kind::Inline | Kind::Raw => match entry.string()? {
                         StrRef::Int(number) => Some(Value::Int(number)),
                         StrRef::Bytes(bytes) => Some(Value::Str(bytes.to_vec().into())),
+                        StrRef::Text(text) => Some(Value::Str(text.clone())),
                     },
                     $(Kind::$name => {
                         entry.collection::<$name>().map(|one| Value::$name(Box::new(one.clone())))
@@ -136,7 +138,7 @@ macro_rules! collections {
             pub fn heap_bytes(&self) -> usize {
                 match self {
                     Value::Int(_) => 0,
-                    Value::Str(text) => alloc::class(text.capacity()),
+                    Value::Str(text) => text.heap_bytes(),
                     $(Value::$name(value) => {
                         alloc::class(std::mem::size_of::<$name>()) + value.heap_bytes()
                     })*
@@ -252,12 +254,14 @@ collections! {
 }
 
 /// A string as it lies in the keyspace.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub enum StrRef<'a> {
     /// An integer; its text is canonical.
     Int(i64),
-    /// Anything else.
+    /// Anything else that is short.
     Bytes(&'a [u8]),
+    /// One with a buffer of its own.
+    Text(&'a Text),
 }
 
 impl StrRef<'_> {
@@ -267,6 +271,27 @@ impl StrRef<'_> {
         match self {
             StrRef::Int(number) => read(itoa::Buffer::new().format(*number).as_bytes()),
             StrRef::Bytes(bytes) => read(bytes),
+            StrRef::Text(text) => read(text),
+        }
+    }
+
+    /// Replies with it.
+    #[inline]
+    pub fn bulk(self, out: Out<'_>) -> Done {
+        match self {
+            StrRef::Bytes(bytes) => out.bulk(bytes),
+            StrRef::Int(number) => out.bulk_int(number),
+            StrRef::Text(text) => out.bulk_or_lent(text, || text.lend()),
+        }
+    }
+
+    /// The same within an aggregate.
+    #[inline]
+    pub fn bulk_item(self, items: &mut Items<'_>) {
+        match self {
+            StrRef::Bytes(bytes) => items.bulk(bytes),
+            StrRef::Int(number) => items.bulk_int(number),
+            StrRef::Text(text) => items.bulk_or_lent(text, || text.lend()),
         }
     }
 
@@ -290,6 +315,7 @@ impl StrRef<'_> {
         match self {
             StrRef::Int(number) => Some(*number),
             StrRef::Bytes(bytes) => crate::types::number::parse_i64(bytes),
+            StrRef::Text(text) => crate::types::number::parse_i64(text),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::keyspace::db::Counters;
 use crate::log::aof::manifest::{LoadError, Manifest, Names, Part};
 use crate::log::aof::scan::{self, Step, Words};
 use crate::resp::decode::Argv;
+use crate::resp::replies::Replies;
 use crate::server_log::Logger;
 use crate::settle;
 use crate::snapshot::load::tell_headway;
@@ -458,7 +459,7 @@ impl<'a> Run<'a> {
     }
 
     fn run(&mut self, state: &mut State, me: ClientId) -> Slice {
-        let (mut out, mut names) = (Vec::new(), KnownNames::default());
+        let (mut out, mut names) = (Replies::default(), KnownNames::default());
         let mut group: [(Words, usize); PREFETCH] = Default::default();
         let mut ran = 0;
         // Who is told to load slowly lets others look between a few commands.

@@ -14,6 +14,7 @@ use crate::dispatch::{Dispatcher, KnownNames, Prepared};
 use crate::replicas;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::out::push_request;
+use crate::resp::replies::Replies;
 use crate::state::State;
 use std::time::Duration;
 
@@ -210,7 +211,7 @@ fn run_batch(
     state.clients.at(primary).active_ms = now_ms;
     state.clients.at(primary).net_in_bytes += input.len() as u64;
     state.role.counters.net_in_bytes += input.len() as u64;
-    let (mut argv, mut out) = (Argv::new(), Vec::new());
+    let (mut argv, mut out) = (Argv::new(), Replies::default());
     let mut ahead = [Prepared::default(); PREFETCH];
     let mut applied_to = 0;
     let mut selected = None;

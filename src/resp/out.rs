@@ -9,7 +9,9 @@
 //! endless reply takes no more memory than the bound and one item.
 
 use crate::error::Error;
+use crate::resp::replies::Replies;
 use crate::types::number::format_f64;
+use bytes::Bytes;
 
 /// From this length on a reply makes room for all that it will be.
 const FORESEEN_FROM_BYTES: usize = 256 << 10;
@@ -23,7 +25,7 @@ pub struct Done(());
 /// The right to write one reply.
 #[derive(Debug)]
 pub struct Out<'a> {
-    buf: &'a mut Vec<u8>,
+    buf: &'a mut Replies,
     resp3: bool,
     bound: Bound,
 }
@@ -59,13 +61,13 @@ impl Bound {
 impl<'a> Out<'a> {
     /// A writer at the end of `buf`.
     #[inline]
-    pub fn new(buf: &'a mut Vec<u8>, resp3: bool) -> Self {
+    pub fn new(buf: &'a mut Replies, resp3: bool) -> Self {
         Out::bounded(buf, resp3, Bound::NONE)
     }
 
     /// A writer at the end of `buf`, which must not become much longer than `bound`.
     #[inline]
-    pub fn bounded(buf: &'a mut Vec<u8>, resp3: bool, bound: Bound) -> Self {
+    pub fn bounded(buf: &'a mut Replies, resp3: bool, bound: Bound) -> Self {
         Out { buf, resp3, bound }
     }
 
@@ -76,7 +78,7 @@ impl<'a> Out<'a> {
 
     /// Bytes of replies that stand before this one and leave with it.
     pub fn bytes_before(&self) -> usize {
-        self.buf.len()
+        self.buf.total_bytes()
     }
 
     /// The same writer in another protocol: HELLO answers in the one it has switched to.
@@ -117,6 +119,13 @@ impl<'a> Out<'a> {
     #[inline]
     pub fn bulk(self, bytes: &[u8]) -> Done {
         push_bulk(self.buf, bytes);
+        Done(())
+    }
+
+    /// The same of bytes that `lend` gives: they are not copied when they are many.
+    #[inline]
+    pub fn bulk_or_lent(self, bytes: &[u8], lend: impl FnOnce() -> Bytes) -> Done {
+        push_bulk_or_lent(self.buf, bytes, lend);
         Done(())
     }
 
@@ -237,7 +246,7 @@ impl<'a> Out<'a> {
 /// `set` and are followed by their items.
 #[derive(Debug)]
 pub struct Items<'a> {
-    buf: &'a mut Vec<u8>,
+    buf: &'a mut Replies,
     resp3: bool,
     /// Items are written while `buf` is not longer than this.
     bound: usize,
@@ -267,7 +276,7 @@ impl Items<'_> {
         if let Some((at, kind, len)) = self.late.take() {
             let mut header = Vec::with_capacity(16);
             push_number(&mut header, kind, len as i64);
-            self.buf.splice(at..at, header);
+            self.buf.insert(at, header);
         } else {
             let whole = self.free || self.open == 0 || self.is_full();
             debug_assert!(whole, "{} items missing", self.open);
@@ -357,6 +366,15 @@ impl Items<'_> {
             return;
         }
         push_bulk(self.buf, bytes);
+    }
+
+    /// The same of bytes that `lend` gives: they are not copied when they are many.
+    #[inline]
+    pub fn bulk_or_lent(&mut self, bytes: &[u8], lend: impl FnOnce() -> Bytes) {
+        if !self.count(0) {
+            return;
+        }
+        push_bulk_or_lent(self.buf, bytes, lend);
     }
 
     /// A text as a bulk string.
@@ -497,7 +515,7 @@ impl Items<'_> {
         (self.open, self.free, self.late) = outside;
         let mut header = Vec::with_capacity(16);
         push_number(&mut header, kind, len as i64);
-        self.buf.splice(at..at, header);
+        self.buf.insert(at, header);
     }
 
     /// One item that is already encoded.
@@ -514,6 +532,17 @@ impl Items<'_> {
 pub fn push_number(buf: &mut Vec<u8>, kind: u8, number: i64) {
     buf.push(kind);
     buf.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    buf.extend_from_slice(b"\r\n");
+}
+
+/// Appends a bulk string whose bytes may be lent.
+#[inline(never)]
+fn push_bulk_or_lent(buf: &mut Replies, bytes: &[u8], lend: impl FnOnce() -> Bytes) {
+    if !buf.would_lend(bytes.len()) {
+        return push_bulk(buf, bytes);
+    }
+    push_number(buf, b'$', bytes.len() as i64);
+    buf.lend(lend());
     buf.extend_from_slice(b"\r\n");
 }
 
@@ -551,16 +580,17 @@ pub fn push_request<B: AsRef<[u8]>>(buf: &mut Vec<u8>, argv: &[B]) {
 #[cfg(test)]
 mod tests {
     use super::{Bound, Out};
+    use crate::resp::replies::Replies;
 
     #[test]
     fn a_long_reply_makes_room_for_itself_once_and_an_endless_one_in_steps() {
-        let mut buf = Vec::new();
+        let mut buf = Replies::default();
         let mut items = Out::new(&mut buf, false).array(100_000);
         (0..100_000).for_each(|_| items.bulk(&[b'x'; 100]));
         let _ = items.end();
         assert_eq!(buf.len(), 9 + 100_000 * 108);
         assert!(buf.capacity() < buf.len() * 11 / 10, "{} for {}", buf.capacity(), buf.len());
-        let mut buf = Vec::new();
+        let mut buf = Replies::default();
         let mut items = Out::new(&mut buf, false).several();
         items.array(1 << 40);
         (0..100_000).for_each(|_| items.bulk(&[b'x'; 100]));
@@ -571,16 +601,16 @@ mod tests {
     #[test]
     fn headers_of_any_length_are_right() {
         for len in [0, 1, 9, 10, 11, 99, 100, 101, 1000, 12_345] {
-            let mut buf = Vec::new();
+            let mut buf = Replies::default();
             super::push_bulk(&mut buf, &vec![b'x'; len]);
             let expected = format!("${len}\r\n{}\r\n", "x".repeat(len));
-            assert_eq!(buf, expected.as_bytes());
+            assert_eq!(*buf, expected.as_bytes());
         }
     }
 
     #[test]
     fn what_outgrows_its_bound_stops_growing() {
-        let mut buf = Vec::new();
+        let mut buf = Replies::default();
         let mut items = Out::bounded(&mut buf, false, Bound::of_bytes(1500)).array(1 << 40);
         let mut written = 0;
         while !items.is_full() {
@@ -598,7 +628,7 @@ mod tests {
 
     #[test]
     fn late_lengths_count_the_outermost_items() {
-        let mut buf = b"before".to_vec();
+        let mut buf = Replies::from(b"before".to_vec());
         let mut items = Out::new(&mut buf, false).array_of_unknown_len();
         items.array(2);
         items.int(1);
@@ -615,6 +645,6 @@ mod tests {
         });
         assert_eq!(items.late_len(), 3);
         items.end();
-        assert_eq!(buf, b"before*3\r\n*2\r\n:1\r\n*0\r\n:2\r\n*1\r\n*1\r\n*2\r\n:3\r\n:4\r\n");
+        assert_eq!(*buf, b"before*3\r\n*2\r\n:1\r\n*0\r\n:2\r\n*1\r\n*1\r\n*2\r\n:3\r\n:4\r\n");
     }
 }

@@ -114,7 +114,7 @@ impl Session {
         self.send(cx, turn.requests, out);
         if out.capacity() > OUT_BYTES_MAX {
             self.let_go(out.capacity());
-            *out = Vec::new();
+            **out = Vec::new();
         }
         if !self.kept.is_empty() && !self.closing {
             self.check_query_limit();

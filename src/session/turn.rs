@@ -10,6 +10,7 @@ use crate::client::{Asker, AtHand, Cut, Incomplete};
 use crate::dispatch::{Dispatcher, Flow, KnownNames, Prepared};
 use crate::error::shown;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
+use crate::resp::replies::Replies;
 use crate::settle;
 use crate::state::State;
 use parking_lot::MutexGuard;
@@ -59,7 +60,7 @@ impl Session {
     pub(super) fn turn(
         &mut self,
         input: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut Replies,
         batch: &mut Batch,
         names: &mut KnownNames,
     ) -> Turn {
@@ -124,7 +125,7 @@ impl Session {
     fn run_batch(
         &mut self,
         input: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut Replies,
         batch: &Batch,
         names: &mut KnownNames,
     ) -> (usize, Flow) {
@@ -148,7 +149,7 @@ impl Session {
         if client.close_now {
             return (first, Flow::Close);
         }
-        let (out_before, ns_before) = (out.len(), state.stats.work.command_ns);
+        let (out_before, ns_before) = (out.total_bytes(), state.stats.work.command_ns);
         let mut dispatcher = Dispatcher::since(watch, &mut state, self.me).knowing(names);
         let bound = dispatcher.bound().bytes();
         let out_bytes_max = BATCH_REPLY_BYTES_MAX.min(bound);
@@ -157,7 +158,7 @@ impl Session {
         settle::turn_over(&mut state);
         let end_of = |number: usize| number.checked_sub(1).map_or(0, |at| batch.requests[at].end);
         let in_bytes = (end_of(done) - end_of(first)) as u64;
-        let out_bytes = (out.len() - out_before) as u64;
+        let out_bytes = (out.total_bytes() - out_before) as u64;
         let client = state.clients.at(self.me);
         client.net_in_bytes += in_bytes;
         client.net_out_bytes += out_bytes;
@@ -168,10 +169,10 @@ impl Session {
         if flow == Flow::Close {
             settle::leave(&mut state, self.me);
         }
-        let outgrown = out.len() > bound;
+        let outgrown = out.total_bytes() > bound;
         if outgrown {
             let client = state.clients.at(self.me);
-            client.unwritten_bytes = self.output.bytes() + out.len();
+            client.unwritten_bytes = self.output.bytes() + out.total_bytes();
             client.cut_off(Cut::Output);
         }
         let_go(state, busy_ns);
@@ -213,7 +214,7 @@ fn run<'a>(
     batch: &'a Batch,
     input: &'a [u8],
     mut done: usize,
-    out: &mut Vec<u8>,
+    out: &mut Replies,
     out_bytes_max: usize,
 ) -> (usize, Flow) {
     let mut argv = Argv::new();
@@ -239,7 +240,7 @@ fn run<'a>(
             let flow = dispatcher.request(&argv, prepared, out);
             done += usize::from(flow != Flow::HeldBack);
             let is_over = dispatcher.state().stats.work.command_ns >= until_ns;
-            if flow != Flow::Next || is_over || out.len() >= out_bytes_max {
+            if flow != Flow::Next || is_over || out.total_bytes() >= out_bytes_max {
                 return (done, flow);
             }
         }

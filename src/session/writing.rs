@@ -5,6 +5,7 @@
 
 use super::Session;
 use crate::client::Kick;
+use crate::resp::replies::Replies;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -65,8 +66,11 @@ impl Session {
     /// sessions that have input now: replies that leave in a row find their reader awake, and
     /// waking it costs more than writing. A single reply, or a long one, leaves now as far as the
     /// peer takes it.
-    pub(super) fn send(&mut self, cx: &mut Context<'_>, requests: usize, out: &mut Vec<u8>) {
+    pub(super) fn send(&mut self, cx: &mut Context<'_>, requests: usize, out: &mut Replies) {
         let is_held = self.held.is_some() || !self.shared.tail.is_open(self.mark);
+        if out.has_loans() {
+            return self.send_loans(cx, is_held, out);
+        }
         let owed = is_held || (requests > 1 && out.len() <= OWED_BYTES_MAX);
         let most = if owed || !self.output.is_empty() { 0 } else { out.len().min(WRITE_BYTES_MAX) };
         let mut sent = 0;
@@ -84,6 +88,20 @@ impl Session {
             }
         }
         self.output.take(out, sent);
+        if self.behind && !self.output.is_empty() {
+            self.check_output_limit();
+        }
+    }
+
+    /// The same for replies a part of which is lent.
+    #[cold]
+    fn send_loans(&mut self, cx: &mut Context<'_>, is_held: bool, out: &mut Replies) {
+        let leaves_now = !is_held && self.output.is_empty();
+        self.output.take_lent(out);
+        if leaves_now && self.flush_now(cx).is_err() {
+            self.closing = true;
+            return self.output.clear();
+        }
         if self.behind && !self.output.is_empty() {
             self.check_output_limit();
         }

@@ -6,12 +6,18 @@
 //! where they belong when it comes there. So a bit that is set in a string of 500 megabytes
 //! copies one page, and a string that is removed or replaced goes to the walk as it is.
 //!
+//! The bytes are shared with replies that have not left (see [`crate::resp::replies`]), and a
+//! change that finds them shared makes a copy for itself: as much as each reply would have copied.
+//!
 //! Invariant: for every walk and every page of it that lies ahead: the page was met and saved, or
 //! it is in the string as it was when the walk began.
 
+use crate::types::alloc;
 use crate::types::walk::{Part, Prelude, Remains, Tally, WalkId, Walked};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::{Deref, Range};
+use triomphe::Arc;
 
 /// What a change copies at least.
 const PAGE_BYTES: usize = 4096;
@@ -19,7 +25,7 @@ const PAGE_BYTES: usize = 4096;
 /// A string that owns its bytes.
 #[derive(Debug, Default)]
 pub struct Text {
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     walks: Option<Box<Walks>>,
 }
 
@@ -42,9 +48,21 @@ struct Walk {
 }
 
 impl Text {
-    /// Bytes of its buffer.
-    pub fn capacity(&self) -> usize {
-        self.bytes.capacity()
+    /// Heap bytes, by allocator classes.
+    pub fn heap_bytes(&self) -> usize {
+        const COUNTED: usize = std::mem::size_of::<usize>() + std::mem::size_of::<Vec<u8>>();
+        alloc::class(self.bytes.capacity()) + alloc::class(COUNTED)
+    }
+
+    /// Its bytes, which stay as they are whatever becomes of the string.
+    pub fn lend(&self) -> Bytes {
+        struct Lent(Arc<Vec<u8>>);
+        impl AsRef<[u8]> for Lent {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        Bytes::from_owner(Lent(self.bytes.clone()))
     }
 
     /// Some of its bytes, to be changed; none when it does not reach so far.
@@ -53,20 +71,20 @@ impl Text {
         if self.walks.is_some() {
             self.meet(range.clone());
         }
-        self.bytes.get_mut(range).unwrap_or_default()
+        Arc::make_mut(&mut self.bytes).get_mut(range).unwrap_or_default()
     }
 
     /// Adds bytes at the end.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        Arc::make_mut(&mut self.bytes).extend_from_slice(bytes);
     }
 
     /// Makes it `len` bytes long with zeros at the end, unless it is longer.
     #[inline]
     pub fn reach(&mut self, len: usize) {
         if self.bytes.len() < len {
-            self.bytes.resize(len, 0);
+            Arc::make_mut(&mut self.bytes).resize(len, 0);
         }
     }
 
@@ -83,7 +101,7 @@ impl Text {
         if self.walks.is_some() {
             self.meet(0..self.bytes.len());
         }
-        &mut self.bytes
+        Arc::make_mut(&mut self.bytes)
     }
 
     #[cold]
@@ -132,13 +150,13 @@ impl Walk {
 /// A copy has no walks.
 impl Clone for Text {
     fn clone(&self) -> Text {
-        self.bytes.clone().into()
+        Text { bytes: self.bytes.clone(), walks: None }
     }
 }
 
 impl From<Vec<u8>> for Text {
     fn from(bytes: Vec<u8>) -> Text {
-        Text { bytes, walks: None }
+        Text { bytes: Arc::new(bytes), walks: None }
     }
 }
 
@@ -246,6 +264,22 @@ mod tests {
             });
         }
         assert!(complete > 200 && left > 20, "{complete} walks, {left} left in the midst");
+    }
+
+    #[test]
+    fn what_is_lent_stays_as_it_was() {
+        let mut text = Text::from(vec![1; 5]);
+        let place = text.as_ptr();
+        let lent = text.lend();
+        assert_eq!(lent.as_ptr(), place);
+        text.push(b"more");
+        text.at_mut(0..2).fill(2);
+        assert_eq!((&lent[..], text.len(), text[0]), (&[1; 5][..], 9, 2));
+        // Nobody else has it any more: nothing is copied.
+        let place = text.as_ptr();
+        drop((text.lend(), lent));
+        text.at_mut(0..2).fill(3);
+        assert_eq!(text.as_ptr(), place);
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod generate;
 mod grammar;
 mod hardening;
 mod kills;
+mod lent;
 mod loading;
 mod long_strings;
 mod memory;

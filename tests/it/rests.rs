@@ -91,7 +91,7 @@ fn a_server_takes_four_descriptors() {
     // What the process itself opens once.
     let first = Server::start().unwrap();
     ask(&first);
-    until("the first is alone", || first.shared().lock().clients.len() == 0);
+    until("the first is alone", || first.shared().lock().clients.is_empty());
     let before = open();
     let servers: Vec<Server> = (0..50).map(|_| Server::start().unwrap()).collect();
     servers.iter().for_each(ask);

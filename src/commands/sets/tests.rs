@@ -5,6 +5,7 @@ use crate::command::{Args, Run};
 use crate::keyspace::db::Db;
 use crate::keyspace::effects::listener;
 use crate::resp::out::Out;
+use crate::resp::replies::Replies;
 use crate::types::limits::Limits;
 use crate::types::set::Set;
 use rand::rngs::SmallRng;
@@ -28,7 +29,7 @@ fn run(db: &mut Db, words: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
     let row = FAMILY.rows.iter().find(|row| row.synopsis.starts_with(&format!("{name} ")));
     let before = db.effects.dirty;
     db.effects.form_stated = false;
-    let mut reply = Vec::new();
+    let mut reply = Replies::default();
     let mut args = Args::new(&argv, 1, &name);
     let out = Out::new(&mut reply, true);
     let done = match row.expect("a command of the family").run {

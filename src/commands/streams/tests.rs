@@ -7,6 +7,7 @@ use crate::keyspace::db::Db;
 use crate::keyspace::effects::listener;
 use crate::keyspace::value::Stream;
 use crate::resp::out::Out;
+use crate::resp::replies::Replies;
 use crate::types::limits::Limits;
 use crate::types::stream::StreamId;
 use rand::{rngs::SmallRng, Rng, SeedableRng};
@@ -24,7 +25,7 @@ fn run(db: &mut Db, line: &str) -> Vec<String> {
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     let spec = table().find(&words).ok().expect("a known command");
     let mut args = Args::new(&words, spec.name_words(), &spec.name);
-    let (mut reply, before) = (Vec::new(), db.effects.dirty);
+    let (mut reply, before) = (Replies::default(), db.effects.dirty);
     let out = Out::new(&mut reply, false);
     match spec.row.run {
         Run::Write(write) => drop(write(db, &mut args, out)),

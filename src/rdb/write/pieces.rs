@@ -92,6 +92,7 @@ impl Writer {
         match text {
             StrRef::Int(number) => self.integer(number),
             StrRef::Bytes(bytes) => self.string(bytes),
+            StrRef::Text(text) => self.string(text),
         }
     }
 
