@@ -464,15 +464,15 @@ impl<'a> Dispatcher<'a> {
         out: &mut Replies,
     ) -> Option<Box<Waiting>> {
         let mark = out.len();
-        let (resp3, db, no_touch, may_all) = {
+        let (resp3, db, may_all) = {
             let client = self.state.clients.at(self.me);
             let resp3 = self.script_resp3.unwrap_or(client.resp3);
-            (resp3, client.db, client.no_touch, client.may_all)
+            (self.state.db.no_touch, self.state.db.obeys) = (client.no_touch, client.is_internal);
+            (resp3, client.db, client.may_all)
         };
         let dirty_before = self.state.db.effects.dirty;
         let began_ns = self.worked_ns;
         self.state.db.select(db);
-        self.state.db.no_touch = no_touch;
         self.state.current = Some(self.me);
         if !self.state.tracking.is_empty() {
             self.track(spec, argv);

@@ -68,7 +68,8 @@ fn bit_offset(db: &Db, word: &[u8], width: Option<u32>) -> Result<u64> {
     };
     // Redis: the product wraps around.
     let offset = parse_i64(digits).ok_or(Error::BitOffset)?.wrapping_mul(width);
-    if offset < 0 || (offset >> 3) as u64 >= db.string_bytes_max as u64 {
+    let is_too_far = (offset >> 3) as u64 >= db.string_bytes_max as u64 && !db.obeys;
+    if offset < 0 || is_too_far {
         return Err(Error::BitOffset);
     }
     Ok(offset as u64)

@@ -456,7 +456,8 @@ fn linsert(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 fn lrem(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let key = args.key();
-    let count = symmetric(args)?;
+    // Redis: before 7.2 any number was taken, and a primary may be older.
+    let count = if db.obeys { args.int()? } else { symmetric(args)? };
     let element = args.bytes();
     let Some(mut list) = db.edit::<List>(key)?.existing() else { return Ok(out.int(0)) };
     let from = if count < 0 { End::Right } else { End::Left };

@@ -250,10 +250,12 @@ impl Options {
         if !is_xadd && self.trim.is_none() {
             return Err(Error::XtrimWithoutTrim);
         }
-        if limit.is_some() && !self.whole_blocks {
+        if limit.is_some() && !self.whole_blocks && !db.obeys {
             return Err(Error::LimitWithoutTilde);
         }
         self.limit = match limit {
+            // Redis: makes a trim exact for its replicas and its log, and leaves LIMIT there.
+            _ if db.obeys => 0,
             Some(limit) => limit,
             None if !self.whole_blocks => 0,
             None => match db.limits.stream_node_max_entries.saturating_mul(100) as u64 {

@@ -117,6 +117,9 @@ pub struct Db {
     pub counters: Counters,
     /// Set while a client that asked for CLIENT NO-TOUCH runs.
     pub no_touch: bool,
+    /// The log or the primary has run the present command already: no limit of this server stands
+    /// in its way.
+    pub obeys: bool,
     /// The present command may look at keys that it does not name.
     pub shows_all_keys: bool,
     /// Cleared inside EXEC and scripts, where no command waits for a key.
@@ -163,6 +166,7 @@ impl Db {
             reader_rng: RefCell::new(SmallRng::seed_from_u64(!seed)),
             counters: Counters::default(),
             no_touch: false,
+            obeys: false,
             shows_all_keys: true,
             inside_script: false,
             may_wait: true,

@@ -43,6 +43,23 @@ fn run(db: &mut Db, line: &str) -> Vec<String> {
     records.into_iter().map(|record| text(record.argv)).collect()
 }
 
+/// What a genuine server makes of an approximate trim keeps its LIMIT.
+#[test]
+fn an_exact_trim_with_a_limit_is_obeyed() {
+    let mut db = empty_db();
+    for number in 1..=9 {
+        run(&mut db, &format!("XADD s {number}-0 f v"));
+    }
+    let len = |db: &Db| db.get::<Stream>(b"s").expect("a stream").map_or(0, Stream::len);
+    run(&mut db, "XADD s MAXLEN = 2 LIMIT 3 10-0 f v");
+    assert_eq!(len(&db), 9, "a client may not say so");
+    db.obeys = true;
+    run(&mut db, "XADD s MAXLEN = 2 LIMIT 3 10-0 f v");
+    assert_eq!(len(&db), 2);
+    run(&mut db, "XTRIM s MINID = 10 LIMIT 1");
+    assert_eq!(len(&db), 1);
+}
+
 #[test]
 fn forms_of_the_genuine_server() {
     let mut db = empty_db();
