@@ -138,7 +138,7 @@ pub struct Db {
     pub payloads: Payloads,
     /// When values go to the graveyard that are not too large to be freed at once.
     pub freed_later: FreedLater,
-    met_expired: RefCell<Vec<(usize, Box<[u8]>)>>,
+    met_expired: RefCell<Vec<time::Met>>,
     hash_memo: Cell<(usize, usize, u64)>,
     pub(super) graveyard: Graveyard,
 }
@@ -363,7 +363,7 @@ impl Db {
     pub fn look(&self, key: &[u8]) -> Option<&Entry> {
         let entry = self.here().find(self.hash(key), key)?;
         if entry.is_gone(self.now_ms) {
-            self.met_expired.borrow_mut().push((self.current, key.into()));
+            self.meet(key);
             return None;
         }
         (!entry.is_taken()).then_some(entry)
@@ -508,7 +508,7 @@ impl Db {
                     return;
                 }
                 if entry.is_gone(now_ms) {
-                    self.met_expired.borrow_mut().push((self.current, entry.key().into()));
+                    self.meet(entry.key());
                 } else {
                     visit(entry);
                 }
@@ -520,7 +520,12 @@ impl Db {
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         let now_ms = self.now_ms;
         let alive = move |entry: &&Entry| !entry.is_gone(now_ms);
-        self.here().table.iter().filter(alive)
+        self.all_entries().filter(alive)
+    }
+
+    /// The same, and those whose time has come that nobody has removed.
+    pub fn all_entries(&self) -> impl Iterator<Item = &Entry> {
+        self.here().table.iter()
     }
 
     // ---- Whole databases ----

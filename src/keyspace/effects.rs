@@ -225,7 +225,56 @@ impl Hasher for Identity {
     }
 }
 
+/// How much has been recorded: of what happened, and for the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    happened: usize,
+    records: usize,
+}
+
+impl std::ops::Sub for Mark {
+    type Output = Mark;
+
+    fn sub(self, other: Mark) -> Mark {
+        Mark {
+            happened: self.happened.saturating_sub(other.happened),
+            records: self.records.saturating_sub(other.records),
+        }
+    }
+}
+
+/// Moves what stands from `end` on to its places before: pairs of an index and how many go there,
+/// indices in their order.
+fn move_back<T>(list: &mut Vec<T>, end: usize, places: impl Iterator<Item = (usize, usize)>) {
+    let mut moved = list.split_off(end.min(list.len())).into_iter();
+    let mut rest = std::mem::take(list).into_iter();
+    let mut taken = 0;
+    for (at, count) in places {
+        list.extend(rest.by_ref().take(at.saturating_sub(taken)));
+        taken = taken.max(at);
+        list.extend(moved.by_ref().take(count));
+    }
+    list.extend(rest.chain(moved));
+}
+
 impl Effects {
+    /// How much has been recorded so far.
+    pub fn mark(&self) -> Mark {
+        Mark { happened: self.happened.len(), records: self.records.len() }
+    }
+
+    /// Moves what was recorded after `end` to where it belongs: pairs of a mark and how much goes
+    /// there, in the order in which it was recorded.
+    pub fn move_back(&mut self, end: Mark, places: &[(Mark, Mark)]) {
+        if places.iter().all(|(at, _)| *at == end) {
+            return;
+        }
+        let events = places.iter().map(|(at, count)| (at.happened, count.happened));
+        move_back(&mut self.happened, end.happened, events);
+        let records = places.iter().map(|(at, count)| (at.records, count.records));
+        move_back(&mut self.records, end.records, records);
+    }
+
     /// Whether `bit` (of [`listener`] or a [`Class`]) has somebody who listens.
     #[inline]
     pub fn hears(&self, bits: u32) -> bool {
@@ -331,6 +380,15 @@ impl Effects {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_met_earlier_is_told_earlier() {
+        let mut list = vec!["a", "b", "c", "X", "Y", "Z"];
+        move_back(&mut list, 3, [(0, 1), (2, 1), (2, 0), (3, 1)].into_iter());
+        assert_eq!(list, ["X", "a", "b", "Y", "c", "Z"]);
+        move_back(&mut list, 6, std::iter::empty());
+        assert_eq!(list, ["X", "a", "b", "Y", "c", "Z"]);
+    }
 
     #[test]
     fn keys_are_held_as_often_as_they_were_added() {

@@ -215,6 +215,15 @@ pub fn format_f64(value: f64, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends `value` in the shortest digits that read back the same, large integers with an
+/// exponent too: the form of scores in the digests of Redis since 7.2.
+pub fn format_shortest(value: f64, out: &mut Vec<u8>) {
+    match value.is_finite() && value != 0.0 {
+        true => grisu::format(value, out),
+        false => format_f64(value, out),
+    }
+}
+
 /// Appends `value` with 17 significant digits, zeros at the end left out, as C's `%.17g` does: the
 /// form of scores in the replies of ZSCAN on large sorted sets.
 pub fn format_17_digits(value: f64, out: &mut Vec<u8>) {

@@ -1,10 +1,19 @@
 //! What the door does as time passes: keys and fields whose time has come, and freeing in pieces.
 
 use super::{Db, FreedLater};
-use crate::keyspace::effects::Class;
+use crate::keyspace::effects::{Class, Mark};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::graveyard::{self, Graveyard};
 use crate::keyspace::value::Value;
+
+/// A key that a reader has met after its time.
+#[derive(Debug)]
+pub(super) struct Met {
+    db: usize,
+    key: Box<[u8]>,
+    /// What had been recorded by then: its end comes before what the command did next.
+    at: Mark,
+}
 
 impl Db {
     /// Removes the key if its time has come; true when it did.
@@ -65,14 +74,27 @@ impl Db {
         any
     }
 
+    /// A reader has met a key after its time.
+    #[cold]
+    pub(super) fn meet(&self, key: &[u8]) {
+        let at = self.effects.mark();
+        self.met_expired.borrow_mut().push(Met { db: self.current, key: key.into(), at });
+    }
+
     #[cold]
     fn drop_all_met(&mut self) {
-        for (db, key) in std::mem::take(self.met_expired.get_mut()) {
+        let met = std::mem::take(self.met_expired.get_mut());
+        let end = self.effects.mark();
+        let mut places = Vec::with_capacity(met.len());
+        for Met { db, key, at } in met {
             let hash = self.limits.hash_key.hash(&key);
             if self.spaces[db].find(hash, &key).is_some_and(|entry| entry.is_gone(self.now_ms)) {
+                let before = self.effects.mark();
                 self.expire(db, &key);
+                places.push((at, self.effects.mark() - before));
             }
         }
+        self.effects.move_back(end, &places);
     }
 
     /// Expires what has come due, at most `looks` keys; true when more is waiting.
