@@ -425,15 +425,21 @@ fn lpos(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 // ---- Changing ----
 
 fn lset(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    let mut list = db.edit::<List>(args.key())?.existing().ok_or(Error::NoSuchKey)?;
+    let key = args.key();
+    let mut list = db.edit::<List>(key)?.existing().ok_or(Error::NoSuchKey)?;
+    let said = args.int()?;
     // Redis: the index is cut to 32 bits here, and only here.
-    let index = args.int()? as i32 as i64;
+    let index = said as i32 as i64;
     let element = args.bytes();
     let (value, limits, _) = list.parts();
     if !value.set(index, element, limits) {
         return Err(Error::IndexOutOfRange);
     }
     list.changed("lset");
+    if index != said {
+        // Redis: before 7.2 nothing was cut, and a replica may be older.
+        list.replay_as(&[b"LSET", key, index.to_string().as_bytes(), element]);
+    }
     Ok(out.ok())
 }
 
