@@ -2,10 +2,11 @@
 
 use crate::patience::PATIENCE;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::grammar::{synopsis, Synopsis};
@@ -13,14 +14,20 @@ use crate::session::parse::version;
 use crate::session::run::Server;
 use crate::wire::{Reply, Wire};
 
-/// A port that nobody has, and that no other call in this process is given: below the range from
-/// which the system takes the ports of outgoing connections.
+/// A port that nobody has, below the range from which the system takes the ports of outgoing
+/// connections. It is reserved as long as this process lives: another run of the tests is not
+/// given it either, not even while the server that had it is dead and waits to be started again.
 pub fn free_port() -> io::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    /// The same numbers of UDP, which no server here wants: who has one has its twin of TCP.
+    static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
     let offset = (std::process::id() % 100) as u16 * 100;
     for _ in 0..5000 {
         let port = 20_000 + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let Ok(reservation) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+            reserved.push(reservation);
             return Ok(port);
         }
     }
@@ -162,8 +169,12 @@ impl Genuine {
         let Reply::Bulk(info) = wire.call(&["INFO", "server"])? else {
             return Err(io::Error::other("INFO server is no bulk"));
         };
-        String::from_utf8_lossy(&info)
-            .lines()
+        let info = String::from_utf8_lossy(&info).into_owned();
+        let own = format!("process_id:{}", self.child.id());
+        if !info.lines().any(|line| line == own) {
+            return Err(io::Error::other("another server answers at its port"));
+        }
+        info.lines()
             .find_map(|line| version(line.strip_prefix("redis_version:")?))
             .ok_or_else(|| io::Error::other("INFO server names no version"))
     }
