@@ -5,6 +5,7 @@
 
 use super::handshake::{greet, Answer, Introduction};
 use super::payload::{End, Payload};
+use super::reach::reach;
 use super::stream::Stream;
 use super::wire::{Broken, Socket, Wire};
 use super::{load, Access};
@@ -17,7 +18,7 @@ use crate::server_log::Logger;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::tls;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ pub(crate) fn follow(shared: Weak<Shared>, generation: u64) -> std::io::Result<(
 /// How far an attempt came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reached {
-    /// No connection.
+    /// No connection, or one on which nobody says anything.
     Nobody,
     /// A primary that does not let this replica on now.
     Door,
@@ -181,8 +182,11 @@ fn plan(state: &mut State) -> Plan {
 
 /// One attempt; notes how far it came.
 fn attempt(access: &Access, plan: &Plan, tell: bool, reached: &mut Reached) -> Result<(), Broken> {
-    let socket = connect(plan).map_err(Broken::Io)?;
-    *reached = Reached::Door;
+    let socket = connect(access, plan).map_err(Broken::Io)?;
+    if plan.tls.is_some() {
+        // Ciphers cost both sides something.
+        *reached = Reached::Door;
+    }
     let _ = socket.set_nodelay(plan.nodelay);
     if tell {
         plan.logger.notice("MASTER <-> REPLICA sync started");
@@ -196,8 +200,13 @@ fn attempt(access: &Access, plan: &Plan, tell: bool, reached: &mut Reached) -> R
             upstream.link = Link::Handshake;
         }
     })?;
-    plan.logger.notice("Non blocking connect for SYNC fired the event.");
+    if tell {
+        plan.logger.notice("Non blocking connect for SYNC fired the event.");
+    }
     let answer = greet(&mut wire, &plan.me, &plan.logger);
+    if wire.received > 0 {
+        *reached = Reached::Door;
+    }
     if plan.me.takes_over {
         settle_failover(access, &answer)?;
     }
@@ -265,30 +274,17 @@ fn host(address: &Address) -> std::io::Result<&str> {
     std::str::from_utf8(&address.host).map_err(|_| std::io::ErrorKind::NotFound.into())
 }
 
-fn connect(plan: &Plan) -> std::io::Result<TcpStream> {
+fn connect(access: &Access, plan: &Plan) -> std::io::Result<TcpStream> {
     let timeout = Duration::from_millis(plan.timeout_ms);
+    let from = plan.from.as_deref().and_then(|from| from.parse().ok());
     let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
     for address in (host(&plan.address)?, plan.address.port).to_socket_addrs()? {
-        match connect_to(address, plan.from.as_deref(), timeout) {
+        match reach(address, from, timeout, || access.is_wanted()) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
-}
-
-fn connect_to(
-    address: SocketAddr,
-    from: Option<&str>,
-    timeout: Duration,
-) -> std::io::Result<TcpStream> {
-    let socket =
-        socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    if let Some(ip) = from.and_then(|from| from.parse::<std::net::IpAddr>().ok()) {
-        socket.bind(&SocketAddr::new(ip, 0).into())?;
-    }
-    socket.connect_timeout(&address.into(), timeout)?;
-    Ok(socket.into())
 }
 
 /// The primary has been asked to step down in favour of the one that this server now follows.

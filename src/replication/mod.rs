@@ -6,6 +6,7 @@
 //! are ordered in `copies`.
 //!
 //! * `wire`: a socket with deadlines that notices when its work is no longer wanted.
+//! * `reach`: a connection to the primary.
 //! * `handshake`: PING, AUTH, REPLCONF, PSYNC.
 //! * `payload`: the bytes of a full copy, whose end is a length or a mark.
 //! * `load`: what becomes of those bytes.
@@ -19,6 +20,7 @@ mod handshake;
 mod link;
 mod load;
 mod payload;
+mod reach;
 mod stream;
 mod wire;
 
