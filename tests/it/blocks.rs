@@ -141,6 +141,8 @@ impl Generator<'_> {
 
     fn fill(&mut self) -> Command {
         let (family, call) = FILLS[self.rng.below(FILLS.len())];
+        let call =
+            if self.plain_scores { call.replace("i / 3", "i / 4") } else { call.to_string() };
         let script = format!("for i = 1, ARGV[1] do {call} end");
         let size = self.rng.pick(SIZES);
         let key = self.key(family);

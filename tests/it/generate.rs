@@ -70,6 +70,8 @@ pub struct Generator<'s> {
     pub rng: Rng,
     /// No key is stored past its deadline: each server would tell of its end at its own time.
     pub no_past: bool,
+    /// Scores are such that every make prints them with the same digits.
+    pub plain_scores: bool,
     /// How many more keys the command must have; set by `numkeys`.
     owed: usize,
 }
@@ -77,7 +79,7 @@ pub struct Generator<'s> {
 impl<'s> Generator<'s> {
     /// Commands of these synopses; the seed decides which.
     pub fn new(synopses: &'s [Synopsis], seed: u64) -> Generator<'s> {
-        Generator { synopses, rng: Rng(seed), no_past: false, owed: 0 }
+        Generator { synopses, rng: Rng(seed), no_past: false, plain_scores: false, owed: 0 }
     }
 
     /// The next command.
@@ -299,6 +301,7 @@ impl<'s> Generator<'s> {
             ]);
         }
         match self.rng.below(10) {
+            0 if self.plain_scores => self.pick(&["inf", "-inf", "nan", "-0", "0.25", "x", ""]),
             0 => self.pick(&[
                 "inf",
                 "-inf",

@@ -32,6 +32,7 @@ mod grammar;
 mod hardening;
 mod kills;
 mod lent;
+mod link;
 mod loading;
 mod long_strings;
 mod memory;

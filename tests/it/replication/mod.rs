@@ -6,7 +6,9 @@ mod discord;
 mod ending;
 mod hostile;
 mod logs;
+mod pairs;
 mod purity;
+mod reconnect;
 mod removals;
 mod tools;
 
