@@ -1,10 +1,13 @@
 //! Three genuine sentinels watch three servers and fail them over, again and again, while a writer
 //! numbers its writes. The primary is killed, stopped, or cut off from everybody; then there is one
-//! primary, the others follow it, and every write that WAIT has confirmed is there.
+//! primary, the others follow it, and every write that WAIT has confirmed is there. What was only
+//! acknowledged may be lost if it lies behind the offset at which the new primary's history begins.
+//! A primary that is cut off refuses writes once its replicas have been silent for too long.
 //!
-//! `FAILOVERS=100` is the long run; `MIXED=1` puts a genuine server among the three.
+//! `FAILOVERS=100` is the long run; `GENUINE=1` puts a genuine server among the three, `GENUINE=3`
+//! shows what genuine servers do alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -15,11 +18,10 @@ use std::thread::{sleep, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::differential::number;
+use crate::patience::PATIENCE;
 use crate::server::{free_port, Files, Genuine};
 use crate::wire::{Reply, Wire};
 
-/// Generous: the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Both replicas.
 const CONFIRMING: &str = "2";
 
@@ -131,8 +133,19 @@ impl Process {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(command.spawn().expect("it starts"));
-        Wire::connect(local(self.port)).expect("it listens");
+        let child = self.child.insert(command.spawn().expect("it starts"));
+        let own = format!("process_id:{}", child.id());
+        wait_until("a process that listens", || {
+            let ended = child.try_wait().expect("a child");
+            assert!(ended.is_none(), "{:?} ended at once: {ended:?}", self.command);
+            let Some(Reply::Bulk(text)) = call(self.port, &["INFO", "server"]) else {
+                return false;
+            };
+            // Somebody else may have taken its port.
+            let text = String::from_utf8_lossy(&text).into_owned();
+            assert!(text.lines().any(|line| line == own), "another server at {}", self.port);
+            true
+        });
     }
 
     fn signal(&self, name: &str) {
@@ -163,7 +176,7 @@ struct Field {
 }
 
 impl Field {
-    fn new(genuine: &str, mixed: bool) -> Field {
+    fn new(genuine: &str, genuine_servers: usize) -> Field {
         let mut servers: Vec<(Process, Proxy)> = Vec::new();
         for place in 0..3 {
             let port = free_port().expect("a port");
@@ -177,7 +190,8 @@ impl Field {
             if let Some((_, first)) = servers.first() {
                 lines += &format!("replicaof 127.0.0.1 {}\n", first.port);
             }
-            let program = match mixed && place == 1 {
+            // A genuine one among ours begins as a replica.
+            let program = match (place + 2) % 3 < genuine_servers {
                 true => genuine,
                 false => env!("CARGO_BIN_EXE_redouble"),
             };
@@ -235,6 +249,24 @@ impl Field {
         line.unwrap_or_default().to_string()
     }
 
+    /// Waits until all agree and follow; gives the primary.
+    fn whole(&self) -> usize {
+        let began = Instant::now();
+        loop {
+            if let Some(primary) = self.primary().filter(|primary| self.is_whole(*primary)) {
+                return primary;
+            }
+            if began.elapsed() > PATIENCE {
+                let names = ["role", "master_port", "master_link_status", "connected_slaves"];
+                let said = (0..3).map(|place| names.map(|name| self.field(place, name)));
+                let said: Vec<_> = said.collect();
+                let ports: Vec<u16> = self.servers.iter().map(|(_, proxy)| proxy.port).collect();
+                panic!("no whole field: {:?} of {ports:?}, {said:?}", self.primary());
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
     fn is_whole(&self, primary: usize) -> bool {
         let same = |place: usize, name: &str| self.field(place, name) == self.field(primary, name);
         self.field(primary, "role") == "master"
@@ -247,10 +279,14 @@ impl Field {
     }
 }
 
+/// A connection, if there is one to be had.
+fn reach(port: u16) -> Option<Wire> {
+    TcpStream::connect_timeout(&local(port), Duration::from_secs(1)).ok()?;
+    Wire::connect(local(port)).ok()
+}
+
 fn call(port: u16, words: &[&str]) -> Option<Reply> {
-    let stream = TcpStream::connect_timeout(&local(port), Duration::from_secs(1)).ok()?;
-    drop(stream);
-    let mut wire = Wire::connect(local(port)).ok()?;
+    let mut wire = reach(port)?;
     wire.send(&crate::wire::request(words));
     wire.wait(Duration::from_secs(2)).ok()?
 }
@@ -258,8 +294,26 @@ fn call(port: u16, words: &[&str]) -> Option<Reply> {
 /// What a writer knows of its writes.
 #[derive(Default)]
 struct Written {
-    acknowledged: BTreeSet<u64>,
+    /// With what the server said of its history just after.
+    acknowledged: BTreeMap<u64, Option<Point>>,
     confirmed: BTreeSet<u64>,
+}
+
+/// A point of a history.
+#[derive(Clone, PartialEq, Eq)]
+struct Point {
+    id: String,
+    offset: u64,
+}
+
+impl Point {
+    fn of(info: &Reply) -> Option<Point> {
+        let Reply::Bulk(text) = info else { return None };
+        let text = String::from_utf8_lossy(text).into_owned();
+        let field = |name| text.lines().find_map(|line| line.strip_prefix(name));
+        let offset = field("master_repl_offset:")?.parse().ok()?;
+        Some(Point { id: field("master_replid:")?.to_string(), offset })
+    }
 }
 
 /// Writes numbers to whoever is the primary, until it is told to stop.
@@ -302,9 +356,12 @@ fn write_some(mut wire: Wire, next: &mut u64, written: &Mutex<Written>, stopped:
         *next += 1;
         let number = next.to_string();
         wire.send(&crate::wire::request(&["SET", &format!("n:{number}"), &number]));
+        wire.send(&crate::wire::request(&["INFO", "replication"]));
         let limit = Duration::from_millis(500);
         let Ok(Some(Reply::Status(_))) = wire.wait(limit) else { return };
-        written.lock().unwrap().acknowledged.insert(*next);
+        written.lock().unwrap().acknowledged.insert(*next, None);
+        let Ok(Some(info)) = wire.wait(limit) else { return };
+        written.lock().unwrap().acknowledged.insert(*next, Point::of(&info));
         wire.send(&crate::wire::request(&["WAIT", CONFIRMING, "50"]));
         match wire.wait(limit) {
             Ok(Some(Reply::Int(2..))) => drop(written.lock().unwrap().confirmed.insert(*next)),
@@ -333,12 +390,68 @@ fn mend(field: &mut Field, primary: usize, way: usize) {
     }
 }
 
-/// A primary that nobody reaches stops taking writes.
-fn refuses_writes(field: &Field, primary: usize) {
-    wait_until("NOREPLICAS", || {
-        let reply = call(field.servers[primary].0.port, &["SET", "alone", "x"]);
-        matches!(reply, Some(Reply::Error(text)) if text.starts_with(b"NOREPLICAS"))
-    });
+/// Writes to a server past its proxy, and knows when it last took one.
+struct Lonely {
+    last_taken: Arc<Mutex<Option<Instant>>>,
+    refused: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Lonely {
+    fn start(port: u16) -> Lonely {
+        let last_taken: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let (refused, stopped) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (taken, no, ends) = (last_taken.clone(), refused.clone(), stopped.clone());
+        let thread = std::thread::spawn(move || {
+            let Some(mut wire) = reach(port) else { return };
+            while !ends.load(Ordering::Relaxed) {
+                wire.send(&crate::wire::request(&["SET", "alone", "x"]));
+                match wire.wait(PATIENCE) {
+                    Ok(Some(Reply::Status(_))) => *taken.lock().unwrap() = Some(Instant::now()),
+                    Ok(Some(Reply::Error(text))) if text.starts_with(b"NOREPLICAS") => {
+                        no.store(true, Ordering::Relaxed);
+                    }
+                    _ => return,
+                }
+                sleep(Duration::from_millis(10));
+            }
+        });
+        Lonely { last_taken, refused, stopped, thread }
+    }
+
+    /// Waits until it refuses writes; gives when it took the last one.
+    fn end(self) -> Option<Instant> {
+        wait_until("NOREPLICAS", || self.refused.load(Ordering::Relaxed));
+        self.stopped.store(true, Ordering::Relaxed);
+        self.thread.join().expect("a writer");
+        let last_taken = *self.last_taken.lock().unwrap();
+        last_taken
+    }
+}
+
+/// What was lost lies behind the point at which the new primary left the old one's history, if
+/// there was only one change of primaries.
+fn lost_within_offsets(field: &Field, primary: usize, written: &Written, lost: &[u64]) {
+    let old_id = field.field(primary, "master_replid2");
+    let Ok(begins) = field.field(primary, "second_repl_offset").parse::<u64>() else { return };
+    for number in lost {
+        let Some(Some(point)) = written.acknowledged.get(number) else { continue };
+        assert!(
+            point.id != old_id || point.offset >= begins,
+            "write {number} at {} is lost, but the new history begins at {begins}",
+            point.offset
+        );
+    }
+}
+
+/// Median and longest, in ms.
+fn shown(times: &mut [u128]) -> String {
+    times.sort_unstable();
+    match (times.get(times.len() / 2), times.last()) {
+        (Some(median), Some(longest)) => format!("median {median} ms, longest {longest} ms"),
+        _ => "never".to_string(),
+    }
 }
 
 fn missing(field: &Field, primary: usize, numbers: &BTreeSet<u64>) -> Vec<u64> {
@@ -365,16 +478,18 @@ fn genuine_sentinels_fail_over_and_lose_nothing_that_was_confirmed() {
         eprintln!("skipped: REDIS_SERVER names no genuine server for sentinels");
         return;
     };
-    let mut field = Field::new(&genuine, number("MIXED", 0) > 0);
-    wait_until("a whole field", || field.primary().is_some_and(|first| field.is_whole(first)));
+    let mut field = Field::new(&genuine, number("GENUINE", 0));
+    field.whole();
     let rounds = number("FAILOVERS", 5);
-    let (mut took_ms, mut lost, mut confirmed) = (Vec::new(), 0, 0);
+    let (mut took_ms, mut lonely_ms): (Vec<u128>, Vec<u128>) = Default::default();
+    let (mut lost, mut confirmed, mut acknowledged) = (0, 0, 0);
     for round in 0..rounds {
         let primary = field.primary().expect("a primary");
         let writer = Writer::start();
         writer.turn_to(field.servers[primary].1.port);
         wait_until("confirmed writes", || writer.written.lock().unwrap().confirmed.len() > 50);
         let way = round % 3;
+        let lonely = (way == 2).then(|| Lonely::start(field.servers[primary].0.port));
         let struck = Instant::now();
         strike(&mut field, primary, way);
         let mut next = primary;
@@ -383,30 +498,30 @@ fn genuine_sentinels_fail_over_and_lose_nothing_that_was_confirmed() {
             next != primary && field.field(next, "role") == "master"
         });
         took_ms.push(struck.elapsed().as_millis());
-        if way == 2 {
-            refuses_writes(&field, primary);
+        if let Some(last_taken) = lonely.and_then(Lonely::end) {
+            lonely_ms.push(last_taken.saturating_duration_since(struck).as_millis());
         }
         writer.turn_to(field.servers[next].1.port);
         mend(&mut field, primary, way);
         // On a busy machine one that only was slow may have been failed over as well.
-        wait_until("a whole field", || {
-            next = field.primary().unwrap_or(next);
-            field.is_whole(next)
-        });
+        let next = field.whole();
         writer.stopped.store(true, Ordering::Relaxed);
         writer.thread.join().expect("a writer");
         let written = std::mem::take(&mut *writer.written.lock().unwrap());
         let gone = missing(&field, next, &written.confirmed);
         assert!(gone.is_empty(), "round {round}: confirmed and lost: {gone:?}");
+        let gone = missing(&field, next, &written.acknowledged.keys().copied().collect());
+        lost_within_offsets(&field, next, &written, &gone);
         confirmed += written.confirmed.len();
-        lost += missing(&field, next, &written.acknowledged).len();
+        acknowledged += written.acknowledged.len();
+        lost += gone.len();
         call(field.servers[next].0.port, &["FLUSHALL"]);
     }
-    took_ms.sort_unstable();
     eprintln!(
-        "{rounds} failovers; {confirmed} writes confirmed, none lost; {lost} acknowledged only and \
-         lost; to the next primary: median {:?} ms, longest {:?} ms",
-        took_ms.get(took_ms.len() / 2),
-        took_ms.last()
+        "{rounds} failovers; of {acknowledged} writes {confirmed} were confirmed, of which none is \
+         lost; {lost} of the others are; to the next primary: {}; a primary that was cut off took \
+         its last write after: {}",
+        shown(&mut took_ms),
+        shown(&mut lonely_ms)
     );
 }
