@@ -13,7 +13,9 @@
 //! * `load rdb`, `load aof`: seconds from exec to PONG with the file of `KEYS` strings.
 //! * `everysec P=16`: us of server CPU for a SET with `appendfsync everysec`.
 //! * `always`: thousands of SETs a second of 50 clients without pipelines.
-//! * `full sync`: seconds from REPLICAOF to `master_link_status:up` with `KEYS` strings.
+//! * `full sync`: seconds from REPLICAOF to `master_link_status:up` with `KEYS` strings, `ROUNDS`
+//!   times in turn (default 3); the CPU seconds of both servers; the longest PING at the primary,
+//!   and the same before; the primary's memory beyond what was there before.
 //! * `replicated`: us of CPU for a SET at pipeline 16, of the primary and of its one replica.
 //!
 //! `ONLY=load` measures only rows whose name contains that word. Servers write into folders below
@@ -78,29 +80,53 @@ fn info(stream: &mut TcpStream, section: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn wait_until(server: &Server, section: &str, holds: impl Fn(&str) -> bool) {
-    let mut stream = server.connect();
-    while !holds(&info(&mut stream, section)) {
-        std::thread::sleep(Duration::from_millis(10));
+/// Asks PING each millisecond until it is told to end, and knows the longest wait.
+struct Bystander {
+    ends: Arc<AtomicBool>,
+    longest_us: Arc<AtomicU64>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Bystander {
+    fn start(server: &Server) -> Bystander {
+        let (ends, longest_us) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut stream = server.connect();
+        let (over, longest) = (ends.clone(), longest_us.clone());
+        let thread = std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                stream.write_all(b"PING\r\n").expect("the request leaves");
+                await_lines(&mut stream, 1);
+                longest.fetch_max(asked.elapsed().as_micros() as u64, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        Bystander { ends, longest_us, thread }
+    }
+
+    /// The longest PING in ms.
+    fn end(self) -> f64 {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the bystander ends");
+        self.longest_us.load(Ordering::Relaxed) as f64 / 1000.0
     }
 }
 
-/// Threads that load a server until they are told to end.
+/// A writer that loads a server until it is told to end, and a bystander.
 struct Load {
     ends: Arc<AtomicBool>,
-    longest_us: Arc<AtomicU64>,
     written: Arc<AtomicU64>,
-    threads: Vec<std::thread::JoinHandle<()>>,
+    writer: std::thread::JoinHandle<()>,
+    bystander: Bystander,
 }
 
 impl Load {
-    /// Writes at pipeline 16, and a bystander that asks PING each millisecond.
+    /// Writes at pipeline 16, beside a bystander.
     fn start(server: &Server, count: u64, request: fn(u64) -> Request) -> Load {
-        let ends = Arc::new(AtomicBool::new(false));
-        let (longest_us, written) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let mut writer = server.connect();
+        let (ends, written) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut stream = server.connect();
         let (over, done) = (ends.clone(), written.clone());
-        let writing = std::thread::spawn(move || {
+        let writer = std::thread::spawn(move || {
             let mut number = 1_u64;
             while !over.load(Ordering::Relaxed) {
                 let next = || {
@@ -110,34 +136,20 @@ impl Load {
                 };
                 let requests: Vec<Request> = std::iter::repeat_with(next).take(16).collect();
                 let lines = if requests[0][0] == b"XADD" { 32 } else { 16 };
-                exchange(&mut writer, &requests, lines);
+                exchange(&mut stream, &requests, lines);
                 done.fetch_add(16, Ordering::Relaxed);
                 // A steady load that leaves room on two cores: about 100,000 writes a second.
                 std::thread::sleep(Duration::from_micros(100));
             }
         });
-        let mut bystander = server.connect();
-        let (over, longest) = (ends.clone(), longest_us.clone());
-        let asking = std::thread::spawn(move || {
-            while !over.load(Ordering::Relaxed) {
-                let asked = Instant::now();
-                bystander.write_all(b"PING\r\n").expect("the request leaves");
-                await_lines(&mut bystander, 1);
-                longest.fetch_max(asked.elapsed().as_micros() as u64, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        Load { ends, longest_us, written, threads: vec![writing, asking] }
+        Load { ends, written, writer, bystander: Bystander::start(server) }
     }
 
     /// The longest PING in ms, and the number of writes.
     fn end(self) -> (f64, u64) {
         self.ends.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread.join().expect("the load ends");
-        }
-        let longest_us = self.longest_us.load(Ordering::Relaxed);
-        (longest_us as f64 / 1000.0, self.written.load(Ordering::Relaxed))
+        self.writer.join().expect("the load ends");
+        (self.bystander.end(), self.written.load(Ordering::Relaxed))
     }
 }
 
@@ -314,17 +326,106 @@ fn loading_seconds(field: &Field, line: &str, file: &str, keys: u64, aof: bool) 
     seconds
 }
 
-fn full_sync_seconds(field: &Field, line: &str, file: &str, keys: u64) -> (f64, Server, Server) {
+/// What a full copy cost.
+struct Synced {
+    seconds: f64,
+    /// Of the primary and what it started, and of the replica.
+    cpu_seconds: [f64; 2],
+    quiet_ms: f64,
+    longest_ms: f64,
+    extra_percent: f64,
+}
+
+impl Synced {
+    fn print(&self, row: &str, name: &str) {
+        println!(
+            "{row:20}{name:14} {:.2} s, CPU {:.2} s and {:.2} s at the replica, longest PING {:.1} \
+             ms (quiet {:.1}), +{:.1} %",
+            self.seconds,
+            self.cpu_seconds[0],
+            self.cpu_seconds[1],
+            self.longest_ms,
+            self.quiet_ms,
+            self.extra_percent
+        );
+    }
+}
+
+/// A primary with data and a replica without, both from memory to memory.
+fn couple(field: &Field, line: &str, file: &str, keys: u64) -> (Server, Server) {
     let diskless = ["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"];
     let primary = field.start(line, file, &diskless);
     fill(&primary, keys, set);
     let more = [&diskless[..], &["--repl-diskless-load", "on-empty-db"]].concat();
-    let replica = field.start(line, &format!("{file}-replica"), &more);
-    let began = Instant::now();
+    (primary, field.start(line, &format!("{file}-replica"), &more))
+}
+
+fn full_sync([primary, replica]: [&Server; 2]) -> Synced {
+    let quiet = Bystander::start(primary);
+    std::thread::sleep(Duration::from_secs(3));
+    let quiet_ms = quiet.end();
+    let memory = primary.memory_bytes();
+    let mut peak = memory;
+    let before = [primary, replica].map(Server::cpu_ns);
+    let mut used = [0; 2];
+    let bystander = Bystander::start(primary);
+    let (began, mut asker) = (Instant::now(), replica.connect());
+    let mut looked = began;
     let port = primary.port().to_string();
-    exchange(&mut replica.connect(), &[words(&["REPLICAOF", "127.0.0.1", &port])], 1);
-    wait_until(&replica, "replication", |text| text.contains("master_link_status:up"));
-    (began.elapsed().as_secs_f64(), primary, replica)
+    exchange(&mut asker, &[words(&["REPLICAOF", "127.0.0.1", &port])], 1);
+    loop {
+        // Children are counted while they live: the last look before the end counts.
+        for (used, (server, before)) in used.iter_mut().zip([primary, replica].iter().zip(before)) {
+            *used = server.cpu_ns().saturating_sub(before).max(*used);
+        }
+        if info(&mut asker, "replication").contains("master_link_status:up") {
+            break;
+        }
+        // A look at all pages of a process stands in its way.
+        if looked.elapsed() > Duration::from_millis(200) {
+            peak = peak.max(primary.memory_bytes());
+            looked = Instant::now();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Synced {
+        seconds: began.elapsed().as_secs_f64(),
+        cpu_seconds: used.map(|ns: u64| ns as f64 / 1e9),
+        quiet_ms,
+        longest_ms: bystander.end(),
+        extra_percent: (peak - memory) as f64 * 100.0 / memory as f64,
+    }
+}
+
+/// Several copies by each server in turn, and the ratios of ours to the best peer's, by medians.
+fn full_syncs(field: &Field, keys: u64) {
+    let row = "full sync";
+    if !field.wants(row) {
+        return;
+    }
+    let mut all: Vec<Vec<Synced>> = field.lines.iter().map(|_| Vec::new()).collect();
+    for _ in 0..number_from("ROUNDS", 3) {
+        for (at, line) in field.lines.iter().enumerate() {
+            let (primary, replica) = couple(field, line, &format!("sync{at}"), keys);
+            let synced = full_sync([&primary, &replica]);
+            synced.print(row, &primary.name);
+            all[at].push(synced);
+        }
+    }
+    for (at, name) in ["seconds", "primary CPU", "replica CPU"].into_iter().enumerate() {
+        let figure = |synced: &Synced| {
+            let [primary, replica] = synced.cpu_seconds;
+            [synced.seconds, primary, replica][at]
+        };
+        let medians = all.iter().map(|synced| {
+            let mut values: Vec<f64> = synced.iter().map(figure).collect();
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        });
+        let medians: Vec<f64> = medians.collect();
+        let best = medians[1..].iter().copied().fold(f64::INFINITY, f64::min);
+        println!("{row:20}{name:14} {:.2} of the best peer's", medians[0] / best);
+    }
 }
 
 fn main() {
@@ -349,10 +450,11 @@ fn main() {
     for (name, aof) in [("load rdb s", false), ("load aof s", true)] {
         field.row(name, false, |line, file| loading_seconds(&field, line, file, keys, aof));
     }
-    field.row("full sync s", false, |line, file| full_sync_seconds(&field, line, file, keys).0);
+    full_syncs(&field, keys);
     for (name, which) in [("replicated primary us", 0), ("replicated replica us", 1)] {
         field.row(name, false, |line, file| {
-            let (_, primary, replica) = full_sync_seconds(&field, line, file, 1000);
+            let (primary, replica) = couple(&field, line, file, 1000);
+            full_sync([&primary, &replica]);
             let used = cpu_us(&primary, &[&primary, &replica], 2_000_000);
             used[which]
         });
