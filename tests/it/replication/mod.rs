@@ -200,7 +200,8 @@ fn a_planned_failover_loses_nothing() {
             written
         })
     };
-    sleep(Duration::from_millis(50));
+    // On a busy machine the writer may take its time to begin.
+    wait_until("the writer", || first.command(&["EXISTS", "count"]) == Value::Int(1));
     assert_eq!(first.command(&["FAILOVER"]), Value::Simple("OK".into()));
     let written = writer.join().expect("a writer that ends when it is refused");
     wait_until("the other role", || info(&second, "role") == "master");

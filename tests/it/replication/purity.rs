@@ -254,6 +254,8 @@ fn a_genuine_replica_gets_what_each_command_wrote() {
     let genuine = Genuine::start(&line, &words).expect("a genuine server");
     let mut player = Player::new(primary.addr().expect("an address")).expect("connects");
     let mut mirror = Player::new(genuine.addr()).expect("connects");
+    // Without a replica offsets stand still.
+    follows(&genuine, &primary);
     let (writers, mut skipped) = (writers(), Vec::new());
     for (name, form) in forms() {
         let known = mirror.call(&["COMMAND", "INFO", name]).expect("an answer");
