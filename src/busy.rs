@@ -194,6 +194,22 @@ impl Guest {
         matches!(&self.line, Line::Tls(lent) if lent.is_handshaking())
     }
 
+    /// Goes on with a handshake. The error that ended it, if it has.
+    fn shake(&mut self) -> Option<io::Error> {
+        let Line::Tls(lent) = &self.line else { return None };
+        if self.has_gone || !lent.is_handshaking() {
+            return None;
+        }
+        let error = match lent.peek() {
+            Ok(input) if input.is_empty() => io::ErrorKind::UnexpectedEof.into(),
+            Ok(_) => return None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => error,
+        };
+        self.has_gone = true;
+        Some(error)
+    }
+
     fn serve(&mut self, running: &Running) {
         let asker = Asker::Visitor(self.visitor.clone());
         if self.has_gone || serve(&self.line, &asker, running) {
@@ -212,6 +228,8 @@ pub trait Door {
     fn open(&self, tcp: TcpStream, secure: bool, handshakes: usize) -> Option<Line>;
     /// How long a handshake may take.
     fn handshake_limit(&self) -> Duration;
+    /// A handshake has failed, or has taken too long if there is no error.
+    fn lost(&self, visitor: &Visitor, error: Option<io::Error>);
 }
 
 /// Looks after the `sleepers` and the listeners, which say whether they are for TLS, until the slow
@@ -245,9 +263,17 @@ pub fn rescue(
             }
             goes_on
         });
-        guests.iter_mut().for_each(|guest| guest.serve(running));
+        guests.iter_mut().for_each(|guest| {
+            if let Some(error) = guest.shake() {
+                door.lost(&guest.visitor, Some(error));
+            }
+            guest.serve(running);
+        });
         guests.retain(|guest| {
             let is_late = guest.is_handshaking() && guest.since.elapsed_ns() > limit_ns;
+            if is_late && !guest.has_gone {
+                door.lost(&guest.visitor, None);
+            }
             !(guest.has_gone || is_late) || guest.visitor.id.get().is_some()
         });
         handshakes = guests.iter().filter(|guest| guest.is_handshaking()).count();

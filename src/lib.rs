@@ -24,9 +24,9 @@
 //! waiters ([`blocking`]), subscribers ([`pubsub`]), caches ([`tracking`]) and the [`log`].
 //! [`cron`] is time's work, [`memory`] that of `maxmemory`. [`state`] is everything under the one
 //! lock, [`shared`] what lies around it; [`server`] starts the threads, [`listeners`] opens the
-//! sockets, [`tls`] is what is spoken behind some of them, [`config`] is one table of directives;
-//! [`cli`], [`process`], [`server_log`], [`supervision`] and [`crash`] serve the binary, `heap` the
-//! program that servers live in. [`types`]
+//! sockets, `direct` reads and writes them, [`tls`] is what is spoken behind some of them,
+//! [`config`] is one table of directives; [`cli`], [`process`], [`server_log`], [`supervision`] and
+//! [`crash`] serve the binary, `heap` the program that servers live in. [`types`]
 //! are the data structures, [`acl`] the users and their rights, [`scripting`] the Lua host,
 //! [`stats`] the counters, [`clock`] the one clock, and [`error`] holds every text of a refusal;
 //! [`disk`] is where files are, [`rdb`] what is in them.
@@ -60,6 +60,7 @@ pub mod config;
 pub mod connection;
 pub mod crash;
 pub mod cron;
+mod direct;
 pub mod disk;
 pub mod dispatch;
 pub mod ending;

@@ -242,7 +242,7 @@ impl Outside for Surroundings {
     fn configured(&self, settings: &Settings) {
         let Some(shared) = self.0.upgrade() else { return };
         shared.bulk_bytes_max.store(settings.proto_max_bulk_len, Ordering::Relaxed);
-        shared.handshakes.limit(settings);
+        shared.handshakes.limit_to(settings);
         shared.logger.set_level(settings.loglevel);
         shared.logger.set_form(settings.log_form);
         if shared.standalone {
@@ -363,7 +363,7 @@ impl Outside for Surroundings {
         }
         let rescue = std::thread::Builder::new().name("redouble-rescue".into());
         let _ = rescue.spawn(move || {
-            let (running, door) = (&shared.running, &shared.handshakes);
+            let (running, door) = (&shared.running, &*shared);
             let guests = busy::rescue(running, script, sleepers, arrived, &listeners, door);
             // The next script may be slow already, and keep its worker.
             shared.stuck.lock().take_if(|(stuck_by, _)| *stuck_by == script);

@@ -3,10 +3,9 @@
 //! Invariant: a socket counts as idle only while its session sleeps and no part of a request or a
 //! reply is under way, so whoever speaks for the session then cannot come between.
 
-mod direct;
-
 use crate::busy::{self, Line, Sleeper};
 use crate::client::{ClientId, Kick};
+use crate::direct;
 use crate::tls::TlsSocket;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;

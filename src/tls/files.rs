@@ -68,20 +68,30 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     parsed_certificates(&bytes(path)?).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The certificates of all files of a directory; files that hold none are passed over.
+/// The certificates of a directory; files that hold none are passed over.
 pub(super) fn certificates_below(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let failed = |error: std::io::Error| format!("{}: {}", path.display(), error_text(&error));
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
-        let file = entry.map_err(failed)?.path();
-        if file.is_file() {
+        let entry = entry.map_err(failed)?;
+        let file = entry.path();
+        if is_hashed(entry.file_name().as_encoded_bytes()) && file.is_file() {
             found.extend(certificates(&file).unwrap_or_default());
         }
     }
-    // The same certificate often stands there under its name and under its hash.
     found.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));
     found.dedup();
     Ok(found)
+}
+
+/// Whether this is a name that `openssl rehash` gives to a certificate, `0123abcd.0`.
+///
+/// Redis: OpenSSL finds certificates by these names alone. What else lies there, one that was
+/// taken out of use by renaming it, say, is not trusted.
+fn is_hashed(name: &[u8]) -> bool {
+    let Some((hash, [b'.', number @ ..])) = name.split_at_checked(8) else { return false };
+    let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    hash.iter().all(is_hex) && !number.is_empty() && number.iter().all(u8::is_ascii_digit)
 }
 
 pub(super) fn parsed_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -126,4 +136,25 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(failed)?;
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_read_by_the_names_that_openssl_looks_for() {
+        for (name, is_one) in [
+            ("56c899cd.0", true),
+            ("56c899cd.12", true),
+            ("56c899cd.r0", false),
+            ("56C899CD.0", false),
+            ("56c899cd.", false),
+            ("56c899cd", false),
+            ("ca.crt", false),
+            ("56c899cd.0.off", false),
+        ] {
+            assert_eq!(is_hashed(name.as_bytes()), is_one, "{name}");
+        }
+    }
 }

@@ -6,13 +6,25 @@
 //! consumed comes along.
 
 use parking_lot::Mutex;
-use rustls::ServerConnection;
+use rustls::{Error, InvalidMessage, ServerConnection};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
 /// What is deciphered ahead of being consumed, at most.
 const EARLY_BYTES_MAX: usize = 16 * 1024;
+
+/// Whether what has come begins as no record does.
+///
+/// Redis: OpenSSL answers it by the end alone.
+pub(super) fn is_no_tls(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion
+        )
+    )
+}
 
 /// The keys of a connection, and what has been deciphered.
 pub(super) struct Cipher {
@@ -128,7 +140,9 @@ impl Lent {
                 Err(error) => return Err(error),
             }
             let understood = tls.process_new_packets();
-            self.send(tls)?;
+            if !matches!(&understood, Err(error) if is_no_tls(error)) {
+                self.send(tls)?;
+            }
             let state =
                 understood.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             ended |= state.peer_has_closed();

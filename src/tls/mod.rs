@@ -2,7 +2,8 @@
 //! configurations of rustls, and the streams that speak it.
 //!
 //! `files` reads certificates and keys, `words` understands lists of protocols and ciphers,
-//! `server` and `client` build the two sides, `trust` judges what the other side shows (reading it
+//! `server` and `client` build the two sides, `sessions` is how those who come back are known,
+//! `trust` judges what the other side shows (reading it
 //! with `certificate` where rustls does not), `socket` is an accepted connection, `lent`
 //! one that another thread answers for a while, `self_signed` makes throw-away certificates for
 //! tests.
@@ -28,6 +29,7 @@ mod files;
 mod lent;
 mod self_signed;
 mod server;
+mod sessions;
 mod socket;
 mod trust;
 mod words;

@@ -1,12 +1,11 @@
 //! The server's side: whom it admits, what it shows, how it remembers sessions.
 
+use super::files::Identity;
+use super::sessions::{timeout_s, Cache, Tickets};
 use super::trust::{OfClients, Trust};
 use super::{identity, Common, SelfSigned};
 use crate::config::{AuthClients, Settings};
-use rustls::crypto::aws_lc_rs;
-use rustls::server::{
-    NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier,
-};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::ServerConfig;
 use std::sync::Arc;
@@ -25,6 +24,11 @@ pub fn server_config(
                     tls-cluster, tls-replication or tls-auth-clients are enabled!"
             .to_string());
     }
+    let shown = &tls.client;
+    if let (Some(certificate), Some(key)) = (&shown.certificate, &shown.key) {
+        // Redis: what is shown to others has to be good even while nobody asks.
+        Identity::read(settings, certificate, key, shown.passphrase.as_ref())?.certified()?;
+    }
     let Common { provider, versions, roots } = Common::read(settings, own)?;
     let failed = |error: String| format!("Failed to configure TLS: {error}");
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -32,6 +36,11 @@ pub fn server_config(
         .map_err(|error| failed(error.to_string()))?;
     let builder = match tls.auth_clients {
         AuthClients::No => builder.with_no_client_auth(),
+        _ if roots.is_empty() => {
+            return Err("Failed to configure CA certificate(s) file/directory: there is no \
+                        certificate in it under a name that 'openssl rehash' gives"
+                .to_string());
+        }
         asked => {
             let algorithms = provider.signature_verification_algorithms;
             let trust = Trust { roots: roots.clone(), algorithms };
@@ -49,10 +58,9 @@ pub fn server_config(
     let mut config = builder.with_cert_resolver(shown);
     config.ignore_client_order = tls.prefer_server_ciphers;
     if tls.session_caching {
-        // Clients keep sessions in tickets that only this server can open, so that remembering
-        // them costs it nothing. Only clients of TLS 1.2 without tickets need the cache.
-        config.session_storage = ServerSessionMemoryCache::new(tls.session_cache_size);
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| failed(error.to_string()))?;
+        let timeout_s = timeout_s(tls.session_cache_timeout_s);
+        config.session_storage = Cache::new(tls.session_cache_size, timeout_s);
+        config.ticketer = Tickets::new(timeout_s).map_err(|error| failed(error.to_string()))?;
         // Redis: OpenSSL gives two as well, so that a client may open two connections.
         config.send_tls13_tickets = 2;
     } else {

@@ -5,8 +5,9 @@
 //! with the same bytes first, as sessions do. So the replies that a peer does not read stay where
 //! they are counted, and at most [`PLAIN_BYTES_MAX`] of them stand here a second time.
 
-use super::lent::{Cipher, Held, Lent};
-use rustls::{Error, InvalidMessage, ServerConfig, ServerConnection};
+use super::lent::{is_no_tls, Cipher, Held, Lent};
+use crate::direct;
+use rustls::{ServerConfig, ServerConnection};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -88,13 +89,7 @@ impl TlsSocket {
             Err(error) => return Poll::Ready(Err(error)),
         };
         let understood = tls.process_new_packets();
-        // Redis: what begins as no record does is answered by the end alone, as by OpenSSL.
-        self.mute |= matches!(
-            &understood,
-            Err(Error::InvalidMessage(
-                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion
-            ))
-        );
+        self.mute |= matches!(&understood, Err(error) if is_no_tls(error));
         if self.taken == 0 && !self.mute {
             // An alert about what was not understood, or an answer to a change of keys.
             let _ = self.poll_drain(cx);
@@ -206,19 +201,20 @@ fn at_once<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
 
 impl Read for Ready<'_, '_, '_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut buf = ReadBuf::new(bytes);
-        at_once(Pin::new(&mut *self.tcp).poll_read(self.cx, &mut buf))?;
-        Ok(buf.filled().len())
+        at_once(direct::poll_recv(self.tcp, self.cx, bytes))
     }
 }
 
 impl Write for Ready<'_, '_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        at_once(Pin::new(&mut *self.tcp).poll_write(self.cx, bytes))
+        self.write_vectored(&[io::IoSlice::new(bytes)])
     }
 
     fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        at_once(Pin::new(&mut *self.tcp).poll_write_vectored(self.cx, parts))
+        match direct::send_slices(self.tcp, parts) {
+            Some(len) => Ok(len),
+            None => at_once(Pin::new(&mut *self.tcp).poll_write_vectored(self.cx, parts)),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use rustls::ServerConfig;
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -53,8 +54,13 @@ impl Handshakes {
         Ok(())
     }
 
+    /// How long one may take.
+    fn limit(&self) -> Duration {
+        Duration::from_secs(self.limit_s.load(Ordering::Relaxed))
+    }
+
     /// New limits.
-    pub(crate) fn limit(&self, settings: &Settings) {
+    pub(crate) fn limit_to(&self, settings: &Settings) {
         self.clients_max.store(settings.maxclients, Ordering::Relaxed);
         self.limit_s.store(settings.tls.handshake_timeout_s, Ordering::Relaxed);
     }
@@ -80,19 +86,31 @@ impl Drop for Handshake<'_> {
     }
 }
 
-impl Door for Handshakes {
+impl Door for Shared {
     fn open(&self, tcp: std::net::TcpStream, secure: bool, handshakes: usize) -> Option<Line> {
         if !secure {
             return Some(Line::Plain(tcp));
         }
-        let under_way = self.under_way.load(Ordering::Relaxed) + handshakes;
-        let config = self.config.read().clone()?;
-        let fits = under_way <= self.clients_max.load(Ordering::Relaxed);
+        let own = &self.handshakes;
+        let under_way = own.under_way.load(Ordering::Relaxed) + handshakes;
+        let config = own.config.read().clone()?;
+        let fits = under_way <= own.clients_max.load(Ordering::Relaxed);
         fits.then(|| Lent::accepted(tcp, config).ok()).flatten().map(Line::Tls)
     }
 
     fn handshake_limit(&self) -> Duration {
-        Duration::from_secs(self.limit_s.load(Ordering::Relaxed))
+        self.handshakes.limit()
+    }
+
+    fn lost(&self, visitor: &Visitor, error: Option<io::Error>) {
+        let why = match error {
+            Some(error) => error.to_string(),
+            None => "the TLS handshake took too long".to_string(),
+        };
+        let Visitor { addr, laddr, .. } = visitor;
+        self.logger.warning(format!(
+            "Error accepting a client connection: {why} (addr={addr} laddr={laddr})"
+        ));
     }
 }
 
@@ -134,9 +152,8 @@ async fn finish(
         shared.lock_when_free().await.stats.connections_rejected += 1;
         return;
     };
-    let limit = shared.handshakes.handshake_limit();
     let shaken = poll_fn(|cx| socket.poll_handshake(cx));
-    let why = match tokio::time::timeout(limit, shaken).await {
+    let error = match tokio::time::timeout(shared.handshakes.limit(), shaken).await {
         Ok(Ok(())) => {
             let connection = Incoming::Tls(Box::new(socket));
             let Some(state) = shared.lock_unless_busy() else {
@@ -145,11 +162,8 @@ async fn finish(
             drop(begun);
             return welcome(&shared, &scratch, connection, &visitor, state);
         }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the TLS handshake took too long".to_string(),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
     };
-    let Visitor { addr, laddr, .. } = &*visitor;
-    shared
-        .logger
-        .warning(format!("Error accepting a client connection: {why} (addr={addr} laddr={laddr})"));
+    shared.lost(&visitor, error);
 }

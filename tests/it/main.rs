@@ -54,6 +54,7 @@ mod session;
 mod sessions;
 mod show;
 mod sorted_set_log;
+mod strangers;
 mod tidy;
 mod tls;
 mod turns;

@@ -38,7 +38,7 @@ const BANS: &[(&str, &str, &[&str])] = &[
 
 /// Rooms by level: a room may name those of its own level and below.
 const LAYERS: &[&[&str]] = &[
-    &["error", "clock", "disk", "heap"],
+    &["error", "clock", "direct", "disk", "heap"],
     &["types", "resp"],
     &[
         "acl",

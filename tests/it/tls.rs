@@ -16,10 +16,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// What a client trusts and shows.
-fn client(certificates: &SelfSigned, shows: bool, versions: &str) -> Arc<ClientConfig> {
+pub fn client(certificates: &SelfSigned, shows: bool, versions: &str) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let ca = CertificateDer::from_pem_slice(certificates.ca_pem.as_bytes()).expect("PEM");
     roots.add(ca).expect("an authority");
@@ -39,7 +39,7 @@ fn client(certificates: &SelfSigned, shows: bool, versions: &str) -> Arc<ClientC
     Arc::new(builder.with_client_auth_cert(chain, key).expect("a pair"))
 }
 
-fn shake_hands(config: &Arc<ClientConfig>, addr: SocketAddr) -> io::Result<Stream> {
+pub fn shake_hands(config: &Arc<ClientConfig>, addr: SocketAddr) -> io::Result<Stream> {
     let tcp = TcpStream::connect(addr)?;
     tcp.set_read_timeout(Some(PATIENCE))?;
     let name = ServerName::try_from("localhost").expect("a name");
@@ -65,24 +65,24 @@ fn reply(stream: &mut Stream) -> io::Result<Reply> {
     }
 }
 
-fn call(stream: &mut Stream, words: &[&str]) -> io::Result<Reply> {
+pub fn call(stream: &mut Stream, words: &[&str]) -> io::Result<Reply> {
     stream.write_all(&request(words))?;
     reply(stream)
 }
 
-fn status(word: &str) -> Reply {
+pub fn status(word: &str) -> Reply {
     Reply::Status(word.as_bytes().to_vec())
 }
 
 /// A server with a TLS port, its certificates, and where its log goes.
-struct Tls {
-    server: Server,
-    certificates: SelfSigned,
+pub struct Tls {
+    pub server: Server,
+    pub certificates: SelfSigned,
     folder: Folder,
 }
 
 impl Tls {
-    fn start(name: &str, directives: &[(&str, &str)]) -> Tls {
+    pub fn start(name: &str, directives: &[(&str, &str)]) -> Tls {
         let folder = Folder::new(name);
         let certificates = self_signed().expect("certificates");
         let mut config = Config::default();
@@ -97,7 +97,7 @@ impl Tls {
         Tls { server: builder.start().expect("it starts"), certificates, folder }
     }
 
-    fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> SocketAddr {
         self.server.tls_addr().expect("a TLS port")
     }
 
@@ -106,7 +106,7 @@ impl Tls {
     }
 
     /// Waits until the log has a line with `wanted` in it.
-    fn logs(&self, wanted: &str) {
+    pub fn logs(&self, wanted: &str) {
         let until = Instant::now() + PATIENCE;
         loop {
             let log = std::fs::read_to_string(self.folder.path("log")).unwrap_or_default();

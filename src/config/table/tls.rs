@@ -16,7 +16,9 @@ pub(super) const TLS: &[Directive] = &[
         .honoured()
         .about("Diffie-Hellman parameters; refused, as they are not used."),
     unset("tls-ca-cert-file").honoured().about("Certificates that are trusted, PEM."),
-    unset("tls-ca-cert-dir").honoured().about("Directory of certificates that are trusted."),
+    unset("tls-ca-cert-dir")
+        .honoured()
+        .about("Directory of certificates that are trusted, named by `openssl rehash`."),
     choice("tls-auth-clients", "yes", AUTH)
         .honoured()
         .about("Whether clients must show a certificate."),
@@ -27,8 +29,10 @@ pub(super) const TLS: &[Directive] = &[
     unset("tls-ciphersuites").honoured().about("Ciphers of TLS 1.3."),
     off("tls-prefer-server-ciphers").honoured().about("The server's order of ciphers decides."),
     on("tls-session-caching").honoured().about("Remember sessions."),
-    number("tls-session-cache-size", "20480", 0, I32_MAX).honoured().about("Sessions remembered."),
+    number("tls-session-cache-size", "20480", 0, I32_MAX)
+        .honoured()
+        .about("Sessions remembered; 0: all."),
     number("tls-session-cache-timeout", "300", 0, I32_MAX)
         .honoured()
-        .about("Seconds a session is kept."),
+        .about("Seconds that a session may be resumed; 0: two hours."),
 ];

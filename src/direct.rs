@@ -1,4 +1,4 @@
-//! Reading and writing a socket with nothing between the session and the kernel.
+//! Reading and writing a socket with nothing between its owner and the kernel.
 //!
 //! A request that comes alone costs little more than its two system calls, so what lies around
 //! them shows: the C library makes each of them a point where its thread may be cancelled, and the
@@ -8,15 +8,15 @@
 //! ready.
 
 use rustix::io::retry_on_intr;
-use rustix::net::{recv, send as send_now, RecvFlags, SendFlags};
-use std::io;
+use rustix::net::{recv, send as send_now, sendmsg, RecvFlags, SendAncillaryBuffer, SendFlags};
+use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::task::{ready, Context, Poll};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// A socket of the runtime's.
-pub(super) trait Socket: AsFd {
+pub(crate) trait Socket: AsFd {
     /// Bytes may have come.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn try_read(&self, read: impl FnOnce() -> io::Result<()>) -> io::Result<()>;
@@ -43,7 +43,7 @@ impl Socket for UnixStream {
 }
 
 /// Reads; 0 is the end.
-pub(super) fn poll_recv(
+pub(crate) fn poll_recv(
     socket: &impl Socket,
     cx: &mut Context<'_>,
     buf: &mut [u8],
@@ -72,7 +72,17 @@ pub(super) fn poll_recv(
 
 /// Writes what the kernel takes at once; `None` when that is nothing, or fails: whoever waits for
 /// the socket finds out why.
-pub(super) fn send(socket: &impl Socket, buf: &[u8]) -> Option<usize> {
+pub(crate) fn send(socket: &impl Socket, buf: &[u8]) -> Option<usize> {
     let sent = retry_on_intr(|| send_now(socket, buf, SendFlags::NOSIGNAL));
+    sent.ok().filter(|len| *len > 0)
+}
+
+/// The same for bytes that stand in several places.
+pub(crate) fn send_slices(socket: &impl Socket, slices: &[IoSlice<'_>]) -> Option<usize> {
+    if let [alone] = slices {
+        return send(socket, alone);
+    }
+    let mut nothing = SendAncillaryBuffer::default();
+    let sent = retry_on_intr(|| sendmsg(socket, slices, &mut nothing, SendFlags::NOSIGNAL));
     sent.ok().filter(|len| *len > 0)
 }
