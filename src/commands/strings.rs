@@ -246,7 +246,11 @@ fn getrange(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(match text {
         StrRef::Text(text) => {
             let part = slice(text, start, end);
-            out.bulk_or_lent(part, || text.lend().slice_ref(part))
+            // What is lent keeps all of the string, and counts as this part alone.
+            match 2 * part.len() >= text.len() {
+                true => out.bulk_or_lent(part, || text.lend().slice_ref(part)),
+                false => out.bulk(part),
+            }
         }
         short => short.with_bytes(|bytes| out.bulk(slice(bytes, start, end))),
     })

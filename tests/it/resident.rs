@@ -99,6 +99,29 @@ fn a_long_string_is_there_once_however_many_replies_have_it() {
 }
 
 #[test]
+fn a_part_that_waits_keeps_no_string_that_has_changed() {
+    let process = Process::start(&["--client-output-buffer-limit", "normal 0 0 0"]);
+    let mut main = process.wire();
+    let value = "x".repeat(256 << 10);
+    assert_eq!(main.call(&["SET", "big", &value]).unwrap(), Reply::Status(b"OK".to_vec()));
+    let before_kb = resident_kb(&process);
+    let mut reader = connect(&process);
+    let round =
+        "GETRANGE big 0 19999\r\nSETBIT big 7 1\r\nGETRANGE big 5 20004\r\nSETBIT big 7 0\r\n";
+    reader.write_all(&round.as_bytes().repeat(1_500)).unwrap();
+    let mut waiting = 0;
+    while waiting < 30_000_000 {
+        std::thread::sleep(Duration::from_millis(5));
+        let Reply::Bulk(lines) = main.call(&["CLIENT", "LIST"]).unwrap() else { panic!("lines") };
+        let lines = String::from_utf8(lines).unwrap();
+        let fields = lines.split_whitespace().filter_map(|word| word.strip_prefix("omem="));
+        waiting = fields.map(|value| value.parse::<usize>().unwrap()).sum();
+    }
+    let kb = resident_kb(&process);
+    assert!(kb < before_kb + 150_000, "{kb} kB, before {before_kb}");
+}
+
+#[test]
 fn half_a_request_takes_as_much_as_it_has_bytes() {
     const CLIENTS: usize = 300;
     let process = Process::start(&[]);
