@@ -157,21 +157,23 @@ fn over(state: &mut State) {
         let names = state.config.settings().aof_names();
         let name = names.temporary_increment();
         state.logger.notice(format!("Removing the temp incr aof file {name} in the background"));
-        remove_later(state, vec![names.path(&name)]);
+        // The next rewrite makes one of the same name, perhaps before this one is removed.
+        let aside = names.path(&format!("{name}-{}", state.aof.rewrites.begun));
+        if state.disk.rename(&names.path(&name), &aside).is_ok() {
+            remove_later(state, aside);
+        }
         state.aof.rewrites.is_scheduled = true;
     }
 }
 
-/// Removes files on another thread.
-fn remove_later(state: &State, paths: Vec<PathBuf>) {
+/// Removes a file on another thread.
+fn remove_later(state: &State, path: PathBuf) {
     let disk = state.disk.clone();
     let Some(outside) = &state.outside else { return };
     let _ = outside.assist(
         "redouble-unlink",
         Box::new(move |_| {
-            for path in paths {
-                let _ = disk.remove(&path);
-            }
+            let _ = disk.remove(&path);
         }),
     );
 }
@@ -187,6 +189,7 @@ struct Plan {
     stamps: bool,
     keeps_history: bool,
     pen: Arc<Mutex<()>>,
+    /// Hears how long renaming took.
     tail: Arc<Tail>,
     disk: Arc<dyn Disk>,
     logger: Arc<Logger>,
@@ -315,33 +318,30 @@ impl Plan {
         }
     }
 
-    fn output(self, has_increment: bool, result: Arc<Mutex<Option<Manifest>>>) -> Box<dyn Output> {
-        let mut manifest = self.manifest.clone();
-        let name = manifest.add_base(&self.names, self.as_snapshot);
+    fn output(
+        mut self,
+        has_increment: bool,
+        result: Arc<Mutex<Option<Manifest>>>,
+    ) -> Box<dyn Output> {
+        let name = self.manifest.add_base(&self.names, self.as_snapshot);
         let temporary = format!("temp-rewriteaof-bg-{}-{}.aof", std::process::id(), self.number);
+        let (as_snapshot, stamps) = (self.as_snapshot, self.stamps);
         let sink = BaseSink {
             path: self.names.path(&name),
             temporary: self.names.root.join(temporary),
-            names: self.names,
             name,
-            manifest,
-            mode: self.mode,
             has_increment,
             pace: Pace::new(self.syncs_often),
-            keeps_history: self.keeps_history,
-            pen: self.pen,
-            tail: self.tail,
-            disk: self.disk,
-            logger: self.logger,
+            plan: self,
             file: None,
             result,
         };
-        match self.as_snapshot {
+        match as_snapshot {
             true => {
                 let aux = vec![("aof-base", "1".to_string())];
                 Box::new(RdbOutput::new(sink, aux))
             }
-            false => Box::new(CommandsOutput::new(sink, self.stamps)),
+            false => Box::new(CommandsOutput::new(sink, stamps)),
         }
     }
 }
@@ -350,19 +350,11 @@ impl Plan {
 struct BaseSink {
     path: PathBuf,
     temporary: PathBuf,
-    names: Names,
     name: String,
-    /// With the new base, and not yet without what it replaces.
-    manifest: Manifest,
-    mode: Mode,
+    /// Its manifest has the new base, and still what that replaces.
+    plan: Plan,
     has_increment: bool,
     pace: Pace,
-    keeps_history: bool,
-    pen: Arc<Mutex<()>>,
-    /// Hears how long renaming took.
-    tail: Arc<Tail>,
-    disk: Arc<dyn Disk>,
-    logger: Arc<Logger>,
     file: Option<DiskFile>,
     /// The manifest that is on disk afterwards.
     result: Arc<Mutex<Option<Manifest>>>,
@@ -370,19 +362,19 @@ struct BaseSink {
 
 impl BaseSink {
     fn warn(&self, what: &str, error: &io::Error) {
-        self.logger.warning(format!("{what}: {}", error_text(error)));
+        self.plan.logger.warning(format!("{what}: {}", error_text(error)));
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let watch = Stopwatch::start();
-        let went = self.disk.rename(from, to);
-        self.tail.moment("aof-rename", watch.elapsed_ns());
+        let went = self.plan.disk.rename(from, to);
+        self.plan.tail.moment("aof-rename", watch.elapsed_ns());
         went
     }
 
     fn moved(&self, kind: &str, from: &str, to: &str, went: io::Result<()>) -> io::Result<()> {
         match &went {
-            Ok(()) => self.logger.notice(format!(
+            Ok(()) => self.plan.logger.notice(format!(
                 "Successfully renamed the temporary AOF {kind} file {from} into {to}"
             )),
             Err(error) => self.warn(
@@ -395,37 +387,37 @@ impl BaseSink {
 
     /// The base is whole under its temporary name: makes it count.
     fn place(&mut self) -> io::Result<()> {
-        let pen = self.pen.clone();
+        let pen = self.plan.pen.clone();
         let _pen = pen.lock();
         let temporary = self.temporary.file_name().unwrap_or_default().to_string_lossy();
         let went = self.rename(&self.temporary, &self.path);
         self.moved("base", &temporary, &self.name, went)?;
-        if self.mode == Mode::AwaitsRewrite {
-            self.manifest.retire_increments(0);
-            let (from, to) =
-                (self.names.temporary_increment(), self.manifest.add_increment(&self.names));
-            let went = self.rename(&self.names.path(&from), &self.names.path(&to));
+        let Plan { names, manifest, mode, .. } = &mut self.plan;
+        if *mode == Mode::AwaitsRewrite {
+            manifest.retire_increments(0);
+            let (from, to) = (names.temporary_increment(), manifest.add_increment(names));
+            let went = self.rename(&self.plan.names.path(&from), &self.plan.names.path(&to));
             self.moved("incr", &from, &to, went)?;
         } else {
-            self.manifest.retire_increments(usize::from(self.has_increment));
+            manifest.retire_increments(usize::from(self.has_increment));
         }
-        self.manifest.store(&*self.disk, &self.names).inspect_err(|error| {
-            self.warn(
-                &format!("Can't write the AOF manifest file {}", self.names.manifest()),
-                error,
-            )
-        })?;
-        if !self.keeps_history {
-            forget_history(&*self.disk, &self.logger, &self.names, &mut self.manifest);
+        let Plan { names, manifest, disk, logger, keeps_history, .. } = &mut self.plan;
+        if let Err(error) = manifest.store(&**disk, names) {
+            let what = format!("Can't write the AOF manifest file {}", names.manifest());
+            self.warn(&what, &error);
+            return Err(error);
         }
-        *self.result.lock() = Some(self.manifest.clone());
+        if !*keeps_history {
+            forget_history(&**disk, logger, names, manifest);
+        }
+        *self.result.lock() = Some(manifest.clone());
         Ok(())
     }
 }
 
 impl Sink for BaseSink {
     fn open(&mut self) -> io::Result<()> {
-        let opened = self.disk.open(&self.temporary, Open::Create);
+        let opened = self.plan.disk.open(&self.temporary, Open::Create);
         let opened = opened.inspect_err(|error| {
             self.warn("Opening the temp file for AOF rewrite in rewriteAppendOnlyFile()", error)
         });
@@ -445,13 +437,14 @@ impl Sink for BaseSink {
             self.warn("Write error writing append only file on disk", error)
         })?;
         let temporary = self.temporary.file_name().unwrap_or_default().to_string_lossy();
-        self.logger.notice(format!("Successfully created the temporary AOF base file {temporary}"));
+        let logger = &self.plan.logger;
+        logger.notice(format!("Successfully created the temporary AOF base file {temporary}"));
         self.place()
     }
 
     fn discard(&mut self) {
         self.file = None;
-        let _ = self.disk.remove(&self.temporary);
+        let _ = self.plan.disk.remove(&self.temporary);
     }
 
     fn purpose(&self) -> Option<&'static str> {
