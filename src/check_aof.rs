@@ -79,7 +79,7 @@ impl<'a> Check<'a> {
     pub fn run(mut self, path: &Path) -> i32 {
         let checked = self.head(path).and_then(|head| match is_manifest(&head) {
             true => self.manifest(path),
-            false => self.single(path, head.starts_with(b"REDIS") && head.len() >= 8),
+            false => self.single(path, is_snapshot(&head)),
         });
         i32::from(checked.is_err())
     }
@@ -132,7 +132,7 @@ impl<'a> Check<'a> {
         if let Some(base) = &manifest.base {
             let path = dir.join(&base.name);
             let head = self.head(&path)?;
-            let as_snapshot = head.starts_with(b"REDIS") && head.len() >= 8;
+            let as_snapshot = is_snapshot(&head);
             let format = if as_snapshot { "RDB" } else { "RESP" };
             self.say(format!("Start to check BASE AOF ({format} format)."));
             let found = self.file(&base.name, &path, total == 1, as_snapshot)?;
@@ -371,6 +371,11 @@ impl<'a> Check<'a> {
 }
 
 /// Redis: the first line that is no comment begins with `file`.
+/// A file that begins with a snapshot, of Redis or of Valkey.
+fn is_snapshot(head: &[u8]) -> bool {
+    head.len() >= 8 && (head.starts_with(b"REDIS") || head.starts_with(b"VALKEY"))
+}
+
 fn is_manifest(head: &[u8]) -> bool {
     let mut lines = head.split(|byte| *byte == b'\n').filter(|line| line.first() != Some(&b'#'));
     lines.next().is_some_and(|line| line.starts_with(b"file"))
@@ -450,5 +455,29 @@ fn explain(input: &[u8], offset: u64) -> (u64, Option<String>) {
         if left == Some(0) {
             return (lines, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+
+    #[test]
+    fn a_snapshot_in_front_may_be_of_redis_or_of_valkey() {
+        let path = std::env::temp_dir().join(format!("check-aof-{}.aof", std::process::id()));
+        for head in ["REDIS0011", "VALKEY080"] {
+            // No keys, and a checksum of zero: none.
+            let snapshot = [head.as_bytes(), &[0xff], &[0; 8]].concat();
+            let commands = b"*1\r\n$4\r\nPING\r\n";
+            std::fs::write(&path, [&snapshot, &commands[..]].concat()).unwrap();
+            let mut printed = String::new();
+            let mut print = |line: &str| printed.push_str(line);
+            let code =
+                Check::new(&RealDisk, Wish::default(), &mut print, &mut |_| false).run(&path);
+            assert_eq!(code, 0, "{printed}");
+            assert!(printed.contains("RDB preamble is OK"), "{printed}");
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }
