@@ -10,7 +10,6 @@ use super::stream::Stream;
 use super::wire::{Broken, Socket, Wire};
 use super::{load, Access};
 use crate::clock::Stopwatch;
-use crate::config::Settings;
 use crate::following;
 use crate::replicas;
 use crate::role::{Address, Link};
@@ -18,7 +17,7 @@ use crate::server_log::Logger;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::tls;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -29,8 +28,11 @@ const AFTER_COPY: Duration = Duration::from_millis(250);
 const LATER: Duration = Duration::from_secs(1);
 /// A primary that turns the replica away is asked so often before attempts become rarer.
 const TURNED_AWAY_MAX: u32 = 40;
-/// A connection that cannot be had costs nobody anything: it is tried soon for so long.
-const UNREACHABLE_MS_MAX: u64 = 600_000;
+/// A connection that cannot be had is tried soon for a minute, then ever more rarely: so often in
+/// the time for which nobody has been heard.
+const TRIES_IN_SILENCE: u64 = 2400;
+/// What a name stands for is looked up again after so long.
+const LOOKED_UP_MS: u64 = 1000;
 /// A link that was up for so long is tried again at once.
 const STEADY_MS: u64 = 1000;
 /// Attempts are told of once in this time.
@@ -43,8 +45,8 @@ struct Plan {
     from: Option<String>,
     timeout_ms: u64,
     nodelay: bool,
-    /// With `tls-replication`: what the certificates are.
-    tls: Option<Box<Settings>>,
+    /// `tls-replication`.
+    tls: bool,
     logger: Arc<Logger>,
 }
 
@@ -90,7 +92,7 @@ impl Patience {
         match reached {
             Reached::Stream(STEADY_MS..) => Duration::ZERO,
             Reached::Stream(_) => SOON,
-            Reached::Nobody if unheard_ms < UNREACHABLE_MS_MAX => SOON,
+            Reached::Nobody => rest_in_silence(unheard_ms),
             Reached::Door if self.turned_away < TURNED_AWAY_MAX => SOON,
             Reached::Copy => AFTER_COPY,
             // The next would most likely be the same.
@@ -99,7 +101,39 @@ impl Patience {
     }
 }
 
+/// The primary has not been heard of for so long.
+fn rest_in_silence(unheard_ms: u64) -> Duration {
+    Duration::from_millis(unheard_ms / TRIES_IN_SILENCE).clamp(SOON, LATER)
+}
+
+/// What the name of the primary stands for, or why that is not known.
+#[derive(Default)]
+struct LookedUp {
+    of: Address,
+    found: Vec<SocketAddr>,
+    failure: Option<(std::io::ErrorKind, String)>,
+    at: Option<Stopwatch>,
+}
+
+impl LookedUp {
+    fn addresses(&mut self, of: &Address) -> std::io::Result<&[SocketAddr]> {
+        let is_old = self.at.as_ref().is_none_or(|at| at.elapsed_ns() / 1_000_000 >= LOOKED_UP_MS);
+        if is_old || self.of != *of {
+            (self.of, self.at) = (of.clone(), Some(Stopwatch::start()));
+            (self.found, self.failure) = match host(of).and_then(|host| (host, of.port).to_socket_addrs()) {
+                Ok(found) => (found.collect(), None),
+                Err(error) => (Vec::new(), Some((error.kind(), error.to_string()))),
+            };
+        }
+        match &self.failure {
+            Some((kind, text)) => Err(std::io::Error::new(*kind, text.clone())),
+            None => Ok(&self.found),
+        }
+    }
+}
+
 fn keep_up(access: &Access) {
+    let mut looked_up = LookedUp::default();
     let mut patience = Patience { turned_away: 0, last_heard: Stopwatch::start() };
     let mut told: Option<Stopwatch> = None;
     while let Some(plan) = access.with(plan) {
@@ -109,7 +143,7 @@ fn keep_up(access: &Access) {
             plan.logger.notice(format!("Connecting to MASTER {}", plan.address));
         }
         let mut reached = Reached::Nobody;
-        if let Err(broken) = attempt(access, &plan, tell, &mut reached) {
+        if let Err(broken) = attempt(access, &plan, &mut looked_up, tell, &mut reached) {
             if matches!((&broken, reached), (Broken::Nonsense(_), Reached::Copy)) {
                 reached = Reached::BadCopy;
             }
@@ -167,7 +201,7 @@ fn plan(state: &mut State) -> Plan {
         from: settings.bind_source_addr.clone(),
         timeout_ms: settings.repl_timeout_s.max(1) * 1000,
         nodelay: true,
-        tls: settings.tls.replication.then(|| Box::new(settings.clone())),
+        tls: settings.tls.replication,
         logger: state.logger.clone(),
     };
     let next = (state.role.id.clone(), state.log.offset + 1);
@@ -181,9 +215,16 @@ fn plan(state: &mut State) -> Plan {
 }
 
 /// One attempt; notes how far it came.
-fn attempt(access: &Access, plan: &Plan, tell: bool, reached: &mut Reached) -> Result<(), Broken> {
-    let socket = connect(access, plan).map_err(Broken::Io)?;
-    if plan.tls.is_some() {
+fn attempt(
+    access: &Access,
+    plan: &Plan,
+    looked_up: &mut LookedUp,
+    tell: bool,
+    reached: &mut Reached,
+) -> Result<(), Broken> {
+    let addresses = looked_up.addresses(&plan.address).map_err(Broken::Io)?;
+    let socket = connect(access, plan, addresses).map_err(Broken::Io)?;
+    if plan.tls {
         // Ciphers cost both sides something.
         *reached = Reached::Door;
     }
@@ -257,10 +298,13 @@ fn step<R>(access: &Access, work: impl FnOnce(&mut State) -> R) -> Result<R, Bro
 
 /// Shakes hands where `tls-replication` says so.
 fn encipher(socket: TcpStream, access: &Access, plan: &Plan) -> Result<Socket, Broken> {
-    let Some(settings) = &plan.tls else { return Ok(Socket::Plain(socket)) };
+    if !plan.tls {
+        return Ok(Socket::Plain(socket));
+    }
+    let settings = step(access, |state| Box::new(state.config.settings().clone()))?;
     let shared = access.shared.upgrade().ok_or(Broken::Unwanted)?;
     let own = shared.handshakes.self_signed.as_ref();
-    let config = tls::client_config(settings, own).map_err(Broken::Nonsense)?;
+    let config = tls::client_config(&settings, own).map_err(Broken::Nonsense)?;
     let limit = Some(Duration::from_millis(plan.timeout_ms.max(1)));
     socket.set_read_timeout(limit).map_err(Broken::Io)?;
     socket.set_write_timeout(limit).map_err(Broken::Io)?;
@@ -274,11 +318,11 @@ fn host(address: &Address) -> std::io::Result<&str> {
     std::str::from_utf8(&address.host).map_err(|_| std::io::ErrorKind::NotFound.into())
 }
 
-fn connect(access: &Access, plan: &Plan) -> std::io::Result<TcpStream> {
+fn connect(access: &Access, plan: &Plan, addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
     let timeout = Duration::from_millis(plan.timeout_ms);
     let from = plan.from.as_deref().and_then(|from| from.parse().ok());
     let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
-    for address in (host(&plan.address)?, plan.address.port).to_socket_addrs()? {
+    for &address in addresses {
         match reach(address, from, timeout, || access.is_wanted()) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
@@ -333,6 +377,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_is_looked_up_once_in_a_while() {
+        let mut looked_up = LookedUp::default();
+        let address = |host: &str| Address { host: host.into(), port: 6379 };
+        assert_eq!(looked_up.addresses(&address("127.0.0.1")).unwrap().len(), 1);
+        looked_up.found.clear();
+        assert!(looked_up.addresses(&address("127.0.0.1")).unwrap().is_empty());
+        assert!(looked_up.addresses(&address("no such name")).is_err());
+        assert!(looked_up.addresses(&address("no such name")).is_err());
+        assert_eq!(looked_up.addresses(&address("::1")).unwrap().len(), 1);
+    }
+
+    #[test]
     fn a_primary_is_asked_again_soon_and_not_too_often() {
         let mut patience = Patience { turned_away: 0, last_heard: Stopwatch::start() };
         assert_eq!(patience.rest(Reached::Stream(5000)), Duration::ZERO);
@@ -340,6 +396,9 @@ mod tests {
         assert_eq!(patience.rest(Reached::Copy), AFTER_COPY);
         assert_eq!(patience.rest(Reached::BadCopy), LATER);
         assert!((0..1000).all(|_| patience.rest(Reached::Nobody) == SOON));
+        assert_eq!(rest_in_silence(59_000), SOON);
+        assert_eq!(rest_in_silence(600_000), Duration::from_millis(250));
+        assert_eq!(rest_in_silence(36_000_000), LATER);
         let soon = (0..1000).take_while(|_| patience.rest(Reached::Door) == SOON).count();
         assert!((10..100).contains(&soon));
         patience.rest(Reached::Stream(1));
