@@ -9,7 +9,8 @@
 
 use crate::client::ClientId;
 use crate::clock::random_hex_id;
-use crate::keyspace::effects::{Reach, Record};
+use crate::keyspace::effects::Reach;
+use crate::keyspace::records::Records;
 use crate::replicas;
 use crate::role::{Address, Link, Upstream};
 use crate::server_log::Role as Mark;
@@ -79,8 +80,9 @@ pub fn load_begins(state: &mut State) {
 /// A key was left out whose time had come.
 pub fn left_out(state: &mut State, db: usize, key: &[u8]) {
     if state.log.ring.is_some() {
-        let argv = vec![b"DEL".to_vec(), key.to_vec()];
-        state.log.append(&[Record { db, argv, reach: Reach::ALL }]);
+        let mut records = Records::default();
+        records.push(db, &[b"DEL", key], Reach::ALL);
+        state.log.append(&records);
         replicas::written(state);
     }
 }

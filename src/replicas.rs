@@ -10,7 +10,7 @@ mod copies;
 mod failover;
 mod waiting;
 
-use crate::client::{Client, ClientId};
+use crate::client::{Client, ClientId, Kick};
 use crate::clock::random_hex_id;
 use crate::error::{shown, Error};
 use crate::resp::out::push_request;
@@ -24,6 +24,7 @@ pub use copies::{
 pub use failover::{
     abort_failover, at_address, begin_failover, check_failover, end_failover, lagging, Lagging,
 };
+use std::sync::Arc;
 pub use waiting::{answer_waiters, count_acks, is_enough, offset_on_disk, release_all, reply};
 
 /// The ring is cut back when it is this much too long, in bytes.
@@ -123,14 +124,19 @@ pub fn disconnect_all(state: &mut State) {
 pub fn written(state: &mut State) {
     let Some(ring) = &state.log.ring else { return };
     let kept_bytes = ring.len();
-    for id in &state.role.replicas {
-        if let Some(client) = state.clients.find(*id) {
-            client.kick.ring();
-        }
+    match state.role.tells_later {
+        true => state.role.has_news = true,
+        false => kicks(state).for_each(|kick| kick.ring()),
     }
     if kept_bytes > state.config.settings().repl_backlog_bytes + SURPLUS_BYTES {
         cut_back(state);
     }
+}
+
+/// What wakes the connections of the replicas.
+pub fn kicks(state: &State) -> impl Iterator<Item = &Arc<Kick>> {
+    let ids = state.role.replicas.iter();
+    ids.filter_map(|id| state.clients.find(*id)).map(|client| &client.kick)
 }
 
 /// Drops what is beyond the backlog's size and what no replica needs, and cuts off replicas that

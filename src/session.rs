@@ -14,6 +14,7 @@
 mod feed;
 mod input;
 mod lane;
+mod news;
 mod order;
 mod output;
 mod reading;

@@ -261,14 +261,17 @@ fn tell_of_unit(state: &mut State, is_whole: bool) {
     if state.db.effects.records.is_empty() {
         return;
     }
-    let records = std::mem::take(&mut state.db.effects.records);
-    if state.is_over {
-        // The end came in the middle of this unit, which is to be nowhere then.
-        return;
+    let records = &mut state.db.effects.records;
+    // The end may have come in the middle of this unit, which is to be nowhere then.
+    if !state.is_over {
+        match is_whole {
+            true => state.log.append(records),
+            false => state.log.append_each(records),
+        }
     }
-    match is_whole {
-        true => state.log.append(&records),
-        false => records.chunks(1).for_each(|record| state.log.append(record)),
+    records.clear();
+    if state.is_over {
+        return;
     }
     if state.db.effects.hears(listener::FRESH) {
         let tail = &state.aof.tail;

@@ -4,6 +4,7 @@
 //! settles WATCH, waiters, keyspace events, tracking and the log from what is recorded.
 
 use super::fresh::Fresh;
+use super::records::Records;
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
@@ -96,17 +97,6 @@ pub enum Effect {
     Swapped(usize, usize),
 }
 
-/// One record for the log: a command in its deterministic form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// The database it runs in.
-    pub db: usize,
-    /// The command.
-    pub argv: Vec<Vec<u8>>,
-    /// Who reads it.
-    pub reach: Reach,
-}
-
 /// Which readers of the log a record is for; a script may choose (`redis.set_repl`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach(u8);
@@ -150,7 +140,7 @@ pub struct Effects {
     /// Changes since the start; Redis's `dirty`.
     pub dirty: u64,
     /// Records that stand before, or instead of, the command's own form.
-    pub records: Vec<Record>,
+    pub records: Records,
     /// The command has stated its own form with `replay_as` or `replay_nothing`.
     pub form_stated: bool,
     /// Who reads what the running command writes.
@@ -272,7 +262,9 @@ impl Effects {
         let events = places.iter().map(|(at, count)| (at.happened, count.happened));
         move_back(&mut self.happened, end.happened, events);
         let records = places.iter().map(|(at, count)| (at.records, count.records));
-        move_back(&mut self.records, end.records, records);
+        let mut order: Vec<usize> = (0..self.records.len()).collect();
+        move_back(&mut order, end.records, records);
+        self.records.reorder(&order);
     }
 
     /// Whether `bit` (of [`listener`] or a [`Class`]) has somebody who listens.
@@ -371,8 +363,7 @@ impl Effects {
 
     fn push_record<B: AsRef<[u8]>>(&mut self, db: usize, argv: &[B], reach: Reach) {
         if self.hears(listener::LOG) && reach != Reach::NONE {
-            let argv = argv.iter().map(|arg| arg.as_ref().to_vec()).collect();
-            self.records.push(Record { db, argv, reach });
+            self.records.push(db, argv, reach);
         }
     }
 }

@@ -131,10 +131,8 @@ mod tests {
                 db.here().check();
             }
             assert!(db.counters.expired_fields > 500);
-            let records = std::mem::take(&mut db.effects.records);
-            assert!(records
-                .iter()
-                .all(|record| record.argv[0] == b"HDEL" || record.argv[0] == b"DEL"));
+            let records = db.effects.records.words();
+            assert!(records.iter().all(|words| words[0] == b"HDEL" || words[0] == b"DEL"));
         }
     }
 }

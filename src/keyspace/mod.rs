@@ -14,5 +14,6 @@ pub mod fields;
 pub mod fresh;
 pub mod graveyard;
 pub mod image;
+pub mod records;
 pub mod space;
 pub mod value;

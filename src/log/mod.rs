@@ -7,7 +7,8 @@
 pub mod aof;
 mod ring;
 
-use crate::keyspace::effects::{Reach, Record};
+use crate::keyspace::effects::Reach;
+use crate::keyspace::records::{Record, Records};
 use crate::resp::out::push_request;
 pub use ring::Ring;
 
@@ -114,44 +115,62 @@ impl Log {
 
     /// Appends records that belong together: several of them as one MULTI/EXEC block, with the
     /// SELECT inside, as Redis has it since 7.2.
-    pub fn append(&mut self, records: &[Record]) {
-        if records.iter().all(|record| record.reach == Reach::ALL) {
+    pub fn append(&mut self, records: &Records) {
+        self.append_all(records.iter());
+    }
+
+    /// Appends records that have nothing to do with each other.
+    pub fn append_each(&mut self, records: &Records) {
+        records.iter().for_each(|record| self.append_all(std::iter::once(record)));
+    }
+
+    fn append_all<'a>(&mut self, records: impl Iterator<Item = Record<'a>> + Clone) {
+        if records.clone().all(|record| record.reach == Reach::ALL) {
             return self.append_for(Reach::ALL, records);
         }
         for kind in [Reach::FILE, Reach::REPLICAS] {
-            let mut own = records.to_vec();
-            own.retain(|record| record.reach.includes(kind));
             // What the other kind was told last is not known here.
             self.selected = None;
-            self.append_for(kind, &own);
+            self.append_for(kind, records.clone().filter(|record| record.reach.includes(kind)));
         }
         self.selected = None;
     }
 
-    fn append_for(&mut self, kind: Reach, records: &[Record]) {
-        if records.is_empty() {
-            return;
+    fn append_for<'a>(
+        &mut self,
+        kind: Reach,
+        mut records: impl Iterator<Item = Record<'a>> + Clone,
+    ) {
+        let rest = records.clone();
+        let Some(first) = records.next() else { return };
+        let is_alone = records.next().is_none();
+        if is_alone && self.selected == Some(first.db) {
+            return self.spread(kind, first.encoded);
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        if records.len() > 1 {
+        if !is_alone {
             push_request(&mut scratch, &["MULTI"]);
         }
-        for record in records {
+        for record in rest {
             self.select(record.db, &mut scratch);
-            push_request(&mut scratch, &record.argv);
+            scratch.extend_from_slice(record.encoded);
         }
-        if records.len() > 1 {
+        if !is_alone {
             push_request(&mut scratch, &["EXEC"]);
         }
+        self.spread(kind, &scratch);
+        self.scratch = scratch;
+    }
+
+    fn spread(&mut self, kind: Reach, encoded: &[u8]) {
         // Redis: offsets count what replicas receive.
         if kind.includes(Reach::REPLICAS) && !self.relays {
-            self.append_for_replicas(&scratch);
+            self.append_for_replicas(encoded);
         }
         for reader in self.readers.iter_mut().filter(|reader| kind.includes(reader.kind())) {
-            reader.receive(&scratch);
+            reader.receive(encoded);
         }
-        self.scratch = scratch;
     }
 
     fn select(&mut self, db: usize, scratch: &mut Vec<u8>) {
@@ -188,16 +207,20 @@ mod tests {
         let mut log = Log::default();
         log.attach(Box::new(Tape(Reach::FILE, Arc::clone(&file))));
         log.attach(Box::new(Tape(Reach::REPLICAS, Arc::clone(&replicas))));
-        let record = |word: &str, reach| Record { db: 0, argv: vec![word.into()], reach };
-        log.append(&[record("a", Reach::ALL)]);
-        log.append(&[
-            record("b", Reach::FILE),
-            record("c", Reach::REPLICAS),
-            record("d", Reach::ALL),
-            record("e", Reach::FILE),
-        ]);
-        log.append(&[record("f", Reach::ALL)]);
-        assert_eq!(*file.lock(), "SELECT 0 a MULTI SELECT 0 b d e EXEC SELECT 0 f ");
-        assert_eq!(*replicas.lock(), "SELECT 0 a MULTI SELECT 0 c d EXEC SELECT 0 f ");
+        let records = |words: &[(&str, Reach)]| {
+            let mut records = Records::default();
+            words.iter().for_each(|(word, reach)| records.push(0, &[word], *reach));
+            records
+        };
+        log.append(&records(&[("a", Reach::ALL)]));
+        log.append(&records(&[
+            ("b", Reach::FILE),
+            ("c", Reach::REPLICAS),
+            ("d", Reach::ALL),
+            ("e", Reach::FILE),
+        ]));
+        log.append_each(&records(&[("f", Reach::ALL), ("g", Reach::ALL)]));
+        assert_eq!(*file.lock(), "SELECT 0 a MULTI SELECT 0 b d e EXEC SELECT 0 f g ");
+        assert_eq!(*replicas.lock(), "SELECT 0 a MULTI SELECT 0 c d EXEC SELECT 0 f g ");
     }
 }

@@ -62,6 +62,10 @@ pub struct Role {
     pub upstream: Option<Upstream>,
     /// Clients that are replicas, in order of arrival.
     pub replicas: Vec<ClientId>,
+    /// Whoever holds the lock tells the replicas of what was written, when it is through.
+    pub tells_later: bool,
+    /// There are bytes in the stream that no replica has been told of.
+    pub has_news: bool,
     /// Replicas that have answered within `min-replicas-max-lag`.
     pub good_replicas: usize,
     /// Since when there has been no replica (Unix ms).
@@ -120,6 +124,8 @@ impl Role {
             second_offset: -1,
             upstream: None,
             replicas: Vec::new(),
+            tells_later: false,
+            has_news: false,
             good_replicas: 0,
             without_replicas_since_ms: now_ms,
             waiting: Vec::new(),

@@ -27,8 +27,13 @@ impl Wake for Usher {
 
 /// Wakes this task when all others have had their turn.
 pub(super) fn after_the_others(cx: &Context<'_>) {
+    step_back(cx.waker().clone());
+}
+
+/// Wakes one that has no turn here when all others have had theirs.
+pub(super) fn step_back(waker: Waker) {
     let is_first = STEPPED_BACK.with_borrow_mut(|waiting| {
-        waiting.push(cx.waker().clone());
+        waiting.push(waker);
         waiting.len() == 1
     });
     if is_first {

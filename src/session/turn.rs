@@ -4,7 +4,7 @@
 //! for the lock, or for this worker, waits for a few batches of known length. What was decoded and
 //! has not run is decoded again at the next turn; the session's pace keeps that to a part.
 
-use super::Session;
+use super::{news, Session};
 use crate::busy::{self, Answer};
 use crate::client::{Asker, AtHand, Cut, Incomplete};
 use crate::dispatch::{Dispatcher, Flow, KnownNames, Prepared};
@@ -149,6 +149,7 @@ impl Session {
         if client.close_now {
             return (first, Flow::Close);
         }
+        state.role.tells_later = true;
         let (out_before, ns_before) = (out.total_bytes(), state.stats.work.command_ns);
         let mut dispatcher = Dispatcher::since(watch, &mut state, self.me).knowing(names);
         let bound = dispatcher.bound().bytes();
@@ -166,6 +167,7 @@ impl Session {
         client.reply_buffer.wrote(out_bytes as usize);
         let busy_ns = state.stats.work.command_ns.saturating_sub(ns_before);
         state.stats.batch(busy_ns, (done - first) as u64, in_bytes, out_bytes);
+        news::spread(&mut state);
         if flow == Flow::Close {
             settle::leave(&mut state, self.me);
         }

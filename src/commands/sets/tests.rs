@@ -40,7 +40,7 @@ fn run(db: &mut Db, words: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
     assert!(done.is_ok(), "{words:?}");
     let stated = std::mem::take(&mut db.effects.records);
     if db.effects.form_stated {
-        return stated.into_iter().map(|record| record.argv).collect();
+        return stated.words();
     }
     assert!(stated.is_empty());
     if db.effects.dirty > before {

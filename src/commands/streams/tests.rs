@@ -40,7 +40,7 @@ fn run(db: &mut Db, line: &str) -> Vec<String> {
         return vec![line.to_string()];
     }
     let text = |argv: Vec<Vec<u8>>| String::from_utf8_lossy(&argv.join(&b' ')).into_owned();
-    records.into_iter().map(|record| text(record.argv)).collect()
+    records.words().into_iter().map(text).collect()
 }
 
 /// What a genuine server makes of an approximate trim keeps its LIMIT.

@@ -1,0 +1,138 @@
+//! The records of a unit on their way to the log: each is encoded once, when it is made, and is
+//! copied from here to whoever reads the log.
+//!
+//! Invariant: records lie behind one another in `bytes`, without gaps.
+
+use super::effects::Reach;
+use crate::resp::out::push_request;
+
+/// Room that is kept for the next unit.
+const SPARE_BYTES_MAX: usize = 256 << 10;
+const SPARE_RECORDS_MAX: usize = 4096;
+
+/// Where a record ends, and whom it concerns.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    db: usize,
+    reach: Reach,
+    end: usize,
+}
+
+/// Records in their order.
+#[derive(Debug, Default)]
+pub struct Records {
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+}
+
+/// One record for the log: a command in its deterministic form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The database it runs in.
+    pub db: usize,
+    /// Who reads it.
+    pub reach: Reach,
+    /// The command as it goes over the wire.
+    pub encoded: &'a [u8],
+}
+
+impl Records {
+    /// Adds a record.
+    pub fn push<B: AsRef<[u8]>>(&mut self, db: usize, argv: &[B], reach: Reach) {
+        push_request(&mut self.bytes, argv);
+        self.places.push(Place { db, reach, end: self.bytes.len() });
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// The records from the first on.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> + Clone {
+        let starts = std::iter::once(0).chain(self.places.iter().map(|place| place.end));
+        let spans = starts.zip(&self.places);
+        spans.map(|(start, &Place { db, reach, end })| {
+            let encoded = self.bytes.get(start..end).unwrap_or_default();
+            Record { db, reach, encoded }
+        })
+    }
+
+    /// Keeps the first `len` only.
+    pub fn truncate(&mut self, len: usize) {
+        self.places.truncate(len);
+        self.bytes.truncate(self.places.last().map_or(0, |place| place.end));
+    }
+
+    /// Puts them into the order of these indices.
+    pub fn reorder(&mut self, order: &[usize]) {
+        let before = std::mem::take(self);
+        let all: Vec<Record<'_>> = before.iter().collect();
+        for &Record { db, reach, encoded } in order.iter().filter_map(|&index| all.get(index)) {
+            self.bytes.extend_from_slice(encoded);
+            self.places.push(Place { db, reach, end: self.bytes.len() });
+        }
+    }
+
+    /// Forgets all of them, and keeps room for a few.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(SPARE_BYTES_MAX);
+        self.places.clear();
+        self.places.shrink_to(SPARE_RECORDS_MAX);
+    }
+
+    /// The words of all of them.
+    #[cfg(test)]
+    pub fn words(&self) -> Vec<Vec<Vec<u8>>> {
+        use crate::resp::reader::{read, Value};
+        let words = |record: Record<'_>| match read(record.encoded) {
+            Some((Value::Array(words), _)) => words
+                .into_iter()
+                .map(|word| match word {
+                    Value::Bulk(word) => word,
+                    other => panic!("{other:?} is no word"),
+                })
+                .collect(),
+            other => panic!("{other:?} is no command"),
+        };
+        self.iter().map(words).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_out_as_they_went_in() {
+        let mut records = Records::default();
+        records.push(0, &["SET", "a", ""], Reach::ALL);
+        records.push(3, &["DEL", "\r\n"], Reach::FILE);
+        records.push(3, &["PING"], Reach::REPLICAS);
+        let seen: Vec<_> = records.iter().map(|record| (record.db, record.reach)).collect();
+        assert_eq!(seen, [(0, Reach::ALL), (3, Reach::FILE), (3, Reach::REPLICAS)]);
+        assert_eq!(records.iter().nth(1).unwrap().encoded, b"*2\r\n$3\r\nDEL\r\n$2\r\n\r\n\r\n");
+        records.truncate(2);
+        assert_eq!(records.words()[1], [b"DEL".to_vec(), b"\r\n".to_vec()]);
+        assert_eq!(records.len(), 2);
+        records.push(0, &["x"], Reach::ALL);
+        assert_eq!(records.words()[2], [b"x".to_vec()]);
+        records.reorder(&[2, 0, 1]);
+        assert_eq!(
+            records.words()[..2],
+            [vec![b"x".to_vec()], ["SET", "a", ""].map(Vec::from).into()]
+        );
+        assert_eq!(records.iter().nth(2).unwrap().db, 3);
+        records.clear();
+        assert!(records.is_empty() && records.iter().next().is_none());
+        records.push(1, &["y"], Reach::ALL);
+        assert_eq!(records.words(), [[b"y".to_vec()]]);
+    }
+}
