@@ -12,6 +12,7 @@
 //! what is left over (half a request, replies that the peer does not take) is kept.
 
 mod feed;
+mod held;
 mod input;
 mod lane;
 mod news;

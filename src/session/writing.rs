@@ -3,7 +3,7 @@
 //!
 //! Invariant: one call writes a bounded number of bytes.
 
-use super::Session;
+use super::{held, Session};
 use crate::client::Kick;
 use crate::resp::replies::Replies;
 use std::io;
@@ -46,7 +46,7 @@ impl Session {
         let tail = &self.shared.tail;
         let open = match self.held {
             Some(held) if held == self.mark => tail.is_open(self.mark),
-            _ => tail.poll_open(self.mark, cx.waker()).is_ready(),
+            _ => held::is_open(tail, self.mark, cx),
         };
         self.held = (!open).then_some(self.mark);
         open

@@ -6,13 +6,16 @@
 //! all have appended, in one call; while the disk is busy with a sync, a thread writes instead and
 //! wakes the sessions, so that others on their workers do not wait. With `always` that thread
 //! writes and syncs in turn, so everything appended during one sync is made durable by the next:
-//! group commit without any timer.
+//! group commit, for which it waits a moment where that gains (`gathering`).
 //!
 //! Offsets count the bytes appended since the start, whatever files they went to.
 //!
 //! Invariant: `synced <= written <= appended`, `durable` never passes what `appendfsync` promises,
 //! and no record is in the files in part, save for a moment within a call of write or when the
 //! disk does not even let it be cut off.
+
+mod gathering;
+mod writer;
 
 use super::policy::Policy;
 use crate::clock::{Clock, Stopwatch};
@@ -111,6 +114,13 @@ pub struct Tail {
     waiting: Mutex<Vec<(u64, Waker)>>,
     wants: Mutex<Wants>,
     wanted: Condvar,
+    /// Somebody wants a write already: to say so again would only cost a lock.
+    is_wanted: AtomicBool,
+    /// Units that were appended since the start.
+    units: AtomicU64,
+    /// So many of them are waited for before the next sync; 0 while none are.
+    awaited_units: AtomicU64,
+    gathered: Condvar,
     /// For the thread of `everysec`.
     stop_sync: Mutex<bool>,
     stopping_sync: Condvar,
@@ -236,6 +246,11 @@ impl Tail {
         pending.bytes.extend_from_slice(encoded);
         // Only under the server's lock, so nobody else adds meanwhile.
         self.appended.fetch_add(len as u64, Ordering::Release);
+        drop(pending);
+        let units = self.units.fetch_add(1, Ordering::SeqCst) + 1;
+        if units == self.awaited_units.load(Ordering::SeqCst) {
+            self.all_have_come();
+        }
     }
 
     /// Lets what is appended from now on go to another file, which is empty or ends with a whole
@@ -272,6 +287,7 @@ impl Tail {
         *self.clock.lock() = clock;
         *self.owner.lock() = Some(owner);
         *self.wants.lock() = Wants::default();
+        self.is_wanted.store(false, Ordering::SeqCst);
         *self.stop_sync.lock() = false;
         *self.trouble.lock() = Trouble::default();
         self.is_failing.store(false, Ordering::Relaxed);
@@ -297,6 +313,7 @@ impl Tail {
     pub fn stop(&self) {
         self.wants.lock().stop = true;
         self.wanted.notify_all();
+        self.gathered.notify_all();
         *self.stop_sync.lock() = true;
         self.stopping_sync.notify_all();
         for thread in self.threads.lock().drain(..) {
@@ -320,6 +337,15 @@ impl Tail {
     #[inline]
     pub fn is_open(&self, mark: u64) -> bool {
         mark <= self.durable.load(Ordering::Acquire)
+    }
+
+    /// Makes the log durable up to `mark`, or has it made so soon; true when it is.
+    pub fn open(&self, mark: u64) -> bool {
+        let open = self.is_open(mark) || self.write_now(mark);
+        if !open {
+            self.want_write();
+        }
+        open
     }
 
     /// Makes the log durable up to `mark`, or has it made so and wakes `waker` then.
@@ -363,8 +389,10 @@ impl Tail {
     }
 
     fn want_write(&self) {
-        self.wants.lock().write = true;
-        self.wanted.notify_one();
+        if !self.is_wanted.swap(true, Ordering::SeqCst) {
+            self.wants.lock().write = true;
+            self.wanted.notify_one();
+        }
     }
 
     /// Writes what is appended. A worker stops before a change of files, which needs a sync.
@@ -594,70 +622,6 @@ impl Tail {
                 self.note_sync(Some(&error));
                 false
             }
-        }
-    }
-
-    /// The thread that writes while workers must not, syncs for `always`, and tries again what
-    /// has failed.
-    fn write_for_others(&self) {
-        loop {
-            {
-                let mut wants = self.wants.lock();
-                while !wants.write && !wants.stop {
-                    let failing = self.is_failing.load(Ordering::Relaxed);
-                    let late = match failing {
-                        true => self.wanted.wait_for(&mut wants, RETRY_AFTER).timed_out(),
-                        false => {
-                            self.wanted.wait(&mut wants);
-                            false
-                        }
-                    };
-                    if late {
-                        break;
-                    }
-                }
-                if wants.stop {
-                    return;
-                }
-                wants.write = false;
-            }
-            let mut pen = self.pen.lock();
-            let written = self.write_all(&mut pen, true);
-            let always = self.policy() == Policy::Always;
-            let suspended = self.sync_suspended.load(Ordering::Relaxed);
-            let is_due = self.synced.load(Ordering::Relaxed) < pen.end;
-            let ok = match written {
-                Ok(()) if always && !suspended && is_due => self.sync(pen),
-                written => {
-                    drop(pen);
-                    written.is_ok()
-                }
-            };
-            if !ok {
-                if always {
-                    self.give_up();
-                }
-                std::thread::sleep(RETRY_AFTER);
-            }
-        }
-    }
-
-    /// Redis: with `always` what was seen is on disk, and this cannot be kept any more.
-    fn give_up(&self) {
-        let is_sync = self.trouble.lock().write.is_none();
-        self.warn(match is_sync {
-            true => format!(
-                "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. \
-                 Exiting...",
-                self.failure().unwrap_or_default()
-            ),
-            false => "Can't recover from AOF write error when the AOF fsync policy is 'always'. \
-                      Exiting..."
-                .to_string(),
-        });
-        let owner = self.owner.lock().clone();
-        if let Some(owner) = owner {
-            owner.fatal();
         }
     }
 
