@@ -120,10 +120,11 @@ impl LookedUp {
         let is_old = self.at.as_ref().is_none_or(|at| at.elapsed_ns() / 1_000_000 >= LOOKED_UP_MS);
         if is_old || self.of != *of {
             (self.of, self.at) = (of.clone(), Some(Stopwatch::start()));
-            (self.found, self.failure) = match host(of).and_then(|host| (host, of.port).to_socket_addrs()) {
-                Ok(found) => (found.collect(), None),
-                Err(error) => (Vec::new(), Some((error.kind(), error.to_string()))),
-            };
+            (self.found, self.failure) =
+                match host(of).and_then(|host| (host, of.port).to_socket_addrs()) {
+                    Ok(found) => (found.collect(), None),
+                    Err(error) => (Vec::new(), Some((error.kind(), error.to_string()))),
+                };
         }
         match &self.failure {
             Some((kind, text)) => Err(std::io::Error::new(*kind, text.clone())),
