@@ -68,8 +68,7 @@ fn bit_offset(db: &Db, word: &[u8], width: Option<u32>) -> Result<u64> {
     };
     // Redis: the product wraps around.
     let offset = parse_i64(digits).ok_or(Error::BitOffset)?.wrapping_mul(width);
-    let is_too_far = (offset >> 3) as u64 >= db.string_bytes_max as u64 && !db.obeys;
-    if offset < 0 || is_too_far {
+    if offset < 0 || !super::strings::may_reach(db, (offset >> 3) as u64 + 1) {
         return Err(Error::BitOffset);
     }
     Ok(offset as u64)

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::keyspace::db::{Db, FreedLater, Ttl};
 use crate::keyspace::entry::NewValue;
 use crate::keyspace::value::{StrRef, Value};
+use crate::process::total_memory_bytes;
 use crate::resp::out::{Done, Out};
 use crate::types::number::{parse_i64, Extended};
 use crate::types::text::Text;
@@ -141,10 +142,20 @@ const ROWS: &[Row] = &[
 ];
 
 fn check_length(db: &Db, bytes: usize) -> Result<()> {
-    if bytes > db.string_bytes_max && !db.obeys {
-        return Err(Error::StringTooLong);
+    match may_reach(db, bytes as u64) {
+        true => Ok(()),
+        false => Err(Error::StringTooLong),
     }
-    Ok(())
+}
+
+/// Whether a string may become so long. What has happened elsewhere is bound by no limit, but what
+/// this machine cannot hold at all must not be tried: a damaged file may say anything.
+pub(super) fn may_reach(db: &Db, bytes: u64) -> bool {
+    let fits_machine = || match total_memory_bytes() {
+        0 => bytes <= 1 << 40,
+        most => bytes <= most,
+    };
+    bytes <= db.string_bytes_max as u64 || (db.obeys && fits_machine())
 }
 
 /// Lets `change` edit the bytes at a key, in place when they have a buffer of their own.
@@ -477,4 +488,21 @@ fn setrange(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 fn strlen(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(out.int(db.string(args.key())?.map_or(0, |text| text.len()) as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_reach;
+    use crate::keyspace::db::Db;
+    use crate::types::limits::Limits;
+
+    #[test]
+    fn no_string_outgrows_the_machine() {
+        let mut db = Db::new(1, Limits::default(), 1);
+        let most = db.string_bytes_max as u64;
+        assert_eq!([most, most + 1].map(|bytes| may_reach(&db, bytes)), [true, false]);
+        db.obeys = true;
+        let reached = [most, most + 1, 1 << 60, u64::MAX].map(|bytes| may_reach(&db, bytes));
+        assert_eq!(reached, [true, true, false, false]);
+    }
 }
