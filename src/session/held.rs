@@ -3,8 +3,8 @@
 //! Whoever makes the log durable is another thread, and to wake a task of another thread costs it a
 //! system call. So the sessions of a worker wait here, and one task waits for them there.
 //!
-//! Invariant: while somebody waits here for a mark, the task waits for that mark or a smaller one,
-//! or is about to look.
+//! Invariant: a worker has one such task, from the first who waits on; while somebody waits here
+//! for a mark, it waits for that mark or a smaller one, or is about to look.
 
 use crate::log::aof::tail::Tail;
 use std::cell::RefCell;
@@ -16,7 +16,9 @@ use std::task::{Context, Poll, Waker};
 #[derive(Default)]
 struct Held {
     sessions: Vec<(u64, Waker)>,
-    /// The task, and the mark that it waits for, if it does.
+    /// There is a task.
+    is_watched: bool,
+    /// It, since it has looked for the first time, and the mark that it waits for, if it does.
     task: Option<Waker>,
     awaited: Option<u64>,
 }
@@ -32,10 +34,10 @@ pub(super) fn is_open(tail: &Arc<Tail>, mark: u64, cx: &Context<'_>) -> bool {
     }
     let is_watched = HELD.with_borrow_mut(|held| {
         held.sessions.push((mark, cx.waker().clone()));
-        if held.awaited.is_some_and(|awaited| awaited <= mark) {
-            return true;
+        if held.awaited.is_none_or(|awaited| mark < awaited) {
+            held.task.iter().for_each(Waker::wake_by_ref);
         }
-        held.task.as_ref().map(Waker::wake_by_ref).is_some()
+        std::mem::replace(&mut held.is_watched, true)
     });
     if !is_watched {
         tokio::task::spawn_local(watch(tail.clone()));
@@ -64,4 +66,43 @@ async fn watch(tail: Arc<Tail>) {
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AppendOnly;
+    use crate::log::aof::Policy;
+    use tokio::runtime::{Builder, Handle, LocalOptions};
+
+    /// A log that nobody writes, with something in it.
+    fn unwritten() -> Arc<Tail> {
+        let tail = Arc::<Tail>::default();
+        tail.configured(&AppendOnly { policy: Policy::Always, ..AppendOnly::default() }, 0);
+        tail.reader().receive(b"record");
+        tail
+    }
+
+    #[test]
+    fn sessions_of_one_round_have_one_task() {
+        let runtime = Builder::new_current_thread().build_local(LocalOptions::default()).unwrap();
+        let tail = unwritten();
+        runtime.block_on(async {
+            let sessions = [3, 1, 6, 2].map(|mark| {
+                let tail = tail.clone();
+                tokio::task::spawn_local(poll_fn(move |cx| match is_open(&tail, mark, cx) {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }))
+            });
+            // The first turn of each, and the task's.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            assert_eq!(Handle::current().metrics().num_alive_tasks(), sessions.len() + 1);
+            tail.stop();
+            for session in sessions {
+                session.await.unwrap();
+            }
+        });
+    }
 }
