@@ -370,12 +370,12 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Redis: the first line that is no comment begins with `file`.
 /// A file that begins with a snapshot, of Redis or of Valkey.
 fn is_snapshot(head: &[u8]) -> bool {
     head.len() >= 8 && (head.starts_with(b"REDIS") || head.starts_with(b"VALKEY"))
 }
 
+/// Redis: the first line that is no comment begins with `file`.
 fn is_manifest(head: &[u8]) -> bool {
     let mut lines = head.split(|byte| *byte == b'\n').filter(|line| line.first() != Some(&b'#'));
     lines.next().is_some_and(|line| line.starts_with(b"file"))
