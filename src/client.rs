@@ -41,6 +41,13 @@ pub enum ReplyMode {
     SkipNext,
 }
 
+impl ReplyMode {
+    /// Whether a reply that is written now is sent.
+    pub fn is_heard(self) -> bool {
+        matches!(self, ReplyMode::On | ReplyMode::SkipSet)
+    }
+}
+
 /// A transaction being collected.
 #[derive(Debug, Default)]
 pub struct Multi {

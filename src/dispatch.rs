@@ -216,7 +216,7 @@ impl<'a> Dispatcher<'a> {
         }
         let flow = self.gated(spec, argv, out);
         self.state.db.forget_hash();
-        self.after(mark, flow, out)
+        self.after(Some(spec), mark, flow, out)
     }
 
     /// The same for a request that was not prepared.
@@ -225,8 +225,8 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn find_and_run(&mut self, argv: &[&[u8]], out: &mut Replies) -> Flow {
-        let mark = out.len();
-        let flow = match self.find(argv) {
+        let (mark, found) = (out.len(), self.find(argv));
+        let flow = match found {
             Ok(spec) => self.gated(spec, argv, out),
             Err(_) if is_http(argv[0]) => {
                 // A browser that was tricked into speaking to us must not get a second line in.
@@ -242,14 +242,14 @@ impl<'a> Dispatcher<'a> {
                 self.refuse(None, error, out)
             }
         };
-        self.after(mark, flow, out)
+        self.after(found.ok(), mark, flow, out)
     }
 
     /// CLIENT REPLY, and what others wrote to the client meanwhile; the connection may end.
     #[inline]
-    fn after(&mut self, mark: usize, flow: Flow, out: &mut Replies) -> Flow {
+    fn after(&mut self, spec: Option<&Spec>, mark: usize, flow: Flow, out: &mut Replies) -> Flow {
         if self.state.clients.at(self.me).reply_mode != ReplyMode::On {
-            self.skip(mark, flow, out);
+            self.skip(spec, mark, flow, out);
         }
         let client = self.state.clients.at(self.me);
         if client.wants_attention() {
@@ -266,8 +266,12 @@ impl<'a> Dispatcher<'a> {
 
     /// A reply that its client does not want.
     #[cold]
-    fn skip(&mut self, mark: usize, flow: Flow, out: &mut Replies) {
-        out.truncate(mark);
+    fn skip(&mut self, spec: Option<&Spec>, mark: usize, flow: Flow, out: &mut Replies) {
+        // EXEC has left out what its client does not want of what it has run.
+        let has_run = out.get(mark) != Some(&b'-') && !self.state.is_over;
+        if !has_run || spec.is_none_or(|spec| spec.name != "exec") {
+            out.truncate(mark);
+        }
         let client = self.state.clients.at(self.me);
         // A reply that is still to come is the one to be skipped.
         let comes = matches!(flow, Flow::Blocked | Flow::HeldBack);

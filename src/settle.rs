@@ -550,13 +550,11 @@ pub fn unblock_with(
 /// Gives a client that waited its reply.
 pub fn hand_over(state: &mut State, id: ClientId, reply: &[u8]) {
     let client = state.clients.at(id);
-    match client.reply_mode {
-        ReplyMode::On | ReplyMode::SkipSet => {
-            client.outbox.push(reply);
-            client.check_output_limit(state.config.settings(), state.db.now_ms());
-        }
-        ReplyMode::SkipNext => client.reply_mode = ReplyMode::On,
-        ReplyMode::Off => {}
+    if client.reply_mode.is_heard() {
+        client.outbox.push(reply);
+        client.check_output_limit(state.config.settings(), state.db.now_ms());
+    } else if client.reply_mode == ReplyMode::SkipNext {
+        client.reply_mode = ReplyMode::On;
     }
     client.kick.ring();
 }

@@ -105,7 +105,7 @@ pub trait Caller {
     /// The calling client.
     fn me(&self) -> ClientId;
     /// Runs one command of a transaction: gates, statistics and effects as if it came from the
-    /// wire, its reply appended to `reply`.
+    /// wire, its reply appended to `reply` if the client wants it.
     fn run_queued(&mut self, argv: &[&[u8]], reply: &mut Vec<u8>);
     /// Runs, for another client, a request that came while a slow script runs: refused with BUSY
     /// unless its row allows it. True when the connection ends with the reply.

@@ -230,8 +230,8 @@ fn describe(items: &mut Items<'_>, selector: &Selector) {
     items.bulk(&selector.describe_channels());
 }
 
-fn acl_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    Ok(super::help(out, "ACL", HELP))
+fn acl_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    Ok(super::help(args, out, HELP))
 }
 
 fn list(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

@@ -83,8 +83,8 @@ pub(super) fn getredir(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> R
     }))
 }
 
-pub(super) fn help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    Ok(super::help(out, "CLIENT", super::client_help::LINES))
+pub(super) fn help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+    Ok(super::help(args, out, super::client_help::LINES))
 }
 
 pub(super) fn id(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -282,7 +282,10 @@ pub(super) fn reply(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> R
     let client = call.client();
     match args.option().as_deref() {
         Some("ON") => {
-            client.reply_mode = ReplyMode::On;
+            // Redis: what SKIP has asked for earlier in the transaction stands.
+            if client.reply_mode != ReplyMode::SkipSet {
+                client.reply_mode = ReplyMode::On;
+            }
             return Ok(out.ok());
         }
         Some("OFF") => client.reply_mode = ReplyMode::Off,

@@ -84,12 +84,12 @@ fn moved(call: &mut Call<'_>, out: Out<'_>) -> Done {
     out.ok()
 }
 
-fn clock_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn clock_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     const LINES: &[(&str, &[&str])] = &[
         ("ADVANCE <milliseconds>", &["Move the time forward."]),
         ("FREEZE", &["Stop the clock where it is."]),
         ("RESUME", &["Let a frozen clock run on."]),
         ("SET <unix-time-milliseconds>", &["Set the time."]),
     ];
-    Ok(super::help(out, "CLOCK", LINES))
+    Ok(super::help(args, out, LINES))
 }

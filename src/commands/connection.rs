@@ -360,7 +360,10 @@ fn reset(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     client.db = 0;
     client.resp3 = false;
     client.name.clear();
-    client.reply_mode = ReplyMode::On;
+    // Redis: its own reply is skipped where SKIP came before.
+    if client.reply_mode == ReplyMode::Off {
+        client.reply_mode = ReplyMode::On;
+    }
     client.no_evict = false;
     client.no_touch = false;
     Ok(out.in_protocol(false).simple("RESET"))

@@ -381,7 +381,7 @@ fn object_freq(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(out.int(db.ageing.count(entry.ageing(), db.now_ms()) as i64))
 }
 
-fn object_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn object_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     const LINES: &[(&str, &[&str])] = &[
         (
             "ENCODING <key>",
@@ -412,7 +412,7 @@ fn object_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done>
             ],
         ),
     ];
-    Ok(super::help(out, "OBJECT", LINES))
+    Ok(super::help(args, out, LINES))
 }
 
 fn object_idletime(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

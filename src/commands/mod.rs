@@ -2,7 +2,7 @@
 
 use crate::acl::Vocabulary;
 use crate::command::categories::categories;
-use crate::command::{Family, Spec, Table};
+use crate::command::{Args, Family, Spec, Table};
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 use crate::types::number::{parse_i64, parse_u64};
@@ -164,10 +164,13 @@ pub fn is_command(name: &[u8]) -> bool {
     !name.contains(&b'|') && table().named(name).is_some()
 }
 
-/// A HELP reply: usage lines with their explanations indented below them.
-fn help(out: Out<'_>, container: &str, lines: &[(&str, &[&str])]) -> Done {
+/// A HELP reply: usage lines with their explanations indented below them, for the command under
+/// the name that it was called by.
+fn help(args: &Args<'_>, out: Out<'_>, lines: &[(&str, &[&str])]) -> Done {
     let mut items = out.array_of_unknown_len();
-    items.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    let name = args.all()[0].to_ascii_uppercase();
+    let name = String::from_utf8_lossy(&name);
+    items.simple(&format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for (usage, explanations) in lines {
         items.simple(usage);
         for explanation in *explanations {

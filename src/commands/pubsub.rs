@@ -335,10 +335,10 @@ fn numpat(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(out.int(call.state.pubsub.names(Scope::Pattern).count() as i64))
 }
 
-fn help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(super::help(
+        args,
         out,
-        "PUBSUB",
         &[
             (
                 "CHANNELS [<pattern>]",

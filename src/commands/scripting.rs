@@ -282,10 +282,10 @@ pub fn unkillable(why: Unkillable) -> Error {
     }
 }
 
-fn script_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn script_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(super::help(
+        args,
         out,
-        "SCRIPT",
         &[
             ("DEBUG (YES|SYNC|NO)", &["Set the debug mode for subsequent scripts executed."]),
             (

@@ -101,15 +101,19 @@ fn exec(caller: &mut dyn Caller, _: &mut Args<'_>, out: Out<'_>) -> Result<Done>
     let Some(multi) = caller.state().clients.at(me).multi.take() else {
         return Err(Error::ExecWithoutMulti);
     };
+    // Redis: each part of the reply is sent or not by what CLIENT REPLY has said until then.
+    let is_heard = caller.state().clients.at(me).reply_mode.is_heard();
     let broken = is_broken(caller.state(), me);
     settle::unwatch(caller.state(), me);
     if multi.refused {
         return Err(Error::ExecAbort);
     }
-    if broken {
-        return Ok(out.null_array());
-    }
-    let mut items = out.array(multi.queue.len());
+    let mut items = match (broken, is_heard) {
+        (true, true) => return Ok(out.null_array()),
+        (true, false) => return Ok(out.several().end()),
+        (false, true) => out.array(multi.queue.len()),
+        (false, false) => out.several(),
+    };
     let mut reply = Vec::new();
     for argv in &multi.queue {
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();

@@ -1,4 +1,4 @@
-//! KnownNames that commands were called by: most come again and are written in the same way.
+//! Names that commands were called by: most come again and are written in the same way.
 //!
 //! Invariant: a name means the same command as long as the server lives, so who remembers one
 //! never has to forget it: `rename-command` is read once, at the start.

@@ -27,6 +27,7 @@ impl Caller for Dispatcher<'_> {
     }
 
     fn run_queued(&mut self, argv: &[&[u8]], reply: &mut Vec<u8>) {
+        let mark = reply.len();
         match self.find(argv) {
             Ok(spec) => match self.still_may(spec, argv) {
                 Ok(()) => self.run_nested(spec, argv, reply),
@@ -38,6 +39,9 @@ impl Caller for Dispatcher<'_> {
             Err(_) => {
                 self.refuse(None, Error::unknown_command(argv), reply);
             }
+        }
+        if !self.state.clients.at(self.me).reply_mode.is_heard() {
+            reply.truncate(mark);
         }
     }
 

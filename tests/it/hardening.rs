@@ -60,6 +60,9 @@ fn renamed_commands_are_known_by_their_new_names_alone() {
         let seen = told(&mut wire, line).replace("NilBulk", "NilArray");
         assert_eq!(seen, reply, "{line}");
     }
+    let title =
+        Reply::Status("CFG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:".into());
+    assert!(told(&mut wire, "cfg HELP").starts_with(&format!("Array([{title:?}, ")));
     assert!(told(&mut wire, "COMMAND INFO cfg").contains("Array([Array([Bulk"));
     assert!(!told(&mut wire, "COMMAND DOCS cfg|get").eq("Array([])"));
     // One is gone, one has another name.

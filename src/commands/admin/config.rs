@@ -168,10 +168,10 @@ pub(in crate::commands) fn replace_file(path: &Path, text: &[u8]) -> std::io::Re
     })
 }
 
-fn config_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn config_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(help(
+        args,
         out,
-        "CONFIG",
         &[
             (
                 "GET <pattern>",

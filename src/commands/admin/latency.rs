@@ -169,10 +169,10 @@ fn histogram(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<D
     Ok(items.end())
 }
 
-fn latency_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn latency_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(help(
+        args,
         out,
-        "LATENCY",
         &[
             ("DOCTOR", &["Return a human readable latency analysis report."]),
             ("GRAPH <event>", &["Return an ASCII latency graph for the <event> class."]),

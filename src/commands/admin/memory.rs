@@ -163,10 +163,10 @@ fn malloc_stats(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<D
     Ok(out.verbatim("txt", text.as_bytes()))
 }
 
-fn memory_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn memory_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(help(
+        args,
         out,
-        "MEMORY",
         &[
             ("DOCTOR", &["Return memory problems reports."]),
             ("MALLOC-STATS", &["Return internal statistics report from the memory allocator."]),

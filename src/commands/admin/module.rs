@@ -62,10 +62,10 @@ fn unload(_: &mut Call<'_>, _: &mut Args<'_>, _: Out<'_>) -> Result<Done> {
     Err(Error::of("ERR Error unloading module: no such module with that name"))
 }
 
-fn module_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn module_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(help(
+        args,
         out,
-        "MODULE",
         &[
             ("LIST", &["Return a list of loaded modules."]),
             (

@@ -83,10 +83,10 @@ fn slowlog_reset(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<
     Ok(out.ok())
 }
 
-fn slowlog_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn slowlog_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(help(
+        args,
         out,
-        "SLOWLOG",
         &[
             (
                 "GET [<count>]",

@@ -263,10 +263,10 @@ pub fn function_restore(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) 
     Ok(out.ok())
 }
 
-pub fn function_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+pub fn function_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(crate::commands::help(
+        args,
         out,
-        "FUNCTION",
         &[
             (
                 "LOAD [REPLACE] <FUNCTION CODE>",

@@ -121,7 +121,7 @@ pub fn delete_consumer(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result
 }
 
 /// `XGROUP HELP`
-pub fn help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+pub fn help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let lines: &[(&str, &[&str])] = &[
         (
             "CREATE <key> <groupname> <id|$> [option]",
@@ -144,5 +144,5 @@ pub fn help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
             &["Set the current group ID and entries_read counter."],
         ),
     ];
-    Ok(crate::commands::help(out, "XGROUP", lines))
+    Ok(crate::commands::help(args, out, lines))
 }

@@ -183,11 +183,11 @@ pub fn consumers(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 /// `XINFO HELP`
-pub fn help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+pub fn help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let lines: &[(&str, &[&str])] = &[
         ("CONSUMERS <key> <groupname>", &["Show consumers of <groupname>."]),
         ("GROUPS <key>", &["Show the stream consumer groups."]),
         ("STREAM <key> [FULL [COUNT <count>]", &["Show information about the stream."]),
     ];
-    Ok(crate::commands::help(out, "XINFO", lines))
+    Ok(crate::commands::help(args, out, lines))
 }

@@ -175,10 +175,10 @@ fn getkeysandflags(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Re
     Ok(items.end())
 }
 
-fn command_help(_: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
+fn command_help(_: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(help(
+        args,
         out,
-        "COMMAND",
         &[
             ("(no subcommand)", &["Return details about all Redis commands."]),
             ("COUNT", &["Return the total number of commands in this Redis server."]),

@@ -31,7 +31,7 @@ fn debug(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
     let word = crate::command::args::Word::of(name);
     let state = &mut *call.state;
     match (&*word, args.left()) {
-        ("HELP", 0) => return Ok(help(out)),
+        ("HELP", 0) => return Ok(help(args, out)),
         ("SLEEP", 1) => {
             // Everybody waits: that is what it is for.
             let seconds = parse_f64(args.bytes()).unwrap_or(0.0).clamp(0.0, 1e6);
@@ -162,10 +162,10 @@ fn htstats(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Don
     Ok(out.verbatim("txt", text.as_bytes()))
 }
 
-fn help(out: Out<'_>) -> Done {
+fn help(args: &Args<'_>, out: Out<'_>) -> Done {
     crate::commands::help(
+        args,
         out,
-        "DEBUG",
         &[
             ("AOF-FLUSH-SLEEP <microseconds>", &["Let each write of the log take so long."]),
             ("CHANGE-REPL-ID", &["Take a new replication id."]),
