@@ -234,11 +234,16 @@ impl std::ops::Sub for Mark {
 }
 
 /// Moves what stands from `end` on to its places before: pairs of an index and how many go there,
-/// indices in their order.
-fn move_back<T>(list: &mut Vec<T>, end: usize, places: impl Iterator<Item = (usize, usize)>) {
+/// indices in their order. What stands before the first of them is not touched.
+pub(super) fn move_back<T>(
+    list: &mut Vec<T>,
+    end: usize,
+    places: impl Iterator<Item = (usize, usize)>,
+) {
+    let mut places = places.peekable();
+    let mut taken = places.peek().map_or(end, |(at, _)| *at);
     let mut moved = list.split_off(end.min(list.len())).into_iter();
-    let mut rest = std::mem::take(list).into_iter();
-    let mut taken = 0;
+    let mut rest = list.split_off(taken.min(list.len())).into_iter();
     for (at, count) in places {
         list.extend(rest.by_ref().take(at.saturating_sub(taken)));
         taken = taken.max(at);
@@ -262,9 +267,7 @@ impl Effects {
         let events = places.iter().map(|(at, count)| (at.happened, count.happened));
         move_back(&mut self.happened, end.happened, events);
         let records = places.iter().map(|(at, count)| (at.records, count.records));
-        let mut order: Vec<usize> = (0..self.records.len()).collect();
-        move_back(&mut order, end.records, records);
-        self.records.reorder(&order);
+        self.records.move_back(end.records, records);
     }
 
     /// Whether `bit` (of [`listener`] or a [`Class`]) has somebody who listens.
@@ -379,6 +382,8 @@ mod tests {
         assert_eq!(list, ["X", "a", "b", "Y", "c", "Z"]);
         move_back(&mut list, 6, std::iter::empty());
         assert_eq!(list, ["X", "a", "b", "Y", "c", "Z"]);
+        move_back(&mut list, 5, [(3, 0), (4, 1)].into_iter());
+        assert_eq!(list, ["X", "a", "b", "Y", "Z", "c"]);
     }
 
     #[test]

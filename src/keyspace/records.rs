@@ -1,21 +1,23 @@
 //! The records of a unit on their way to the log: each is encoded once, when it is made, and is
 //! copied from here to whoever reads the log.
 //!
-//! Invariant: records lie behind one another in `bytes`, without gaps.
+//! Invariant: what a record says stays where it was encoded; only its place among the others may
+//! change.
 
-use super::effects::Reach;
+use super::effects::{move_back, Reach};
 use crate::resp::out::push_request;
+use std::ops::Range;
 
 /// Room that is kept for the next unit.
 const SPARE_BYTES_MAX: usize = 256 << 10;
 const SPARE_RECORDS_MAX: usize = 4096;
 
-/// Where a record ends, and whom it concerns.
-#[derive(Clone, Copy, Debug)]
+/// Where a record lies, and whom it concerns.
+#[derive(Debug)]
 struct Place {
     db: usize,
     reach: Reach,
-    end: usize,
+    span: Range<usize>,
 }
 
 /// Records in their order.
@@ -39,8 +41,9 @@ pub struct Record<'a> {
 impl Records {
     /// Adds a record.
     pub fn push<B: AsRef<[u8]>>(&mut self, db: usize, argv: &[B], reach: Reach) {
+        let start = self.bytes.len();
         push_request(&mut self.bytes, argv);
-        self.places.push(Place { db, reach, end: self.bytes.len() });
+        self.places.push(Place { db, reach, span: start..self.bytes.len() });
     }
 
     /// How many there are.
@@ -56,28 +59,23 @@ impl Records {
 
     /// The records from the first on.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> + Clone {
-        let starts = std::iter::once(0).chain(self.places.iter().map(|place| place.end));
-        let spans = starts.zip(&self.places);
-        spans.map(|(start, &Place { db, reach, end })| {
-            let encoded = self.bytes.get(start..end).unwrap_or_default();
-            Record { db, reach, encoded }
+        self.places.iter().map(|Place { db, reach, span }| {
+            let encoded = self.bytes.get(span.clone()).unwrap_or_default();
+            Record { db: *db, reach: *reach, encoded }
         })
     }
 
     /// Keeps the first `len` only.
     pub fn truncate(&mut self, len: usize) {
         self.places.truncate(len);
-        self.bytes.truncate(self.places.last().map_or(0, |place| place.end));
+        let ends = self.places.iter().map(|place| place.span.end);
+        self.bytes.truncate(ends.max().unwrap_or(0));
     }
 
-    /// Puts them into the order of these indices.
-    pub fn reorder(&mut self, order: &[usize]) {
-        let before = std::mem::take(self);
-        let all: Vec<Record<'_>> = before.iter().collect();
-        for &Record { db, reach, encoded } in order.iter().filter_map(|&index| all.get(index)) {
-            self.bytes.extend_from_slice(encoded);
-            self.places.push(Place { db, reach, end: self.bytes.len() });
-        }
+    /// Moves those from `end` on to their places before: pairs of an index and how many go there,
+    /// indices in their order.
+    pub fn move_back(&mut self, end: usize, places: impl Iterator<Item = (usize, usize)>) {
+        move_back(&mut self.places, end, places);
     }
 
     /// Forgets all of them, and keeps room for a few.
@@ -124,12 +122,17 @@ mod tests {
         assert_eq!(records.len(), 2);
         records.push(0, &["x"], Reach::ALL);
         assert_eq!(records.words()[2], [b"x".to_vec()]);
-        records.reorder(&[2, 0, 1]);
+        let lies = |records: &Records, at| records.iter().nth(at).map(|one| one.encoded.as_ptr());
+        let moved = lies(&records, 2);
+        records.move_back(2, [(0, 1)].into_iter());
+        assert_eq!(lies(&records, 0), moved, "what it says is not copied");
         assert_eq!(
             records.words()[..2],
             [vec![b"x".to_vec()], ["SET", "a", ""].map(Vec::from).into()]
         );
         assert_eq!(records.iter().nth(2).unwrap().db, 3);
+        records.truncate(1);
+        assert_eq!(records.words(), [[b"x".to_vec()]]);
         records.clear();
         assert!(records.is_empty() && records.iter().next().is_none());
         records.push(1, &["y"], Reach::ALL);
