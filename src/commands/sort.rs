@@ -3,6 +3,8 @@
 //!
 //! Invariant: the whole answer is computed from the data as it is before anything is stored.
 
+mod window;
+
 use crate::command::spec::{Begin, Find, KeySpec};
 use crate::command::{read, write, Args, Family, Row};
 use crate::error::{Error, Result};
@@ -17,6 +19,7 @@ use crate::types::set::Set;
 use crate::types::sorted_set::SortedSet;
 use smallvec::SmallVec;
 use std::cmp::Ordering;
+use window::sort_window;
 
 const SOURCE: KeySpec = KeySpec {
     begin: Begin::Index(1),
@@ -32,6 +35,9 @@ const STORE: KeySpec = KeySpec {
     find: Find::Range { last: 0, step: 1, limit: 0 },
     access: &["OW", "UPDATE"],
 };
+
+/// Elements of one record of the log.
+const STORED_AT_ONCE: usize = 1024;
 
 /// The family.
 pub const FAMILY: Family = Family { group: "generic", rows: ROWS };
@@ -164,11 +170,28 @@ fn sort(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if stored == 0 {
         db.remove(destination, "del");
     } else {
+        // Redis: tells the command as it was sent, so that its replicas differ: equals of a set
+        // are stored in the order in which they happen to lie, here and nowhere else.
+        let lies = db.look(key).is_some_and(|entry| entry.kind() != Kind::List);
+        if lies && options.alpha && options.by.is_some() && db.is_logged() {
+            replay_stored(db, destination, &list);
+        }
         list.settle(&db.limits);
         let value = NewValue::Owned(Value::List(Box::new(list)));
         db.put(destination, value, Ttl::Clear, "sortstore");
     }
     Ok(out.int(stored as i64))
+}
+
+/// What is stored, for the log.
+fn replay_stored(db: &mut Db, destination: &[u8], list: &List) {
+    db.replay_as(&[b"DEL", destination]);
+    let mut items = list.iter().peekable();
+    while items.peek().is_some() {
+        let mut words = vec![Text::from_slice(b"RPUSH"), Text::from_slice(destination)];
+        words.extend(items.by_ref().take(STORED_AT_ONCE).map(|item| text(&item)));
+        db.replay_as(&words);
+    }
 }
 
 fn sort_ro(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
@@ -239,10 +262,7 @@ fn arranged<'d>(db: &'d Db, key: &[u8], options: &Options<'_>) -> Result<Arrange
     let (start, end) = options.window(elements.len());
     let by = options.by.filter(|_| !by_value);
     if options.alpha || by_value {
-        let mut texts = by_text(db, &elements, by, options.descending);
-        texts.truncate(end);
-        texts.drain(..start.min(texts.len()));
-        return Ok(Arranged { items: Vec::new(), texts });
+        return Ok(by_text(db, elements, by, options.descending, (start, end)));
     }
     let items = by_score(db, &elements, by, options.descending, (start, end))?;
     Ok(Arranged { items, texts: Vec::new() })
@@ -320,17 +340,36 @@ fn by_score<'d>(
     Ok(window.iter().filter_map(|(_, at)| elements.get(*at).copied()).collect())
 }
 
-/// Sorts by bytes; an element without a value to be compared by comes first.
-fn by_text(db: &Db, elements: &[Item<'_>], by: Option<&[u8]>, descending: bool) -> Vec<Text> {
-    let mut elements: Vec<Text> = elements.iter().map(text).collect();
+/// Sorts by bytes; an element without a value to be compared by comes first. Elements of equal
+/// values stay in their order, or in that in which the sorting of a window leaves them.
+fn by_text<'d>(
+    db: &Db,
+    elements: Vec<Item<'d>>,
+    by: Option<&[u8]>,
+    descending: bool,
+    (start, end): (usize, usize),
+) -> Arranged<'d> {
     let Some(pattern) = by else {
-        elements.sort_unstable_by(|element, other| directed(element.cmp(other), descending));
-        return elements;
+        let mut texts: Vec<Text> = elements.iter().map(text).collect();
+        texts.sort_unstable_by(|element, other| directed(element.cmp(other), descending));
+        texts.truncate(end);
+        texts.drain(..start.min(texts.len()));
+        return Arranged { items: Vec::new(), texts };
     };
-    let mut weighed: Vec<(Option<Text>, Text)> =
-        elements.into_iter().map(|element| (follow(db, pattern, &element), element)).collect();
-    weighed.sort_by(|(weight, _), (other, _)| directed(weight.cmp(other), descending));
-    weighed.into_iter().map(|(_, element)| element).collect()
+    type Weighed<'d> = (Option<Text>, Item<'d>);
+    let order = |(weight, _): &Weighed<'_>, (other, _): &Weighed<'_>| {
+        directed(weight.cmp(other), descending)
+    };
+    let weight = |element: &Item<'_>| element.with_bytes(|element| follow(db, pattern, element));
+    let mut weighed: Vec<Weighed<'d>> =
+        elements.into_iter().map(|element| (weight(&element), element)).collect();
+    match (start, end) == (0, weighed.len()) {
+        true => weighed.sort_by(order),
+        false => sort_window(&mut weighed, (start, end), &order),
+    }
+    let window = weighed.get(start..end).unwrap_or_default();
+    let items = window.iter().map(|(_, element)| *element).collect();
+    Arranged { items, texts: Vec::new() }
 }
 
 /// The value that a pattern leads to from an element: `#` is the element itself, `k_*` a string,

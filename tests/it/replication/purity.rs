@@ -132,6 +132,9 @@ setrange: SETRANGE s 40 tail
 sinterstore: SINTERSTORE new a b
 smove: SMOVE a b 1
 sort: SORT l DESC STORE new
+sort: RPUSH m 1 2 3 4 5 6 7 8 ; SORT m BY none_* ALPHA LIMIT 2 6 STORE new
+sort: SADD a c d e f g h i ; SORT a BY none_* ALPHA STORE new
+sort: SORT z BY none_* ALPHA LIMIT 1 2 GET # GET s STORE new
 spop: SPOP a 2
 spop: SPOP a 99
 spublish: INCR s ; SPUBLISH channel message
