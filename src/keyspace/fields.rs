@@ -7,8 +7,10 @@
 
 use crate::keyspace::db::Db;
 use crate::keyspace::edit::Edit;
-use crate::keyspace::effects::{listener, Class};
+use crate::keyspace::effects::{listener, Class, Effects};
+use crate::types::compact::Item;
 use crate::types::hash::Hash;
+use std::borrow::Cow;
 
 impl Db {
     /// Takes out up to `max` fields whose time has come and removes the key with its last field;
@@ -50,13 +52,29 @@ impl Edit<'_, Hash> {
         let db = self.db();
         db.counters.expired_fields += fields.len() as u64;
         let (number, effects) = (db.current(), &mut db.effects);
-        if effects.hears(listener::LOG) {
-            let mut record: Vec<&[u8]> = vec![b"HDEL", key];
-            record.extend(fields.iter().map(Vec::as_slice));
-            effects.record(number, &record);
-        }
+        effects.record_fields_gone(number, key, fields.iter().map(|field| Item::Bytes(field)));
         effects.expired(number, key);
         effects.event(number, key, Class::Hash, "hexpired");
+    }
+}
+
+impl Effects {
+    /// A record of fields whose time has come.
+    pub(super) fn record_fields_gone<'f>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        fields: impl Iterator<Item = Item<'f>>,
+    ) {
+        if !self.hears(listener::LOG) {
+            return;
+        }
+        let mut words: Vec<Cow<'_, [u8]>> = vec![Cow::Borrowed(b"HDEL"), Cow::Borrowed(key)];
+        words.extend(fields.map(|field| match field {
+            Item::Bytes(bytes) => Cow::Borrowed(bytes),
+            number => Cow::Owned(number.with_bytes(<[u8]>::to_vec)),
+        }));
+        self.record(db, &words);
     }
 }
 

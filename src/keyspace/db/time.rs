@@ -6,6 +6,10 @@ use crate::keyspace::entry::Entry;
 use crate::keyspace::graveyard::{self, Graveyard};
 use crate::keyspace::value::Value;
 
+/// Redis: tells of a key that goes with its last fields by these. That of a hash of more fields,
+/// whose time has come together, is told as that of a key.
+const FIELDS_TOLD: usize = 1024;
+
 /// A key that a reader has met after its time.
 #[derive(Debug)]
 pub(super) struct Met {
@@ -49,6 +53,13 @@ impl Db {
         let Some(entry) = self.spaces[db].remove(hash, key) else { return };
         let by_fields = entry.deadline_ms().is_none_or(|at| at > self.now_ms);
         let fields = entry.hash().map_or(0, |hash| hash.len());
+        let removal = FreedLater::removal(self.freed_later.expired);
+        match entry.hash() {
+            Some(hash) if by_fields && hash.len() <= FIELDS_TOLD => {
+                self.effects.record_fields_gone(db, key, hash.iter_all().map(|(field, ..)| field));
+            }
+            _ => self.effects.record(db, &[removal, key]),
+        }
         self.bury(entry, self.freed_later.expired);
         self.effects.expired(db, key);
         if by_fields {
@@ -59,8 +70,6 @@ impl Db {
             self.counters.expired += 1;
             self.effects.event(db, key, Class::Expired, "expired");
         }
-        let removal = FreedLater::removal(self.freed_later.expired);
-        self.effects.record(db, &[removal, key]);
     }
 
     /// Removes what readers met after its time; part of settling a command. True when there was

@@ -138,12 +138,48 @@ fn tells_of_lazy_removals(tap: &mut Tap) {
     assert_eq!(tap.exact().last().map(String::as_str), Some("UNLINK A"));
 }
 
+/// Fields whose time has come are told by name, the last ones of a hash too; in one record or
+/// several.
+fn tells_of_fields(addr: SocketAddr) {
+    let mut tap = Tap::open(addr);
+    for (cycle, looks) in [("1", "EXISTS h"), ("0", "HSET h a 1")] {
+        tap.call("DEL h");
+        tap.call("HSET h a 1 b 2");
+        tap.commands();
+        tap.call(&format!("DEBUG SET-ACTIVE-EXPIRE {cycle}"));
+        assert_ne!(tap.call("HPEXPIRE h 5 FIELDS 2 a b"), Reply::Array(Vec::new()));
+        sleep(Duration::from_millis(50));
+        let mut told = Vec::new();
+        wait_until("no field", || {
+            let gone = matches!(tap.call("HMGET h a b"), Reply::Array(fields)
+                if fields.iter().all(|field| *field == Reply::NilBulk));
+            told.extend(tap.commands());
+            gone && (cycle == "0" || told.iter().any(|words| words.starts_with("HDEL")))
+        });
+        tap.call(looks);
+        told.extend(tap.commands());
+        let of = |name: &str| -> Vec<&String> {
+            told.iter().filter(|words| words.starts_with(name)).collect()
+        };
+        let mut fields: Vec<&str> =
+            of("HDEL H ").iter().flat_map(|words| words.split(' ').skip(2)).collect();
+        fields.sort_unstable();
+        assert_eq!(fields, ["A", "B"], "{told:?}");
+        assert!(of("DEL").is_empty(), "{told:?}");
+    }
+}
+
 #[test]
 fn the_stream_tells_of_each_removal_alone() {
     let ours = start(builder());
     tells_of_removals(ours.addr().expect("an address"));
+    tells_of_fields(ours.addr().expect("an address"));
     if let Some(line) = Genuine::command_line() {
         let genuine = Genuine::start(&line, &["--repl-diskless-sync-delay", "0"]);
-        tells_of_removals(genuine.expect("a genuine server").addr());
+        let genuine = genuine.expect("a genuine server");
+        tells_of_removals(genuine.addr());
+        if genuine.version().is_some_and(|version| version >= 800) {
+            tells_of_fields(genuine.addr());
+        }
     }
 }
