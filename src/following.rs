@@ -12,7 +12,7 @@ use crate::clock::random_hex_id;
 use crate::keyspace::effects::Reach;
 use crate::keyspace::records::Records;
 use crate::replicas;
-use crate::role::{Address, Link, Upstream};
+use crate::role::{self, Address, Link, Upstream};
 use crate::server_log::Role as Mark;
 use crate::settle;
 use crate::state::State;
@@ -95,8 +95,8 @@ pub fn loaded(state: &mut State, aux: &[(Vec<u8>, Vec<u8>)]) {
         let found = aux.iter().find(|(own, _)| own == name);
         found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
     };
-    let offset = field(b"repl-offset").and_then(|offset| offset.parse::<u64>().ok());
-    let id = field(b"repl-id").filter(|id| id.len() == 40);
+    let offset = field(b"repl-offset").and_then(|offset| role::position(&offset));
+    let id = field(b"repl-id").filter(|id| role::is_id(id));
     let (Some(id), Some(offset)) = (id, offset) else {
         state.log.forget();
         return;

@@ -4,6 +4,7 @@
 
 use super::wire::{Broken, Wire};
 use crate::resp::out::push_request;
+use crate::role::{is_id, position};
 use crate::server_log::Logger;
 
 /// What the replica says about itself.
@@ -137,7 +138,7 @@ fn answer(reply: &str) -> Result<Answer, Broken> {
     match words.next() {
         Some("+FULLRESYNC") => {
             let id = words.next().filter(|id| is_id(id)).ok_or_else(nonsense)?;
-            let offset = words.next().and_then(|word| word.parse().ok()).ok_or_else(nonsense)?;
+            let offset = words.next().and_then(position).ok_or_else(nonsense)?;
             Ok(Answer::Full(id.to_string(), offset))
         }
         Some("+CONTINUE") => {
@@ -147,10 +148,6 @@ fn answer(reply: &str) -> Result<Answer, Broken> {
         Some(word) if word.starts_with('-') => Ok(Answer::Old),
         _ => Err(nonsense()),
     }
-}
-
-fn is_id(word: &str) -> bool {
-    word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -167,8 +164,11 @@ mod tests {
         assert_eq!(answer("+CONTINUE").expect("an answer"), Answer::Continue(None));
         assert_eq!(answer("-ERR unknown command").expect("an answer"), Answer::Old);
         assert!(matches!(answer("-NOMASTERLINK no"), Ok(Answer::Later(_))));
-        for bad in ["", "+OK", "+FULLRESYNC", "+FULLRESYNC x 1", &format!("+FULLRESYNC {id} -1")] {
+        for bad in ["", "+OK", "+FULLRESYNC", "+FULLRESYNC x 1"] {
             assert!(answer(bad).is_err(), "{bad}");
+        }
+        for bad in ["-1", &i64::MAX.to_string(), &u64::MAX.to_string()] {
+            assert!(answer(&format!("+FULLRESYNC {id} {bad}")).is_err(), "{bad}");
         }
     }
 }

@@ -68,7 +68,7 @@ pub struct Role {
     pub has_news: bool,
     /// Replicas that have answered within `min-replicas-max-lag`.
     pub good_replicas: usize,
-    /// Since when there has been no replica (Unix ms).
+    /// Since when there has been no replica (steady ms).
     pub without_replicas_since_ms: i64,
     /// Clients in WAIT and WAITAOF.
     pub waiting: Vec<ClientId>,
@@ -111,6 +111,19 @@ pub struct Counters {
     pub sync_partial_err: u64,
     pub net_in_bytes: u64,
     pub net_out_bytes: u64,
+}
+
+/// No stream gets further in earnest, so sums with a position never overflow.
+const POSITION_MAX: u64 = i64::MAX as u64 / 4;
+
+/// A position in a stream, as a file or another server states it.
+pub fn position(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|position| *position <= POSITION_MAX)
+}
+
+/// Whether this may be the name of a history.
+pub fn is_id(text: &str) -> bool {
+    text.len() == NO_ID.len() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 impl Role {

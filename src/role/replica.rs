@@ -106,13 +106,13 @@ pub struct Replica {
     pub acked: u64,
     /// The offset that it has said is on its disk.
     pub acked_on_disk: u64,
-    /// When it last said so (Unix ms).
+    /// When it last said so (steady ms).
     pub acked_ms: i64,
-    /// When its connection last took some of its full copy (Unix ms).
+    /// When its connection last took some of its full copy (steady ms).
     pub progress_ms: i64,
     /// Its connection has bytes of the copy that it has not taken.
     pub is_behind_copy: bool,
-    /// Since when it has been waiting for a snapshot to begin (Unix ms).
+    /// Since when it has been waiting for a snapshot to begin (steady ms).
     pub waiting_since_ms: i64,
     /// Its copy is written to a file first.
     pub by_file: bool,

@@ -69,9 +69,9 @@ pub struct Upstream {
     pub client: Option<ClientId>,
     /// A twin of the link's socket: shutting it down ends the link.
     pub socket: Option<TcpStream>,
-    /// When the primary was last heard (Unix ms).
+    /// When the primary was last heard (steady ms).
     pub heard_ms: i64,
-    /// Since when the link has been down (Unix ms).
+    /// Since when the link has been down (steady ms).
     pub down_since_ms: i64,
     /// Bytes of the stream that have arrived, those included that have not been applied.
     pub read_offset: u64,
@@ -85,7 +85,7 @@ pub struct Upstream {
     pub wants_ack: bool,
     /// The primary is asked to make this server its primary: FAILOVER on the other side.
     pub takes_over: bool,
-    /// When the log last said that the primary's commands run although the disk fails (Unix ms).
+    /// When the log last said that the primary's commands run although the disk fails (steady ms).
     pub told_of_disk_ms: Option<i64>,
 }
 

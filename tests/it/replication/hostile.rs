@@ -280,3 +280,32 @@ fn an_honest_primary_after_a_false_one() {
     server.command(&["REPLICAOF", "127.0.0.1", &port(&primary)]);
     in_sync(&primary, &server);
 }
+
+/// A snapshot of a key that has expired, at such a point of a history.
+fn snapshot_at(id: &str, offset: &str) -> Vec<u8> {
+    let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    let aux = |name: &str, value: &str| [&[0xfa], &text(name)[..], &text(value)].concat();
+    let key = [&[0xfc, 1, 0, 0, 0, 0, 0, 0, 0, 0], &text("key")[..], &text("value")].concat();
+    // A checksum of zero is none.
+    let end = [&[0xff][..], &[0; 8]].concat();
+    let point = [aux("repl-stream-db", "0"), aux("repl-id", id), aux("repl-offset", offset)];
+    [b"REDIS0011".to_vec(), point.concat(), vec![0xfe, 0], key, end].concat()
+}
+
+#[test]
+fn a_snapshot_that_names_no_point_of_a_history_begins_a_new_one() {
+    let id = "0123456789012345678901234567890123456789";
+    let bad =
+        [(id, u64::MAX), (id, i64::MAX as u64), ("0123456789\r\n45678901234567890123456789", 9)];
+    for (id, offset) in bad.into_iter().chain([(id, 70)]) {
+        let journal = Journal::new("points");
+        let snapshot = snapshot_at(id, &offset.to_string());
+        std::fs::write(journal.0.join("dump.rdb"), snapshot).expect("it is written");
+        let primary = start(journal.kept_by(builder()));
+        let second = if offset == 70 { id } else { &"0".repeat(40) };
+        assert_eq!(info(&primary, "master_replid2"), second, "{offset}");
+        primary.command(&["SET", "key", "anew"]);
+        let replica = start(builder().replica_of(primary.addr().expect("an address")));
+        in_sync(&primary, &replica);
+    }
+}
