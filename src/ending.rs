@@ -38,6 +38,7 @@ pub fn begin(state: &mut State, asked: Shutdown, asker: Option<ClientId>) -> Pro
         return Progress::Waits;
     }
     state.logger.notice("User requested shutdown...");
+    state.facts.supervisor.stopping(&state.logger);
     let timeout_s = state.config.settings().shutdown_timeout_s;
     if asked.now || timeout_s == 0 || replicas::lagging(state).is_empty() {
         return finish(state, asked);

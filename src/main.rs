@@ -132,7 +132,6 @@ fn run(program: &str, call: &Run) {
         fall(&server);
     }
     drop(loading);
-    supervisor.stopping(&log);
     end(server, &log, pidfile.as_deref())
 }
 

@@ -89,7 +89,7 @@ impl Supervisor {
         }
     }
 
-    /// The server is about to end.
+    /// Somebody has asked for the end.
     pub fn stopping(self, log: &Logger) {
         self.say("STOPPING=1\n", log);
     }

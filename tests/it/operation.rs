@@ -14,17 +14,39 @@ fn pair(name: &str, value: &str) -> [String; 2] {
     [name.to_string(), value.to_string()]
 }
 
+/// Stands in for systemd.
+struct Systemd {
+    folder: Folder,
+    path: String,
+    socket: UnixDatagram,
+}
+
+impl Systemd {
+    fn new(name: &str) -> Systemd {
+        let folder = Folder::new(name);
+        let path = folder.path("socket");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Systemd { folder, path, socket }
+    }
+
+    /// What it hears next.
+    fn hears(&self) -> String {
+        let mut bytes = [0; 256];
+        let len = self.socket.recv(&mut bytes).expect("a datagram");
+        text(&bytes[..len])
+    }
+
+    /// Listens until it hears this.
+    fn awaits(&self, wanted: &str) {
+        while self.hears() != wanted {}
+    }
+}
+
 #[test]
 fn systemd_hears_of_start_readiness_and_end() {
-    let folder = Folder::new("notify");
-    let path = folder.path("socket");
-    let socket = UnixDatagram::bind(&path).expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let heard = || {
-        let mut bytes = [0; 256];
-        let len = socket.recv(&mut bytes).expect("a datagram");
-        text(&bytes[..len])
-    };
+    let systemd = Systemd::new("notify");
+    let (path, heard) = (&systemd.path, || systemd.hears());
     for mode in ["systemd", "auto"] {
         let process =
             Process::start_with(&["--supervised", mode], &[("NOTIFY_SOCKET", path.as_str())]);
@@ -43,22 +65,11 @@ fn systemd_hears_of_start_readiness_and_end() {
 
 #[test]
 fn systemd_hears_how_a_replica_gets_in_step_and_of_the_last_save() {
-    let folder = Folder::new("notify-replica");
-    let path = folder.path("socket");
-    let socket = UnixDatagram::bind(&path).expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let hear = |wanted: &str| {
-        let mut bytes = [0; 256];
-        loop {
-            let len = socket.recv(&mut bytes).expect("a datagram");
-            if text(&bytes[..len]) == wanted {
-                return;
-            }
-        }
-    };
+    let systemd = Systemd::new("notify-replica");
+    let (path, hear) = (&systemd.path, |wanted: &str| systemd.awaits(wanted));
     let primary = Process::start(&["--repl-diskless-sync-delay", "0"]);
     let of = format!("127.0.0.1 {}", primary.port);
-    let dir = folder.path("");
+    let dir = systemd.folder.path("");
     let args = ["--supervised", "systemd", "--dir", &dir, "--replicaof", &of];
     let replica = Process::start_with(&args, &[("NOTIFY_SOCKET", path.as_str())]);
     hear(
@@ -76,8 +87,8 @@ fn systemd_hears_how_a_replica_gets_in_step_and_of_the_last_save() {
     );
     replica.wire().call(&["CONFIG", "SET", "save", "100 1"]).expect("a reply");
     replica.signal("TERM");
-    hear("STATUS=Saving the final RDB snapshot\n");
     hear("STOPPING=1\n");
+    hear("STATUS=Saving the final RDB snapshot\n");
     assert_eq!(replica.end().0, Some(0));
 }
 
