@@ -343,6 +343,23 @@ impl Outside for Surroundings {
         if number == usize::MAX {
             return;
         }
+        // First of all a thread: where there is none, nothing may be taken away for it.
+        let (give, take) = std::sync::mpsc::channel::<(_, _, Vec<(Listener, bool)>)>();
+        let (rescue, around) = (std::thread::Builder::new(), shared.clone());
+        let rescue = rescue.name("redouble-rescue".into()).spawn(move || {
+            let Ok((sleepers, arrived, listeners)) = take.recv() else { return };
+            let (running, door) = (&around.running, &*around);
+            let guests = busy::rescue(running, script, sleepers, arrived, &listeners, door);
+            // The next script may be slow already, and keep its worker.
+            around.stuck.lock().take_if(|(stuck_by, _)| *stuck_by == script);
+            for guest in guests {
+                around.hand_over(Incoming::Guest(guest));
+            }
+        });
+        if let Err(error) = rescue {
+            shared.logger.warning(format!("No thread for clients during a slow script: {error}"));
+            return;
+        }
         *shared.stuck.lock() = Some((script, number));
         let sleepers = session::idle_sockets();
         // The first worker accepts.
@@ -361,16 +378,7 @@ impl Outside for Surroundings {
                 other => shared.hand_over(other),
             }
         }
-        let rescue = std::thread::Builder::new().name("redouble-rescue".into());
-        let _ = rescue.spawn(move || {
-            let (running, door) = (&shared.running, &*shared);
-            let guests = busy::rescue(running, script, sleepers, arrived, &listeners, door);
-            // The next script may be slow already, and keep its worker.
-            shared.stuck.lock().take_if(|(stuck_by, _)| *stuck_by == script);
-            for guest in guests {
-                shared.hand_over(Incoming::Guest(guest));
-            }
-        });
+        let _ = give.send((sleepers, arrived, listeners));
     }
 }
 

@@ -40,7 +40,7 @@ impl Signals {
         // on listening meanwhile.
         std::thread::scope(|scope| {
             let ask = |flags: fn(&Settings) -> ShutdownFlags| {
-                scope.spawn(move || {
+                let asks = move || {
                     let state = server.shared().lock();
                     if state.persistence.loading.is_some() {
                         log.warning("Received shutdown signal during loading, exiting now.");
@@ -49,7 +49,12 @@ impl Signals {
                     let flags = flags(state.config.settings());
                     drop(state);
                     server.ask_shutdown(asked(flags));
-                });
+                };
+                let asking = std::thread::Builder::new().name("redouble-end".into());
+                if asking.spawn_scoped(scope, asks).is_err() {
+                    // Then this thread waits for the lock.
+                    asks();
+                }
             };
             runtime.block_on(async {
                 let mut asked = false;
