@@ -437,6 +437,8 @@ pub fn leave(state: &mut State, id: ClientId) {
 pub fn disconnect(state: &mut State, id: ClientId) {
     leave_rooms(state, id);
     state.clients.remove(id);
+    // Of its last turn, if it had more to come.
+    turn_over(state);
 }
 
 fn leave_rooms(state: &mut State, id: ClientId) {

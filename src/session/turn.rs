@@ -130,6 +130,7 @@ impl Session {
         names: &mut KnownNames,
     ) -> (usize, Flow) {
         let waits = || self.place.note_wait();
+        let most = self.pace.0;
         let (first, mut state) = match self.shared.lock_or_wait(waits) {
             Some(state) => (0, state),
             None => match self.answer_without_lock(input, out, batch) {
@@ -156,8 +157,12 @@ impl Session {
         let out_bytes_max = BATCH_REPLY_BYTES_MAX.min(bound);
         let (done, flow) = run(&mut dispatcher, batch, input, first, out, out_bytes_max);
         self.mark = self.mark.max(dispatcher.mark());
-        settle::turn_over(&mut state);
         let end_of = |number: usize| number.checked_sub(1).map_or(0, |at| batch.requests[at].end);
+        // The session's next turn, or its end, is for what came with the rest.
+        let has_rest = done < batch.requests.len() || (done == most && end_of(done) < input.len());
+        if flow != Flow::Next || !has_rest {
+            settle::turn_over(&mut state);
+        }
         let in_bytes = (end_of(done) - end_of(first)) as u64;
         let out_bytes = (out.total_bytes() - out_before) as u64;
         let client = state.clients.at(self.me);
