@@ -3,6 +3,7 @@
 
 use super::Run;
 use crate::commands::load_library;
+use crate::snapshot::load::homes::Here;
 use crate::snapshot::load::{self, How, LoadError};
 use std::io::{Cursor, Read};
 
@@ -37,11 +38,12 @@ impl Run<'_> {
         let begun = Cursor::new(std::mem::take(&mut self.buffer));
         let read_bytes = begun.get_ref().len() as u64;
         let input = Counted { input: begun.chain(self.file.clone()), bytes: 0 };
-        let (report, (input, unused)) = match load::load(access, input, rules, HOW) {
-            Ok(loaded) => loaded,
-            Err(LoadError::Ending) => return Err(Stopped),
-            Err(error) => return self.refuse_snapshot(is_base, &error.to_string()),
-        };
+        let (report, (input, unused)) =
+            match load::load(&mut Here { access, how: HOW }, input, rules) {
+                Ok(loaded) => loaded,
+                Err(LoadError::Ending) => return Err(Stopped),
+                Err(error) => return self.refuse_snapshot(is_base, &error.to_string()),
+            };
         access.with(&mut |state| load::count(state, &report));
         let offset = input.bytes - unused.len() as u64;
         let mut rest = unused;

@@ -20,20 +20,17 @@ use crate::disk::{dir_of, Disk, Open, Pace};
 use crate::following;
 use crate::keyspace::db::Db;
 use crate::persistence::Loading;
-use crate::rdb::read::{Item, Reader, Rules};
+use crate::rdb::read::Rules;
 use crate::replicas;
 use crate::server_log::Logger;
 use crate::settle;
-use crate::snapshot::load::tell_headway;
+use crate::snapshot::load::homes::Aside;
+use crate::snapshot::load::{self, LoadError, Report};
 use crate::snapshot::save;
 use crate::state::State;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// After so many bytes INFO hears how far the load is.
-const NOTE_BYTES: u64 = 1 << 20;
 
 /// How to load.
 struct How {
@@ -43,7 +40,6 @@ struct How {
     seed: u64,
     ageing: crate::keyspace::ageing::Ageing,
     now_ms: i64,
-    key_delay_us: i64,
     disk: Arc<dyn Disk>,
     /// Where a copy is received to.
     path: PathBuf,
@@ -68,8 +64,15 @@ enum Way {
 struct Loaded {
     db: Db,
     libraries: Vec<Vec<u8>>,
-    keys: u64,
-    selected: Option<usize>,
+    report: Report,
+}
+
+impl Loaded {
+    /// The database that the primary's stream goes on in.
+    fn selected(&self) -> usize {
+        let said = self.report.aux.iter().find(|(name, _)| name == b"repl-stream-db");
+        said.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or(0)
+    }
 }
 
 /// Whether the copy continues the history that the data here is a point of.
@@ -148,11 +151,10 @@ fn how(state: &mut State, point: Option<(&str, u64)>) -> How {
     let name = format!("temp-{}.{}.rdb", state.clock.now_ms() / 1000, std::process::id());
     How {
         mode,
-        rules: Rules { limits: state.db.limits.clone(), checksum: settings.rdbchecksum },
+        rules: load::rules(state),
         databases: state.db.databases(),
         ageing: state.db.ageing.clone(),
         now_ms: state.db.now_ms(),
-        key_delay_us: settings.key_load_delay_us,
         disk: state.disk.clone(),
         path: settings.dir.join(name),
         kept_as: state.persistence.keeps_files.then(|| save::path(state)),
@@ -242,63 +244,20 @@ fn empty(state: &mut State) {
 }
 
 /// Reads a copy into databases of its own.
-fn read(access: &Access, input: impl Read, how: &How) -> Result<Loaded, Broken> {
-    let failed = |fault: crate::rdb::Fault| {
-        Broken::Nonsense(format!("Internal error in RDB reading offset {}: {fault}", fault.offset))
-    };
+fn read(access: &Access, input: impl Read + Send, how: &How) -> Result<Loaded, Broken> {
     let mut db = Db::new(how.databases, how.rules.limits.clone(), how.seed);
     db.set_now_ms(how.now_ms);
     db.ageing = how.ageing.clone();
-    let mut loaded = Loaded { db, libraries: Vec::new(), keys: 0, selected: None };
-    let mut reader = Reader::open(input, how.rules.clone()).map_err(failed)?;
-    let mut noted = 0;
-    loop {
-        match reader.next_item().map_err(failed)? {
-            Item::Key(key) => {
-                if !loaded.db.load(key.entry, key.age, false) {
-                    return Err(Broken::Nonsense("RDB has a duplicated key".to_string()));
-                }
-                loaded.keys += 1;
-                delay(how.key_delay_us);
-            }
-            Item::SelectDb(number) => {
-                let index = usize::try_from(number).ok().filter(|index| *index < how.databases);
-                let Some(index) = index else {
-                    let text = format!("The copy has a database {number}, which is not here");
-                    return Err(Broken::Nonsense(text));
-                };
-                loaded.db.select(index);
-            }
-            Item::Function(code) => loaded.libraries.push(code),
-            Item::Aux(name, value) if name == b"repl-stream-db" => {
-                loaded.selected = String::from_utf8_lossy(&value).parse().ok();
-            }
-            Item::End => break,
-            _ => {}
-        }
-        if reader.offset() - noted >= NOTE_BYTES || how.key_delay_us > 0 {
-            noted = reader.offset();
-            note(access, noted, loaded.keys)?;
-        }
-    }
-    Ok(loaded)
-}
-
-fn delay(key_delay_us: i64) {
-    if key_delay_us > 0 {
-        std::thread::sleep(Duration::from_micros(key_delay_us.unsigned_abs()));
-    }
-}
-
-fn note(access: &Access, bytes: u64, keys: u64) -> Result<(), Broken> {
-    let noted = access.with(|state| {
-        if let Some(loading) = &mut state.persistence.loading {
-            loading.loaded_bytes = bytes;
-            loading.keys = keys;
-        }
-        tell_headway(state);
-    });
-    noted.ok_or(Broken::Unwanted)
+    let mut aside = Aside { access, db, libraries: Vec::new() };
+    let (report, _) = load::load(&mut aside, input, how.rules.clone()).map_err(|error| {
+        let offset = match &error {
+            LoadError::Ending => return Broken::Unwanted,
+            LoadError::Fault(fault) => format!(" offset {}", fault.offset),
+            _ => String::new(),
+        };
+        Broken::Nonsense(format!("Internal error in RDB reading{offset}: {error}"))
+    })?;
+    Ok(Loaded { db: aside.db, libraries: aside.libraries, report })
 }
 
 /// The copy becomes the data.
@@ -316,17 +275,18 @@ fn adopt(
             return Err(Broken::Nonsense(format!("Failed creating the library: {text}")));
         }
     }
+    let selected = loaded.selected();
     state.db.adopt(loaded.db);
     settle::command_over(state);
     state.db.effects.records.clear();
     append_only::begin_anew(state);
     state.persistence.loading = None;
-    state.persistence.file.loaded_keys = loaded.keys;
+    load::count(state, &loaded.report);
     if matches!(how.mode, Way::Swap { .. }) {
         replicas::disconnect_all(state);
     }
     match point {
-        Some((id, offset)) => following::adopt(state, id, offset, loaded.selected.unwrap_or(0)),
+        Some((id, offset)) => following::adopt(state, id, offset, selected),
         None => following::forget_history(state),
     }
     Ok(())

@@ -27,7 +27,7 @@ mod wire;
 pub(crate) use link::follow;
 
 use crate::shared::Shared;
-use crate::state::State;
+use crate::state::{self, State};
 use std::sync::Weak;
 
 /// The way of a link to the state, as long as its work is wanted.
@@ -53,5 +53,11 @@ impl Access {
     /// Whether the work is still wanted.
     fn is_wanted(&self) -> bool {
         self.with(|_| ()).is_some()
+    }
+}
+
+impl state::Access for Access {
+    fn with(&self, work: &mut dyn FnMut(&mut State)) -> bool {
+        self.with(work).is_some()
     }
 }

@@ -17,9 +17,8 @@ impl Db {
     }
 
     /// Puts an entry into the selected database without effects, events or figures; its deadline
-    /// may have passed. False, and the entry is dropped, when its key is there and not to be
-    /// overwritten.
-    pub fn load(&mut self, entry: Entry, age: Age, overwrite: bool) -> bool {
+    /// may have passed. The entry comes back when its key is there and not to be overwritten.
+    pub fn load(&mut self, entry: Entry, age: Age, overwrite: bool) -> Result<(), Entry> {
         let hash = self.limits.hash_key.hash(entry.key());
         let (current, now_ms) = (self.current, self.now_ms);
         entry.set_ageing(self.ageing.told(age, now_ms));
@@ -27,14 +26,15 @@ impl Db {
         let space = &mut self.spaces[current];
         if space.find(hash, entry.key()).is_none() {
             space.insert(hash, entry, now_ms);
-            return true;
+            return Ok(());
         }
-        if overwrite {
-            if let Some(old) = space.replace(hash, entry, now_ms) {
-                self.bury(old, self.freed_later.replaced);
-            }
+        if !overwrite {
+            return Err(entry);
         }
-        overwrite
+        if let Some(old) = space.replace(hash, entry, now_ms) {
+            self.bury(old, self.freed_later.replaced);
+        }
+        Ok(())
     }
 }
 
@@ -52,12 +52,13 @@ mod tests {
         db.set_now_ms(1_000_000);
         db.effects.listeners = listener::LOG;
         let entry = |value, deadline_ms| Entry::new(b"key", NewValue::Int(value), deadline_ms, 0);
-        assert!(db.load(entry(1, Some(2_000_000)), Age::Idle(100), false));
-        assert!(!db.load(entry(2, None), Age::Untold, false));
+        assert!(db.load(entry(1, Some(2_000_000)), Age::Idle(100), false).is_ok());
+        let refused = db.load(entry(2, None), Age::Untold, false);
+        assert_eq!(refused.map_err(|entry| entry.key().to_vec()), Err(b"key".to_vec()));
         let bits = db.look(b"key").map_or(0, Entry::ageing);
         assert_eq!(db.ageing.idle_seconds(bits, db.now_ms()), 100);
         assert_eq!(db.here().with_deadline(), 1);
-        assert!(db.load(entry(3, None), Age::Untold, true));
+        assert!(db.load(entry(3, None), Age::Untold, true).is_ok());
         assert_eq!((db.here().len(), db.here().with_deadline()), (1, 0));
         assert!(db.effects.happened.is_empty() && db.effects.dirty == 0);
         db.here().check();

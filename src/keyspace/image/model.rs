@@ -213,7 +213,7 @@ pub(crate) fn change(db: &mut Db, rng: &mut SmallRng, keys: u32) {
         96 => while db.free_chunk() {},
         97 => {
             let entry = Entry::new(&key, NewValue::Int(rng.random()), None, 0);
-            db.load(entry, crate::keyspace::ageing::Age::Untold, rng.random_bool(0.5));
+            drop(db.load(entry, crate::keyspace::ageing::Age::Untold, rng.random_bool(0.5)));
         }
         _ => {}
     }
