@@ -181,23 +181,24 @@ mod tests {
         Value::Set(Box::new(set))
     }
 
+    /// A database of so many sets.
+    fn space(keys: usize, limits: &Limits, members_of: impl Fn(usize) -> usize) -> Space {
+        let mut space = Space::new(limits.hash_key, 0);
+        for number in 0..keys {
+            let key = format!("key:{number}").into_bytes();
+            let value = NewValue::Owned(set(members_of(number), limits));
+            space.insert(limits.hash_key.hash(&key), Entry::new(&key, value, None, 0), 0);
+        }
+        space
+    }
+
     /// Values that are freed at once when they go alone come out of a database by hundreds.
     #[test]
     fn no_piece_of_a_database_takes_long() {
         let limits = Limits::default();
         let mut graveyard = Graveyard::default();
-        let mut space = Space::new(limits.hash_key, 0);
-        for number in 0..300 {
-            let key = format!("key:{number}").into_bytes();
-            let value = set(1000, &limits);
-            assert!(!is_large(&value));
-            space.insert(
-                limits.hash_key.hash(&key),
-                Entry::new(&key, NewValue::Owned(value), None, 0),
-                0,
-            );
-        }
-        graveyard.push_space(space);
+        assert!(!is_large(&set(1000, &limits)));
+        graveyard.push_space(space(300, &limits, |_| 1000));
         let (mut before, mut most) = (graveyard.heap_bytes(), 0);
         while graveyard.free_chunk() {
             most = most.max(before - graveyard.heap_bytes());
@@ -211,15 +212,9 @@ mod tests {
     fn everything_is_freed_in_order_and_the_figures_end_at_nothing() {
         let limits = Limits::default();
         let mut graveyard = Graveyard::default();
-        let mut space = Space::new(limits.hash_key, 0);
-        for number in 0..3000 {
-            let key = format!("key:{number}").into_bytes();
-            // Some large values among them, which are freed before the rest.
-            let members = if number % 500 == 0 { 20_000 } else { number % 7 };
-            let entry = Entry::new(&key, NewValue::Owned(set(members, &limits)), None, 0);
-            space.insert(limits.hash_key.hash(&key), entry, 0);
-        }
-        graveyard.push_space(space);
+        // Some large values among them, which are freed before the rest.
+        let members_of = |number| if number % 500 == 0 { 20_000 } else { number % 7 };
+        graveyard.push_space(space(3000, &limits, members_of));
         let after_space = graveyard.mark();
         graveyard.push_value(set(50_000, &limits));
         assert_eq!((graveyard.objects(), graveyard.is_past(after_space)), (3001, false));

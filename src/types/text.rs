@@ -13,7 +13,7 @@
 //! it is in the string as it was when the walk began.
 
 use crate::types::alloc;
-use crate::types::walk::{Part, Prelude, Remains, Tally, WalkId, Walked};
+use crate::types::walk::{Open, Part, Prelude, Remains, Tally, WalkId, Walked};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::{Deref, Range};
@@ -26,17 +26,12 @@ const PAGE_BYTES: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Text {
     bytes: Arc<Vec<u8>>,
-    walks: Option<Box<Walks>>,
+    walks: Option<Box<Open<Walk>>>,
 }
-
-/// The walks that are open.
-#[derive(Debug, Default)]
-struct Walks(Vec<Walk>);
 
 /// A walk.
 #[derive(Debug)]
 struct Walk {
-    id: WalkId,
     /// The bytes that there were when it began.
     len: usize,
     /// The first byte that has not been handed out: a page begins there, or it is the end.
@@ -107,7 +102,7 @@ impl Text {
     #[cold]
     #[inline(never)]
     fn meet(&mut self, range: Range<usize>) {
-        for walk in self.walks.iter_mut().flat_map(|walks| &mut walks.0) {
+        for walk in self.walks.iter_mut().flat_map(|walks| walks.iter_mut()) {
             walk.meet(&self.bytes, range.clone());
         }
     }
@@ -176,28 +171,22 @@ impl Walked for Text {
 
     fn open_walk(&mut self, id: WalkId, tally: Tally) {
         let (len, saved) = (self.len(), BTreeMap::new());
-        let walks = self.walks.get_or_insert_default();
-        walks.0.push(Walk { id, len, next: 0, saved, tally });
+        self.walks.get_or_insert_default().begin(id, Walk { len, next: 0, saved, tally });
     }
 
     fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part> {
-        let mut walks = self.walks.iter_mut().flat_map(|walks| &mut walks.0);
-        let walk = walks.find(|walk| walk.id == id)?;
+        let walk = self.walks.as_mut()?.one(id)?;
         walk.next_part(&self.bytes, bytes).map(Part::Bytes)
     }
 
     fn end_walk(&mut self, id: WalkId) -> Option<Remains> {
-        let walks = &mut self.walks.as_mut()?.0;
-        let at = walks.iter().position(|walk| walk.id == id)?;
-        let ended = walks.swap_remove(at);
-        if walks.is_empty() {
-            self.walks = None;
-        }
-        Some(Remains::of(ended))
+        let ended = self.walks.as_mut()?.end(id);
+        self.walks.take_if(|walks| walks.is_empty());
+        ended
     }
 
     fn walks(&self) -> Vec<WalkId> {
-        self.walks.iter().flat_map(|walks| &walks.0).map(|walk| walk.id).collect()
+        self.walks.iter().flat_map(|walks| walks.ids()).collect()
     }
 }
 

@@ -53,6 +53,49 @@ pub trait Walked {
     fn walks(&self) -> Vec<WalkId>;
 }
 
+/// The walks that are open on a value, each with what it knows.
+#[derive(Debug)]
+pub struct Open<W>(Vec<(WalkId, W)>);
+
+impl<W> Default for Open<W> {
+    fn default() -> Self {
+        Open(Vec::new())
+    }
+}
+
+impl<W: Send + 'static> Open<W> {
+    /// Begins one.
+    pub fn begin(&mut self, id: WalkId, walk: W) {
+        self.0.push((id, walk));
+    }
+
+    /// One of them.
+    pub fn one(&mut self, id: WalkId) -> Option<&mut W> {
+        self.0.iter_mut().find(|(other, _)| *other == id).map(|(_, walk)| walk)
+    }
+
+    /// All of them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut W> {
+        self.0.iter_mut().map(|(_, walk)| walk)
+    }
+
+    /// Ends one: [`Walked::end_walk`].
+    pub fn end(&mut self, id: WalkId) -> Option<Remains> {
+        let at = self.0.iter().position(|(other, _)| *other == id)?;
+        Some(Remains::of(self.0.swap_remove(at)))
+    }
+
+    /// Which they are.
+    pub fn ids(&self) -> impl Iterator<Item = WalkId> + '_ {
+        self.0.iter().map(|(id, _)| *id)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// Bytes that changes have ever saved for somebody; all copies of one count together.
 #[derive(Clone, Debug, Default)]
 pub struct Tally(Arc<AtomicU64>);

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::process::Process;
-use crate::wire::Reply;
+use crate::wire::{Reply, Wire};
 
 /// What the process has of the machine's memory, in kB.
 fn resident_kb(process: &Process) -> usize {
@@ -21,7 +21,7 @@ fn status_kb(process: &Process, name: &str) -> usize {
 }
 
 /// Waits as long as something changes, and then some.
-fn until(what: &str, process: &Process, holds: impl Fn(usize) -> bool) {
+fn until(what: &str, process: &Process, mut holds: impl FnMut(usize) -> bool) {
     let (mut kb, mut since) = (resident_kb(process), Instant::now());
     while !holds(kb) {
         std::thread::sleep(Duration::from_millis(20));
@@ -31,6 +31,14 @@ fn until(what: &str, process: &Process, holds: impl Fn(usize) -> bool) {
         }
         assert!(since.elapsed() < Duration::from_secs(120), "{what}: {kb} kB");
     }
+}
+
+/// What CLIENT LIST says in this field, of all clients together.
+fn sum_of(main: &mut Wire, field: &str) -> usize {
+    let Reply::Bulk(lines) = main.call(&["CLIENT", "LIST"]).unwrap() else { panic!("lines") };
+    let lines = String::from_utf8(lines).unwrap();
+    let fields = lines.split_whitespace().filter_map(|word| word.strip_prefix(field));
+    fields.map(|value| value.parse::<usize>().unwrap()).sum()
 }
 
 fn connect(process: &Process) -> TcpStream {
@@ -87,15 +95,10 @@ fn a_long_string_is_there_once_however_many_replies_have_it() {
     let before_kb = resident_kb(&process);
     let mut reader = connect(&process);
     reader.write_all(&b"GET big\r\n".repeat(200)).unwrap();
-    let waiting = |kb: usize| {
-        let Reply::Bulk(lines) = main.call(&["CLIENT", "LIST"]).unwrap() else { panic!("lines") };
+    until("replies wait", &process, |kb| {
         assert!(kb < before_kb + 32_000, "{kb} kB, before {before_kb}");
-        let lines = String::from_utf8(lines).unwrap();
-        let fields = lines.split_whitespace().filter_map(|word| word.strip_prefix("omem="));
-        fields.map(|value| value.parse::<usize>().unwrap()).sum::<usize>()
-    };
-    let waiting = std::cell::RefCell::new(waiting);
-    until("replies wait", &process, |kb| waiting.borrow_mut()(kb) > 120_000_000);
+        sum_of(&mut main, "omem=") > 120_000_000
+    });
 }
 
 #[test]
@@ -109,13 +112,8 @@ fn a_part_that_waits_keeps_no_string_that_has_changed() {
     let round =
         "GETRANGE big 0 19999\r\nSETBIT big 7 1\r\nGETRANGE big 5 20004\r\nSETBIT big 7 0\r\n";
     reader.write_all(&round.as_bytes().repeat(1_500)).unwrap();
-    let mut waiting = 0;
-    while waiting < 30_000_000 {
+    while sum_of(&mut main, "omem=") < 30_000_000 {
         std::thread::sleep(Duration::from_millis(5));
-        let Reply::Bulk(lines) = main.call(&["CLIENT", "LIST"]).unwrap() else { panic!("lines") };
-        let lines = String::from_utf8(lines).unwrap();
-        let fields = lines.split_whitespace().filter_map(|word| word.strip_prefix("omem="));
-        waiting = fields.map(|value| value.parse::<usize>().unwrap()).sum();
     }
     let kb = resident_kb(&process);
     assert!(kb < before_kb + 150_000, "{kb} kB, before {before_kb}");
@@ -128,12 +126,6 @@ fn half_a_request_takes_as_much_as_it_has_bytes() {
     let mut main = process.wire();
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(&process)).collect();
     let request = b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$64\r\nvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv";
-    let mut sum_of = |field: &str| -> usize {
-        let Reply::Bulk(lines) = main.call(&["CLIENT", "LIST"]).unwrap() else { panic!("lines") };
-        let lines = String::from_utf8(lines).unwrap();
-        let fields = lines.split_whitespace().filter_map(|word| word.strip_prefix(field));
-        fields.map(|value| value.parse::<usize>().unwrap()).sum()
-    };
     let mut before_kb = 0;
     for (at, byte) in request.iter().enumerate() {
         for client in &mut clients {
@@ -141,7 +133,7 @@ fn half_a_request_takes_as_much_as_it_has_bytes() {
         }
         if at == 0 {
             // All are there, and have had a turn.
-            while sum_of("qbuf=") < CLIENTS {
+            while sum_of(&mut main, "qbuf=") < CLIENTS {
                 std::thread::sleep(Duration::from_millis(5));
             }
             before_kb = resident_kb(&process);
@@ -149,7 +141,7 @@ fn half_a_request_takes_as_much_as_it_has_bytes() {
     }
     // Of the arguments that are complete only the bytes are counted.
     let enough = CLIENTS * (request.len() - 40);
-    while sum_of("qbuf=") + sum_of("argv-mem=") < enough {
+    while sum_of(&mut main, "qbuf=") + sum_of(&mut main, "argv-mem=") < enough {
         std::thread::sleep(Duration::from_millis(5));
     }
     let each_bytes = resident_kb(&process).saturating_sub(before_kb) * 1024 / CLIENTS;

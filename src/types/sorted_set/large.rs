@@ -6,11 +6,12 @@
 //! leaves the tree first.
 
 use super::tree::{Member, Tree};
-use super::walks::Walks;
+use super::walks::Walk;
 use crate::types::equal::same;
 use crate::types::limits::HashKey;
 use crate::types::table::Table;
 use crate::types::thin::{Thin, ThinRef};
+use crate::types::walk::Open;
 
 /// A member and its score: one slot of the table.
 pub(super) type Slot = (Thin, f64);
@@ -19,7 +20,7 @@ pub(super) struct Large {
     pub(super) members: Table<Slot, 7>,
     pub(super) tree: Tree<ThinRef>,
     pub(super) hash_key: HashKey,
-    pub(super) walks: Option<Box<Walks>>,
+    pub(super) walks: Option<Box<Open<Walk>>>,
     /// Heap memory of the members.
     member_bytes: usize,
 }

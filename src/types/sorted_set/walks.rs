@@ -13,12 +13,8 @@ use crate::types::walk::{
     Part, Prelude, Remains, Saved, Scored, Tally, WalkId, Walked, ELEMENT_BYTES,
 };
 
-/// The walks that are open.
-#[derive(Default)]
-pub(super) struct Walks(Vec<Walk>);
-
-struct Walk {
-    id: WalkId,
+/// A walk.
+pub(super) struct Walk {
     /// It stays at its beginning: only the places matter.
     met: Progress,
     reached: Reached,
@@ -57,7 +53,7 @@ impl Large {
     #[inline(never)]
     pub(super) fn meet(&mut self, hash: u64) {
         let (key, Some(walks)) = (self.hash_key, &mut self.walks) else { return };
-        for walk in &mut walks.0 {
+        for walk in walks.iter_mut() {
             if !walk.met.meet(place_of(hash)) {
                 continue;
             }
@@ -82,13 +78,12 @@ impl Walked for Large {
 
     fn open_walk(&mut self, id: WalkId, tally: Tally) {
         let (met, saved) = (Progress::new(self.len()), Saved::new(tally));
-        let walks = self.walks.get_or_insert_default();
-        walks.0.push(Walk { id, met, reached: Reached::Nothing, saved });
+        let walk = Walk { met, reached: Reached::Nothing, saved };
+        self.walks.get_or_insert_default().begin(id, walk);
     }
 
     fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part> {
-        let open = &mut self.walks.as_mut()?.0;
-        let walk = open.iter_mut().find(|walk| walk.id == id)?;
+        let walk = self.walks.as_mut()?.one(id)?;
         if let Some(part) = walk.saved.pop() {
             return Some(part);
         }
@@ -121,16 +116,12 @@ impl Walked for Large {
     }
 
     fn end_walk(&mut self, id: WalkId) -> Option<Remains> {
-        let walks = &mut self.walks.as_mut()?.0;
-        let at = walks.iter().position(|walk| walk.id == id)?;
-        let ended = walks.swap_remove(at);
-        if walks.is_empty() {
-            self.walks = None;
-        }
-        Some(Remains::of(ended))
+        let ended = self.walks.as_mut()?.end(id);
+        self.walks.take_if(|walks| walks.is_empty());
+        ended
     }
 
     fn walks(&self) -> Vec<WalkId> {
-        self.walks.iter().flat_map(|walks| &walks.0).map(|walk| walk.id).collect()
+        self.walks.iter().flat_map(|walks| walks.ids()).collect()
     }
 }

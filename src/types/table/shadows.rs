@@ -8,7 +8,7 @@
 use super::{place_of, Table};
 use crate::types::limits::HashKey;
 use crate::types::progress::Progress;
-use crate::types::walk::{Part, Remains, Saved, Tally, WalkId, ELEMENT_BYTES};
+use crate::types::walk::{Open, Part, Remains, Saved, Tally, WalkId, ELEMENT_BYTES};
 
 /// An item that walks can copy.
 pub trait Element {
@@ -28,7 +28,6 @@ pub trait Element {
 /// One walk.
 #[derive(Debug)]
 struct Shadow {
-    id: WalkId,
     progress: Progress,
     saved: Saved,
 }
@@ -36,7 +35,7 @@ struct Shadow {
 /// The open walks, and how to treat items.
 #[derive(Debug)]
 pub(super) struct Shadows<T> {
-    open: Vec<Shadow>,
+    open: Open<Shadow>,
     hash_key: HashKey,
     name: fn(&T) -> &[u8],
     part: fn() -> Part,
@@ -72,19 +71,14 @@ impl<T, const N: usize> Table<T, N> {
 
     /// Ends a walk: [`Walked::end_walk`](crate::types::walk::Walked::end_walk).
     pub fn end_walk(&mut self, id: WalkId) -> Option<Remains> {
-        let open = &mut self.shadows.as_mut()?.open;
-        let at = open.iter().position(|shadow| shadow.id == id)?;
-        let ended = open.swap_remove(at);
-        if open.is_empty() {
-            self.shadows = None;
-        }
-        Some(Remains::of(ended))
+        let ended = self.shadows.as_mut()?.open.end(id);
+        self.shadows.take_if(|shadows| shadows.open.is_empty());
+        ended
     }
 
     /// The open walks.
     pub fn walks(&self) -> Vec<WalkId> {
-        let open = self.shadows.iter().flat_map(|shadows| &shadows.open);
-        open.map(|shadow| shadow.id).collect()
+        self.shadows.iter().flat_map(|shadows| shadows.open.ids()).collect()
     }
 }
 
@@ -94,20 +88,20 @@ impl<T: Element, const N: usize> Table<T, N> {
         let progress = Progress::new(self.len);
         let shadows = self.shadows.get_or_insert_with(|| {
             Box::new(Shadows {
-                open: Vec::new(),
+                open: Open::default(),
                 hash_key,
                 name: T::name,
                 part: T::part,
                 copy: T::copy_to,
             })
         });
-        shadows.open.push(Shadow { id, progress, saved: Saved::new(tally) });
+        shadows.open.begin(id, Shadow { progress, saved: Saved::new(tally) });
     }
 
     /// The next part of a walk: [`Walked::next_part`](crate::types::walk::Walked::next_part).
     pub fn next_part(&mut self, id: WalkId, bytes: usize) -> Option<Part> {
         let mut shadows = self.shadows.take()?;
-        let found = shadows.open.iter_mut().find(|shadow| shadow.id == id);
+        let found = shadows.open.one(id);
         let part = found.and_then(|shadow| shadow.next_part(self, shadows.hash_key, bytes));
         self.shadows = Some(shadows);
         part
