@@ -138,13 +138,13 @@ impl Dispatcher<'_> {
         if spec.has(flag::WRITE) && !self.state.persistence.file.last_was_ok {
             snapshot::save::check_writes(self.state)?;
         }
-        let obeys = !self.state.clients.find(self.me).is_some_and(|me| me.is_internal);
-        if obeys && spec.has(flag::WRITE) && !rules.wrote {
+        let is_client = !self.state.clients.find(self.me).is_some_and(|me| me.is_internal);
+        if is_client && spec.has(flag::WRITE) && !rules.wrote {
             if let Some(refused) = replicas::write_refused(self.state) {
                 return Err(refused);
             }
         }
-        if obeys && !spec.has(flag::STALE) && replicas::is_stale(self.state) {
+        if is_client && !spec.has(flag::STALE) && replicas::is_stale(self.state) {
             return Err(Error::StaleScript);
         }
         let may_refuse = !rules.allow_oom && !rules.wrote && spec.has(flag::DENYOOM);

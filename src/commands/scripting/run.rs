@@ -166,15 +166,15 @@ fn split_keys<'a>(args: &mut Args<'a>, not_a_number: Error) -> Result<Split<'a>>
 /// What may refuse a script before it runs.
 fn check(state: &State, plan: &Plan) -> Result<()> {
     let me = state.current.and_then(|me| state.clients.find(me));
-    let obeys = !me.is_some_and(|me| me.is_internal);
-    if obeys && replicas::is_stale(state) && !plan.flags.contains(Flags::ALLOW_STALE) {
+    let is_client = !me.is_some_and(|me| me.is_internal);
+    if is_client && replicas::is_stale(state) && !plan.flags.contains(Flags::ALLOW_STALE) {
         return Err(Error::PrimaryDown);
     }
     if plan.flags.contains(Flags::COMPATIBLE) {
         return Ok(());
     }
     let writes = !plan.flags.contains(Flags::NO_WRITES);
-    let refused = replicas::write_refused(state).filter(|_| writes && obeys);
+    let refused = replicas::write_refused(state).filter(|_| writes && is_client);
     if let Some(refused) = refused {
         return Err(refused);
     }
