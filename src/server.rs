@@ -100,7 +100,7 @@ impl Server {
     /// Says how to start.
     pub fn builder() -> Builder {
         Builder {
-            config: Config::default(),
+            config: Config::embedded(),
             seed: None,
             clock: Clock::default(),
             embedded: true,

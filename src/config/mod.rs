@@ -218,6 +218,15 @@ impl Config {
         self.apply_text(format!("{name} {}", words::quote(value.as_bytes())).as_bytes())
     }
 
+    /// What a server inside a program has: a copy for a replica begins at once there, since no
+    /// others are on their way.
+    pub fn embedded() -> Config {
+        let mut config = Config::default();
+        // A row of the table, and a value that it takes.
+        let _ = config.assume("repl-diskless-sync-delay", "0");
+        config
+    }
+
     /// Makes `value` the default of a directive that nothing has configured.
     pub fn assume(&mut self, name: &str, value: &str) -> Result<(), String> {
         let named = table::find(name.as_bytes()).ok_or("no such directive")?;

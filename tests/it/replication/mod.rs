@@ -226,6 +226,30 @@ fn a_deadline_is_the_primary_s_business() {
     wait_until("the key", || replica.command(&["GET", "key"]) == Value::Bulk(b"2".to_vec()));
 }
 
+#[test]
+fn servers_that_share_a_clock_that_stands_still_replicate_at_once() {
+    let clock = redouble::clock::Clock::default();
+    clock.freeze();
+    let shared = || Server::builder().config("enable-debug-command", "yes").clock(clock.clone());
+    let primary = start(shared());
+    let delay =
+        |server: &Server| match server.command(&["CONFIG", "GET", "repl-diskless-sync-delay"]) {
+            Value::Map(pairs) => pairs.into_iter().next().map(|(_, value)| value),
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(delay(&primary), Some(Value::Bulk(b"0".to_vec())));
+    let slow = start(shared().config("repl-diskless-sync-delay", "5").without_tcp());
+    assert_eq!(delay(&slow), Some(Value::Bulk(b"5".to_vec())));
+    primary.command(&["SET", "key", "1", "PX", "100000"]);
+    let replica = start(shared().replica_of(primary.addr().expect("an address")));
+    in_sync(&primary, &replica);
+    assert_eq!(replica.command(&["PTTL", "key"]), Value::Int(100_000));
+    clock.advance(Duration::from_secs(101));
+    assert_eq!(replica.command(&["GET", "key"]), Value::Null);
+    wait_until("the removal", || replica.command(&["DBSIZE"]) == Value::Int(0));
+    in_sync(&primary, &replica);
+}
+
 /// Lets connections through, until it is told to cut them.
 struct Proxy {
     addr: SocketAddr,
