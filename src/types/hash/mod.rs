@@ -40,8 +40,8 @@ pub enum Deadline {
     At(i64),
 }
 
-/// No packed block grows beyond this.
-const PACKED_BYTES_MAX: usize = 1 << 30;
+/// No packed block is made longer than this by a command. Tests reach it, too.
+const PACKED_BYTES_MAX: usize = if cfg!(test) { 1 << 20 } else { 1 << 30 };
 
 impl Default for Hash {
     fn default() -> Self {
@@ -137,6 +137,17 @@ impl Hash {
         }
     }
 
+    /// Makes the hash large now if this field will not fit the small form.
+    fn make_room(&mut self, field: &[u8], value: &[u8], limits: &Limits) {
+        self.prepare(0, field.len().max(value.len()), limits);
+        let added = field.len().saturating_add(value.len());
+        if matches!(self.0.held(), Either::Bytes(bytes)
+            if bytes.len().saturating_add(added) > PACKED_BYTES_MAX)
+        {
+            self.enlarge(limits);
+        }
+    }
+
     /// Sets a field; whether it is a new one.
     pub fn set(
         &mut self,
@@ -146,7 +157,7 @@ impl Hash {
         now_ms: i64,
         limits: &Limits,
     ) -> bool {
-        self.prepare(0, field.len().max(value.len()), limits);
+        self.make_room(field, value, limits);
         let fresh = match self.0.held_mut() {
             EitherMut::Bytes(_) => self.set_packed(field, value, deadline, now_ms),
             EitherMut::Boxed(large) => {
@@ -157,9 +168,7 @@ impl Hash {
             }
         };
         let too_many = |bytes| Packed(bytes).len() > limits.hash_max_listpack_entries;
-        if matches!(self.0.held(), Either::Bytes(bytes)
-            if bytes.len() > PACKED_BYTES_MAX || too_many(bytes))
-        {
+        if matches!(self.0.held(), Either::Bytes(bytes) if too_many(bytes)) {
             self.enlarge(limits);
         }
         fresh
@@ -194,7 +203,7 @@ impl Hash {
         deadline: Option<i64>,
         limits: &Limits,
     ) -> bool {
-        self.prepare(0, field.len().max(value.len()), limits);
+        self.make_room(field, value, limits);
         self.add_as_it_is(field, value, deadline)
     }
 

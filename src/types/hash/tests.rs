@@ -299,3 +299,23 @@ fn the_small_order_is_the_genuine_servers() {
         }
     }
 }
+
+/// Lengths in a packed block have 32 bits, and a directive may allow texts that are longer.
+#[test]
+fn what_no_packed_block_can_hold_makes_a_large_hash() {
+    let limits = Limits { hash_max_listpack_value: usize::MAX, ..Limits::default() };
+    let set = |hash: &mut Hash, field: &[u8], bytes: usize| {
+        hash.set(field, &vec![b'x'; bytes], Deadline::Keep, 0, &limits)
+    };
+    let mut hash = Hash::new();
+    assert!(set(&mut hash, b"short", 10) && set(&mut hash, b"a", PACKED_BYTES_MAX - 100));
+    assert_eq!(hash.encoding(), "listpack");
+    assert!(set(&mut hash, b"b", 100));
+    assert_eq!((hash.encoding(), hash.len()), ("hashtable", 3));
+    let mut hash = Hash::new();
+    assert!(set(&mut hash, b"a", PACKED_BYTES_MAX + 1));
+    assert_eq!((hash.encoding(), hash.len()), ("hashtable", 1));
+    let mut hash = Hash::new();
+    assert!(hash.add_new(&vec![b'f'; PACKED_BYTES_MAX], b"v", None, &limits));
+    assert_eq!(hash.encoding(), "hashtable");
+}
