@@ -18,6 +18,11 @@ pub enum Call {
     },
     /// `--check-system`: look whether the system suits a server.
     CheckSystem,
+    /// `--test-memory N`: look whether memory keeps what is written.
+    TestMemory {
+        /// How much of it.
+        mebibytes: usize,
+    },
     /// `--check-rdb FILE`: look whether a snapshot is good.
     CheckRdb(PathBuf),
     /// `--check-aof FILE`: look whether an append-only file is whole, and mend it if asked to.
@@ -99,10 +104,7 @@ pub fn parse(program: &str, args: &[Vec<u8>]) -> Call {
         b"-v" | b"--version" => return Call::Say { text: version_text(), code: 0 },
         b"-h" | b"--help" => return Call::Say { text: help(program), code: 0 },
         b"--check-system" => return Call::CheckSystem,
-        b"--test-memory" => {
-            let text = "There is no memory test here: memtest86 and memtester are made for it.\n";
-            return Call::Say { text: text.to_string(), code: 1 };
-        }
+        b"--test-memory" => return test_memory(program, &args[1..]),
         _ => {}
     }
     if args.iter().any(|arg| arg.eq_ignore_ascii_case(b"--sentinel")) {
@@ -165,6 +167,23 @@ fn check_aof(program: &str, args: &[Vec<u8>]) -> Option<Call> {
     })
 }
 
+fn test_memory(program: &str, rest: &[Vec<u8>]) -> Call {
+    let amount = match rest {
+        [word] => std::str::from_utf8(word).ok().and_then(|word| word.parse().ok()),
+        _ => None,
+    };
+    match amount.filter(|mebibytes| *mebibytes > 0) {
+        Some(mebibytes) => Call::TestMemory { mebibytes },
+        None => Call::Say {
+            text: format!(
+                "Please specify the amount of memory to test in megabytes.\n\
+                 Example: {program} --test-memory 4096\n\n"
+            ),
+            code: 1,
+        },
+    }
+}
+
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
@@ -184,6 +203,7 @@ Usage: {program} [FILE] [--DIRECTIVE VALUE ...] [-]
                        look whether an append-only file is whole, and mend it
     --check-system     look whether this system suits a server
     --check-rdb FILE   look whether a snapshot is good and what is in it
+    --test-memory N    look whether N MiB of memory keep what is written
 
 Examples:
     {program}
@@ -245,9 +265,10 @@ mod tests {
 
     #[test]
     fn what_there_is_not_is_refused() {
-        for args in [&["--test-memory", "100"][..], &["x.conf", "--sentinel"]] {
+        for args in [&["--test-memory"][..], &["--test-memory", "0"], &["x.conf", "--sentinel"]] {
             assert!(matches!(call(args), Call::Say { code: 1, .. }), "{args:?}");
         }
+        assert_eq!(call(&["--test-memory", "100"]), Call::TestMemory { mebibytes: 100 });
         assert!(matches!(call(&["--help"]), Call::Say { code: 0, .. }));
     }
 }

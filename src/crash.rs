@@ -18,8 +18,6 @@ use std::sync::Arc;
 
 /// What a report says that is known before.
 struct Known {
-    /// Where the log goes; none is standard output.
-    log: Option<CString>,
     version: String,
     recent: Arc<Recent>,
     /// Names of commands, by the numbers that `recent` has.
@@ -28,6 +26,9 @@ struct Known {
 
 /// Set once, never freed.
 static KNOWN: AtomicPtr<Known> = AtomicPtr::new(std::ptr::null_mut());
+/// The log's file; null is standard output. What was here before is never freed either: a signal
+/// may come while it is read.
+static FILE: AtomicPtr<CString> = AtomicPtr::new(std::ptr::null_mut());
 static ENABLED: AtomicBool = AtomicBool::new(true);
 
 /// Signals that end a process which did something it must not.
@@ -37,8 +38,10 @@ const FATAL: [libc::c_int; 5] =
 /// Reports crashes from here on to the file `log`, or to standard output.
 pub fn arm(log: Option<&Path>, redis_version: &str, recent: Arc<Recent>, names: Vec<&'static str>) {
     let version = format!("Redouble {} (Redis {redis_version})", env!("CARGO_PKG_VERSION"));
-    let log = log.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
-    let laid_out = Box::new(Known { log, version, recent, names });
+    if let Some(log) = log {
+        move_to(log);
+    }
+    let laid_out = Box::new(Known { version, recent, names });
     KNOWN.store(Box::into_raw(laid_out), Ordering::Release);
     std::panic::set_hook(Box::new(|panic| {
         if let Some(known) = known().filter(|_| ENABLED.load(Ordering::Relaxed)) {
@@ -57,6 +60,13 @@ pub fn arm(log: Option<&Path>, redis_version: &str, recent: Arc<Recent>, names: 
     }
 }
 
+/// Reports go to the file `log` from here on.
+pub fn move_to(log: &Path) {
+    if let Ok(path) = CString::new(log.as_os_str().as_bytes()) {
+        FILE.store(Box::into_raw(Box::new(path)), Ordering::Release);
+    }
+}
+
 /// Switches reports on or off.
 pub fn enable(enabled: bool) {
     ENABLED.store(enabled, Ordering::Relaxed);
@@ -67,8 +77,13 @@ fn known() -> Option<&'static Known> {
     unsafe { KNOWN.load(Ordering::Acquire).as_ref() }
 }
 
+fn file() -> Option<&'static CString> {
+    // SAFETY: null, or from `move_to`, and never freed.
+    unsafe { FILE.load(Ordering::Acquire).as_ref() }
+}
+
 fn report_panic(known: &Known, panic: &std::panic::PanicHookInfo<'_>) {
-    let mut report = Report::open(known);
+    let mut report = Report::open(file());
     report.head(known);
     report.text("panicked");
     if let Some(place) = panic.location() {
@@ -91,7 +106,7 @@ extern "C" fn on_fatal_signal(
     if let Some(known) = known().filter(|_| ENABLED.load(Ordering::Relaxed)) {
         // SAFETY: the system passes a valid `siginfo_t`.
         let code = unsafe { info.as_ref() }.map_or(0, |info| info.si_code);
-        let mut report = Report::open(known);
+        let mut report = Report::open(file());
         report.head(known);
         report.text("crashed by signal: ").number(signal.unsigned_abs().into());
         report.text(", si_code: ").text(if code < 0 { "-" } else { "" });
@@ -113,10 +128,10 @@ struct Report {
 }
 
 impl Report {
-    fn open(known: &Known) -> Report {
-        let fd = known.log.as_ref().map_or(1, |path| {
+    fn open(file: Option<&CString>) -> Report {
+        let fd = file.map_or(1, |path| {
             let flags = libc::O_APPEND | libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC;
-            // SAFETY: the path is a C string that lives as long as the process.
+            // SAFETY: the path is a C string that lives until the call returns.
             unsafe { libc::open(path.as_ptr(), flags, 0o644) }
         });
         Report { fd, bytes: [0; 256], len: 0 }
@@ -204,13 +219,9 @@ mod tests {
         for id in [0, 1, 1, 0] {
             recent.note(id);
         }
-        let known = Known {
-            log: CString::new(path.as_os_str().as_bytes()).ok(),
-            version: "Redouble x".to_string(),
-            recent,
-            names: vec!["get", "set"],
-        };
-        let mut report = Report::open(&known);
+        let file = CString::new(path.as_os_str().as_bytes()).ok();
+        let known = Known { version: "Redouble x".to_string(), recent, names: vec!["get", "set"] };
+        let mut report = Report::open(file.as_ref());
         report.head(&known);
         report.number(u64::MAX).text("\n");
         report.tail(&known);

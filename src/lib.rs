@@ -25,11 +25,11 @@
 //! [`cron`] is time's work, [`memory`] that of `maxmemory`. [`state`] is everything under the one
 //! lock, [`shared`] what lies around it; [`server`] starts the threads, [`listeners`] opens the
 //! sockets, `direct` reads and writes them, [`tls`] is what is spoken behind some of them,
-//! [`config`] is one table of directives; [`cli`], [`process`], [`server_log`], [`supervision`] and
-//! [`crash`] serve the binary, `heap` the program that servers live in. [`types`]
-//! are the data structures, [`acl`] the users and their rights, [`scripting`] the Lua host,
-//! [`stats`] the counters, [`clock`] the one clock, and [`error`] holds every text of a refusal;
-//! [`disk`] is where files are, [`rdb`] what is in them.
+//! [`config`] is one table of directives; [`cli`], [`process`], [`server_log`], [`supervision`],
+//! [`crash`], [`system_check`] and [`memory_test`] serve the binary, `heap` the program that
+//! servers live in. [`types`] are the data structures, [`acl`] the users and their rights,
+//! [`scripting`] the Lua host, [`stats`] the counters, [`clock`] the one clock, and [`error`] holds
+//! every text of a refusal; [`disk`] is where files are, [`rdb`] what is in them.
 //!
 //! # Glossary
 //!
@@ -71,6 +71,7 @@ pub mod keyspace;
 pub mod listeners;
 pub mod log;
 pub mod memory;
+pub mod memory_test;
 mod metrics;
 pub mod peers;
 pub mod persistence;
@@ -93,6 +94,7 @@ mod startup;
 pub mod state;
 pub mod stats;
 pub mod supervision;
+pub mod system_check;
 pub mod tls;
 pub mod tracking;
 pub mod types;

@@ -5,7 +5,7 @@ use redouble::cli::{self, Call, Run};
 use redouble::clock::Clock;
 use redouble::config::{error_text, Config, LoadError, LogLevel};
 use redouble::disk::RealDisk;
-use redouble::process::{self, Title};
+use redouble::process::{self, OpenFiles, Title};
 use redouble::server::{End, Server};
 use redouble::server_log::{line, Logger, Role};
 use redouble::supervision::Supervisor;
@@ -38,6 +38,7 @@ fn main() {
             exit(code);
         }
         Call::CheckSystem => exit(check_system()),
+        Call::TestMemory { mebibytes } => exit(test_memory(mebibytes)),
         Call::CheckRdb(path) => exit(check_rdb(&path)),
         Call::CheckAof { path, fix, up_to_s } => exit(check_aof(&path, Wish { fix, up_to_s })),
         Call::Run(call) => run(&program, &call),
@@ -118,7 +119,7 @@ fn run(program: &str, call: &Run) {
     for name in config.unhonoured() {
         log.warning(format!("The directive '{name}' is accepted and has no effect yet."));
     }
-    arm_crash_log(&config, &server);
+    arm_crash_log(&config, &server, &log);
     let signals = match signals::Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -166,12 +167,11 @@ fn load(
 }
 
 /// Writes a report should the process crash.
-fn arm_crash_log(config: &Config, server: &Server) {
+fn arm_crash_log(config: &Config, server: &Server, log: &Logger) {
     let settings = config.settings();
-    let log = settings.logfile.as_ref().map(|path| config.path(path));
     let recent = server.shared().lock().stats.recent.clone();
     let names = redouble::commands::table().specs.iter().map(|spec| spec.name.as_str()).collect();
-    redouble::crash::arm(log.as_deref(), &settings.redis_version, recent, names);
+    redouble::crash::arm(log.file().as_deref(), &settings.redis_version, recent, names);
     redouble::crash::enable(settings.crash_log_enabled);
 }
 
@@ -226,7 +226,7 @@ fn announce(log: &Logger, call: &Run, version: &str) {
 fn fit_open_files(mut config: Config, log: &Logger) -> Config {
     let wanted = config.settings().maxclients as u64 + OWN_FILES;
     let before = process::raise_open_files(0);
-    let granted = process::raise_open_files(wanted);
+    let OpenFiles { granted, refusal } = process::open_files(wanted);
     if granted >= wanted {
         if granted > before {
             log.notice(format!(
@@ -248,6 +248,12 @@ fn fit_open_files(mut config: Config, log: &Logger) -> Config {
         "You requested maxclients of {} requiring at least {wanted} max file descriptors.",
         config.settings().maxclients
     ));
+    if let Some(error) = refusal {
+        log.warning(format!(
+            "Server can't set maximum open files to {wanted} because of OS error: {}.",
+            error_text(&error)
+        ));
+    }
     log.warning(format!(
         "Current maximum open files is {granted}. maxclients has been reduced to {clients} to \
          compensate for low ulimit. If you need higher maxclients increase 'ulimit -n'."
@@ -355,24 +361,29 @@ fn check_aof(path: &std::path::Path, wish: Wish) -> i32 {
 
 /// `--check-system`: what a server would suffer from on this machine.
 fn check_system() -> i32 {
-    let mut code = 0;
-    let mut report = |name: &str, fault: Option<String>| {
-        match &fault {
+    let verdicts = redouble::system_check::run(OWN_FILES);
+    for (name, fault) in &verdicts {
+        match fault {
             None => println!("[{name}]...OK"),
             Some(fault) => println!("[{name}]...WARNING:\n{fault}"),
         }
-        code |= i32::from(fault.is_some());
+    }
+    i32::from(verdicts.iter().any(|(_, fault)| fault.is_some()))
+}
+
+/// `--test-memory`: whether so many MiB of memory keep what is written.
+fn test_memory(mebibytes: usize) -> i32 {
+    let mut say = |step: &str| {
+        let _ = writeln!(std::io::stdout(), "{step}");
     };
-    let clients = Config::default().settings().maxclients as u64;
-    let granted = process::raise_open_files(clients + OWN_FILES);
-    let few = (granted < clients + OWN_FILES)
-        .then(|| format!("{granted} open files are allowed; {clients} clients need more."));
-    report("open-files", few);
-    let backlog = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
-    let short = backlog.trim().parse().ok().filter(|backlog: &u32| *backlog < 511);
-    report(
-        "somaxconn",
-        short.map(|backlog| format!("net.core.somaxconn is {backlog}, below 511.")),
-    );
-    code
+    match redouble::memory_test::run(mebibytes, &mut say) {
+        Ok(()) => {
+            say("Your memory passed this test. memtest86 and memtester look closer.");
+            0
+        }
+        Err(fault) => {
+            eprintln!("{fault}");
+            1
+        }
+    }
 }

@@ -100,17 +100,32 @@ pub fn stop_self() {
 }
 
 /// Raises the limit of open files towards `wanted`; gives the limit that holds then.
+pub fn raise_open_files(wanted: u64) -> u64 {
+    open_files(wanted).granted
+}
+
+/// What came of raising the limit of open files.
+#[derive(Debug)]
+pub struct OpenFiles {
+    /// The limit that holds now.
+    pub granted: u64,
+    /// Why it is not what was wanted.
+    pub refusal: Option<io::Error>,
+}
+
+/// Raises the limit of open files towards `wanted`.
 // The width of a limit is the system's.
 #[allow(clippy::unnecessary_cast)]
-pub fn raise_open_files(wanted: u64) -> u64 {
+pub fn open_files(wanted: u64) -> OpenFiles {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer lives until the call returns.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == -1 {
-        return 1024;
+        return OpenFiles { granted: 1024, refusal: Some(io::Error::last_os_error()) };
     }
     let before = limit.rlim_cur as u64;
+    let mut refusal = None;
     if before >= wanted {
-        return before;
+        return OpenFiles { granted: before, refusal };
     }
     // A process without privileges gets as far as the hard limit.
     for hard in [wanted.max(limit.rlim_max as u64), limit.rlim_max as u64] {
@@ -120,10 +135,11 @@ pub fn raise_open_files(wanted: u64) -> u64 {
         };
         // SAFETY: the pointer lives until the call returns.
         if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
-            return wanted.min(hard);
+            return OpenFiles { granted: wanted.min(hard), refusal };
         }
+        refusal.get_or_insert_with(io::Error::last_os_error);
     }
-    before
+    OpenFiles { granted: before, refusal }
 }
 
 /// Sets the permission bits that new files lack; gives those before.
@@ -367,7 +383,9 @@ mod tests {
         let now = raise_open_files(1);
         assert!(now >= 1);
         assert_eq!(raise_open_files(now), now);
-        assert!(raise_open_files(u64::MAX / 2) >= now);
+        assert!(open_files(now).refusal.is_none());
+        let most = open_files(u64::MAX / 2);
+        assert!(most.granted >= now && most.refusal.is_some(), "{most:?}");
     }
 
     #[test]

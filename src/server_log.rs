@@ -2,7 +2,8 @@
 //! `<pid>:<role> 22 Aug 2026 10:00:00.123 * text`.
 //!
 //! A line is written whole, at once and without a buffer, so that who waits for "Ready to accept
-//! connections" sees it. A log file is opened for each line: it may be moved away meanwhile.
+//! connections" sees it. A log file is opened for each line: it may be moved away meanwhile, and a
+//! relative name is one in `dir`, wherever that is by then.
 //! There is no global logger; each server hands its own around.
 
 use crate::config::{LogForm, LogLevel, Settings};
@@ -10,7 +11,7 @@ use crate::process;
 use parking_lot::RwLock;
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 mod form;
@@ -47,6 +48,8 @@ type UnixClock = Box<dyn Fn() -> i64 + Send + Sync>;
 /// A server's log.
 pub struct Logger {
     sink: Sink,
+    /// Where a relative name of a file begins.
+    dir: RwLock<PathBuf>,
     /// Name in the system's log, if lines go there too.
     syslog: Option<process::Syslog>,
     level: AtomicU8,
@@ -62,15 +65,15 @@ pub type Within = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 impl Logger {
     /// A log as `settings` describe it.
     pub fn new(settings: &Settings, now_ms: UnixClock) -> Self {
-        let file = settings.logfile.as_ref().map(|path| settings.dir.join(path));
         let ident = settings.syslog_enabled.then_some(settings.syslog_ident.as_str());
         Logger {
             // Redis: in the background there is no standard output to write to.
-            sink: match file {
-                Some(path) => Sink::File(path),
+            sink: match &settings.logfile {
+                Some(path) => Sink::File(path.clone()),
                 None if settings.daemonize => Sink::Nowhere,
                 None => Sink::Stdout,
             },
+            dir: RwLock::new(settings.dir.clone()),
             syslog: ident.map(|ident| process::Syslog::open(ident, settings.syslog_facility)),
             level: AtomicU8::new(settings.loglevel as u8),
             role: AtomicU8::new(b'C'),
@@ -84,6 +87,7 @@ impl Logger {
     pub fn silent() -> Self {
         Logger {
             sink: Sink::Nowhere,
+            dir: RwLock::default(),
             syslog: None,
             level: AtomicU8::new(LogLevel::Nothing as u8),
             role: AtomicU8::new(b'M'),
@@ -96,6 +100,21 @@ impl Logger {
     /// Whether lines go to the standard output.
     pub fn is_on_stdout(&self) -> bool {
         self.sink == Sink::Stdout
+    }
+
+    /// The file that lines go to now.
+    pub fn file(&self) -> Option<PathBuf> {
+        match &self.sink {
+            Sink::File(path) => Some(self.dir.read().join(path)),
+            Sink::Nowhere | Sink::Stdout => None,
+        }
+    }
+
+    /// `dir` has been set. Whether lines go to another file from now on.
+    pub fn move_to(&self, dir: &Path) -> bool {
+        let before = std::mem::replace(&mut *self.dir.write(), dir.to_path_buf());
+        // Redis: a relative name follows, for `dir` is where the whole process works.
+        matches!(&self.sink, Sink::File(path) if path.is_relative()) && before != dir
     }
 
     /// Lets lines on the standard output be written within a call of `within`.
@@ -184,6 +203,7 @@ impl Logger {
                 }
             }
             Sink::File(path) => {
+                let path = self.dir.read().join(path);
                 let opened = OpenOptions::new().append(true).create(true).open(path);
                 let _ = opened.and_then(|mut file| file.write_all(line));
             }

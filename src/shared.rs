@@ -247,6 +247,10 @@ impl Outside for Surroundings {
         shared.logger.set_form(settings.log_form);
         if shared.standalone {
             crash::enable(settings.crash_log_enabled);
+            if let (true, Some(file)) = (shared.logger.move_to(&settings.dir), shared.logger.file())
+            {
+                crash::move_to(&file);
+            }
         }
         shared.cron.notify_one();
         if let (Some((facts, title)), true) = (&shared.title, settings.set_proc_title) {

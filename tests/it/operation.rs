@@ -4,11 +4,12 @@
 use crate::patience::PATIENCE;
 use crate::process::{output, text, Folder, Process, BINARY};
 use crate::server::free_port;
-use crate::wire::Reply;
+use crate::wire::{Reply, Wire};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 fn pair(name: &str, value: &str) -> [String; 2] {
     [name.to_string(), value.to_string()]
@@ -198,6 +199,47 @@ fn a_crash_is_reported_without_what_clients_sent() {
     let (code, log) = process.end();
     assert_eq!(code, None, "ended by a signal all the same");
     assert!(!log.contains("BUG REPORT"), "{log}");
+}
+
+/// A relative name of a log file is one in `dir`, wherever that is.
+#[test]
+fn the_log_and_the_last_report_go_where_dir_is() {
+    let folder = Folder::new("moving-log");
+    let dirs = ["one", "two"].map(|name| folder.path(name));
+    dirs.iter().for_each(|dir| std::fs::create_dir(dir).expect("a folder"));
+    let [one, two] = &dirs;
+    let log = |dir: &str| std::fs::read_to_string(format!("{dir}/a.log")).unwrap_or_default();
+    let port = free_port().expect("a port").to_string();
+    let mut child = Command::new(BINARY)
+        .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--enable-debug-command"])
+        .args(["yes", "--enable-protected-configs", "yes", "--dir", one, "--logfile", "a.log"])
+        .spawn()
+        .expect("it starts");
+    let until = Instant::now() + PATIENCE;
+    while !log(one).contains("Ready to accept connections") {
+        assert!(Instant::now() < until, "{}", log(one));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let addr = SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")));
+    let mut wire = Wire::connect(addr).expect("connected");
+    wire.call(&["DEBUG", "LOG", "first"]).expect("a reply");
+    wire.call(&["CONFIG", "SET", "dir", two]).expect("a reply");
+    wire.call(&["DEBUG", "LOG", "second"]).expect("a reply");
+    let _ = wire.call(&["DEBUG", "SEGFAULT"]);
+    child.wait().expect("it ends");
+    assert!(log(one).contains("first") && !log(one).contains("second"), "{}", log(one));
+    assert!(!log(one).contains("BUG REPORT"), "{}", log(one));
+    assert!(log(two).contains("second") && log(two).contains("BUG REPORT"), "{}", log(two));
+}
+
+#[test]
+fn the_system_is_checked_without_a_server() {
+    let ended = output(&["--check-system"]);
+    let said = text(&ended.stdout);
+    for name in ["slow-clocksource", "xen-clocksource", "open-files", "somaxconn"] {
+        assert!(said.contains(&format!("[{name}]...")), "{said}");
+    }
+    assert_eq!(ended.status.code(), Some(i32::from(said.contains("...WARNING:\n"))), "{said}");
 }
 
 fn get(port: &str, request: &str) -> String {

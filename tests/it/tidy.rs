@@ -54,7 +54,7 @@ const LAYERS: &[&[&str]] = &[
         "role",
         "scripting",
     ],
-    &["process", "tls", "crash"],
+    &["process", "tls", "crash", "memory_test", "system_check"],
     &["server_log", "cli"],
     &["supervision"],
     &["state", "persistence"],
