@@ -27,7 +27,7 @@ use crate::snapshot;
 use crate::state::{Facts, Shutdown, State};
 use crate::stats::Stats;
 use crate::supervision::Supervisor;
-use crate::tls::SelfSigned;
+use crate::tls::{doubt, SelfSigned};
 use crate::types::limits::HashKey;
 use crate::welcome::Handshakes;
 use crate::worker::{self, Listeners};
@@ -499,7 +499,7 @@ impl Builder {
         let settings = self.config.settings().clone();
         let (acl, notices) = users_of(&self.config)?;
         notices.iter().for_each(|notice| self.logger.notice(notice));
-        acl.deprecations().for_each(|line| self.logger.warning(line));
+        acl.deprecations().chain(doubt(&settings)).for_each(|line| self.logger.warning(line));
         let own = self.self_signed.as_ref();
         let Opened { tcp, tls, tls_config, unix, metrics } =
             listeners::open(&settings, self.any_port, own)?;

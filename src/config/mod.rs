@@ -174,9 +174,9 @@ impl Config {
     }
 
     /// CONFIG SET: all of `pairs` or none. Gives the names of directives whose value is another
-    /// one now, in the table's spelling. What must happen outside (listening on another port) is
-    /// the caller's; should it fail, the caller puts its copy of the old `Config` back and
-    /// answers `SetError::Refused`.
+    /// one now, or names a file that is to be read again, in the table's spelling. What must happen
+    /// outside (listening on another port) is the caller's; should it fail, the caller puts its
+    /// copy of the old `Config` back and answers `SetError::Refused`.
     pub fn set(
         &mut self,
         pairs: &[(&[u8], &[u8])],
@@ -196,7 +196,9 @@ impl Config {
             let value = next.read(*named, &words).map_err(refused)?;
             next.values[named.index] = value;
         }
-        let changed = |named: &&Named| next.values[named.index] != self.values[named.index];
+        let changed = |named: &&Named| {
+            named.directive.read_anew || next.values[named.index] != self.values[named.index]
+        };
         let changed: Vec<&'static str> =
             named.iter().filter(changed).map(|named| named.directive.name).collect();
         next.refresh();

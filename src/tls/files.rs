@@ -1,10 +1,10 @@
-//! Certificates and keys, as PEM files hold them.
+//! Certificates and keys, as PEM files hold them. `locked` opens those that are encrypted.
 
+use super::locked;
 use crate::config::{error_text, Secret, Settings};
-use pkcs8::{EncryptedPrivateKeyInfo, SecretDocument};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 use std::io::Read;
 use std::path::Path;
@@ -12,8 +12,6 @@ use std::sync::Arc;
 
 /// A larger file is no certificate.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-/// What the log says of a key that does not open.
-const LOCKED: &str = "the key is encrypted: set its passphrase";
 
 /// A certificate, those that vouch for it, and its key.
 #[derive(Debug)]
@@ -24,7 +22,7 @@ pub(super) struct Identity {
 
 impl Identity {
     pub(super) fn parse(certificate: &[u8], key: &[u8]) -> Result<Identity, String> {
-        Ok(Identity { chain: parsed_certificates(certificate)?, key: parsed_key(key, None)? })
+        Ok(Identity { chain: parsed_certificates(certificate)?, key: locked::key(key, None)? })
     }
 
     pub(super) fn read(
@@ -38,7 +36,7 @@ impl Identity {
         let key_path = settings.dir.join(key);
         let key = bytes(&key_path)
             .and_then(|pem| {
-                parsed_key(&pem, passphrase)
+                locked::key(&pem, passphrase)
                     .map_err(|error| format!("{}: {error}", key_path.display()))
             })
             .map_err(|error| format!("Failed to load private key: {error}"))?;
@@ -103,26 +101,8 @@ pub(super) fn parsed_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'stat
     }
 }
 
-/// The first private key; one that is encrypted needs `passphrase`.
-fn parsed_key(pem: &[u8], passphrase: Option<&Secret>) -> Result<PrivateKeyDer<'static>, String> {
-    if let Some(encrypted) = section(pem, "ENCRYPTED PRIVATE KEY") {
-        let passphrase = passphrase.ok_or(LOCKED)?;
-        let (_, der) = SecretDocument::from_pem(encrypted).map_err(|error| error.to_string())?;
-        let key = EncryptedPrivateKeyInfo::try_from(der.as_bytes())
-            .and_then(|info| info.decrypt(&passphrase.0))
-            .map_err(|error| format!("the passphrase does not open it: {error}"))?;
-        return Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into());
-    }
-    if memchr::memmem::find(pem, b"Proc-Type: 4,ENCRYPTED").is_some() {
-        return Err("keys in OpenSSL's old encrypted form cannot be read; \
-                    'openssl pkcs8 -topk8' makes the present form of it"
-            .to_string());
-    }
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string())
-}
-
 /// The lines of a PEM section, those at its ends included.
-fn section<'a>(pem: &'a [u8], label: &str) -> Option<&'a str> {
+pub(super) fn section<'a>(pem: &'a [u8], label: &str) -> Option<&'a str> {
     let text = std::str::from_utf8(pem).ok()?;
     let end = format!("-----END {label}-----");
     let from = text.find(&format!("-----BEGIN {label}-----"))?;

@@ -1,12 +1,11 @@
 //! TLS, as a server and towards other servers: what the directives `tls-*` say, made into the
 //! configurations of rustls, and the streams that speak it.
 //!
-//! `files` reads certificates and keys, `words` understands lists of protocols and ciphers,
-//! `server` and `client` build the two sides, `sessions` is how those who come back are known,
-//! `trust` judges what the other side shows (reading it
-//! with `certificate` where rustls does not), `socket` is an accepted connection, `lent`
-//! one that another thread answers for a while, `self_signed` makes throw-away certificates for
-//! tests.
+//! `files` reads certificates and keys, `locked` opens encrypted ones, `words` understands lists
+//! of protocols and ciphers, `server` and `client` build the two sides, `sessions` is how those who
+//! come back are known, `trust` judges what the other side shows (reading it with `certificate`
+//! where rustls does not), `socket` is an accepted connection, `lent` one that another thread
+//! answers for a while, `self_signed` makes throw-away certificates for tests.
 //!
 //! Towards another server (a primary, the target of MIGRATE):
 //!
@@ -27,6 +26,7 @@ mod certificate;
 mod client;
 mod files;
 mod lent;
+mod locked;
 mod self_signed;
 mod server;
 mod sessions;
@@ -99,15 +99,29 @@ fn trusted(
             format!("Failed to configure CA certificate(s) file/directory: {error}")
         })?);
     }
-    if let Some(path) = &tls.ca_cert_dir {
-        trusted.extend(files::certificates_below(&settings.dir.join(path)).map_err(|error| {
-            format!("Failed to configure CA certificate(s) file/directory: {error}")
-        })?);
-    }
+    // Redis: a directory is nothing but a place to look, so it may be missing. See [`doubt`].
+    trusted.extend(below_ca_cert_dir(settings).and_then(Result::ok).unwrap_or_default());
     if let (true, Some(own)) = (trusted.is_empty(), own) {
         trusted.extend(files::parsed_certificates(own.ca_pem.as_bytes())?);
     }
     Ok(trusted)
+}
+
+fn below_ca_cert_dir(settings: &Settings) -> Option<Result<Vec<CertificateDer<'static>>, String>> {
+    let path = settings.dir.join(settings.tls.ca_cert_dir.as_ref()?);
+    Some(files::certificates_below(&path))
+}
+
+/// A line for the log about what is configured, and will most likely not do what is wanted.
+pub fn doubt(settings: &Settings) -> Option<String> {
+    let why = match below_ca_cert_dir(settings)? {
+        Err(error) => error,
+        Ok(found) if found.is_empty() => {
+            "no certificate has a name that 'openssl rehash' gives".to_string()
+        }
+        Ok(_) => return None,
+    };
+    Some(format!("tls-ca-cert-dir vouches for nobody: {why}"))
 }
 
 /// The server's own certificate and key.

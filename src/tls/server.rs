@@ -36,21 +36,16 @@ pub fn server_config(
         .map_err(|error| failed(error.to_string()))?;
     let builder = match tls.auth_clients {
         AuthClients::No => builder.with_no_client_auth(),
-        _ if roots.is_empty() => {
-            return Err("Failed to configure CA certificate(s) file/directory: there is no \
-                        certificate in it under a name that 'openssl rehash' gives"
-                .to_string());
-        }
         asked => {
             let algorithms = provider.signature_verification_algorithms;
             let trust = Trust { roots: roots.clone(), algorithms };
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-            let verifier = match asked {
-                AuthClients::Optional => verifier.allow_unauthenticated(),
-                _ => verifier,
-            };
-            let first = verifier.build().map_err(|error| failed(error.to_string()))?;
-            builder.with_client_cert_verifier(Arc::new(OfClients { first, trust }))
+            // Redis: a directory may be missing or empty. Nobody is vouched for then.
+            let first = (!roots.is_empty())
+                .then(|| WebPkiClientVerifier::builder_with_provider(roots, provider).build())
+                .transpose()
+                .map_err(|error| failed(error.to_string()))?;
+            let must_show = asked == AuthClients::Yes;
+            builder.with_client_cert_verifier(Arc::new(OfClients { first, trust, must_show }))
         }
     };
     let shown: Arc<dyn ResolvesServerCert> =

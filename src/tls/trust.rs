@@ -175,21 +175,24 @@ fn unreadable_key(certificate: &CertificateDer<'_>) -> Option<PublicKey> {
 /// Of clients, by rustls's verifier and [`Trust`].
 #[derive(Debug)]
 pub(super) struct OfClients {
-    pub(super) first: Arc<dyn ClientCertVerifier>,
+    /// There is none where nobody is trusted.
+    pub(super) first: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) trust: Trust,
+    /// Whoever shows no certificate is refused.
+    pub(super) must_show: bool,
 }
 
 impl ClientCertVerifier for OfClients {
     fn offer_client_auth(&self) -> bool {
-        self.first.offer_client_auth()
+        true
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.first.client_auth_mandatory()
+        self.must_show
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.first.root_hint_subjects()
+        self.first.as_ref().map_or(&[], |first| first.root_hint_subjects())
     }
 
     fn verify_client_cert(
@@ -198,7 +201,10 @@ impl ClientCertVerifier for OfClients {
         between: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let first = self.first.verify_client_cert(shown, between, now).map(drop);
+        let first = match &self.first {
+            Some(first) => first.verify_client_cert(shown, between, now).map(drop),
+            None => Err(CertificateError::UnknownIssuer.into()),
+        };
         self.trust.judge(first, shown, between, now, Purpose::Client)?;
         Ok(ClientCertVerified::assertion())
     }

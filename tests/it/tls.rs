@@ -2,7 +2,7 @@
 //! rustls with a configuration of its own.
 
 use crate::patience::PATIENCE;
-use crate::process::{output, text, Folder};
+use crate::process::{output, text, Folder, Process};
 use crate::wire::{decode, request, Reply, Wire};
 use redouble::config::Config;
 use redouble::server_log::Logger;
@@ -254,6 +254,21 @@ fn certificates_are_replaced_without_dropping_anybody() {
     for stream in [&mut before, &mut after] {
         assert_eq!(call(stream, &["PING"]).expect("a reply"), status("PONG"));
     }
+    // Files that were renewed under their names are read again when one of them is set anew.
+    let newer = self_signed().expect("certificates");
+    let renew = [(&cert, &newer.certificate_pem), (&key, &newer.key_pem), (&ca, &newer.ca_pem)];
+    renew.iter().for_each(|(path, pem)| std::fs::write(path, pem).expect("written"));
+    assert!(shake_hands(&config, tls.addr()).is_ok(), "nobody looks at them yet");
+    assert_eq!(
+        call(&mut after, &["CONFIG", "SET", "tls-cert-file", &cert]).expect("OK"),
+        status("OK")
+    );
+    assert!(shake_hands(&config, tls.addr()).is_err(), "it shows another certificate");
+    let config = client(&newer, true, "");
+    let mut third = shake_hands(&config, tls.addr()).expect("a handshake");
+    for stream in [&mut before, &mut after, &mut third] {
+        assert_eq!(call(stream, &["PING"]).expect("a reply"), status("PONG"));
+    }
     // The port can be left, and taken again; who is connected stays.
     let port = crate::server::free_port().expect("a port").to_string();
     assert_eq!(call(&mut after, &["CONFIG", "SET", "tls-port", &port]).expect("OK"), status("OK"));
@@ -397,6 +412,11 @@ fn garbage_ends_its_own_connection_only() {
     }
 }
 
+/// A key in the old form, under a cipher that nobody should use.
+const OLD_KEY: &str = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
+                       DEK-Info: RC2-40-CBC,0011223344556677\n\nMAA=\n\
+                       -----END RSA PRIVATE KEY-----\n";
+
 #[test]
 fn what_cannot_be_done_stops_the_start_with_a_line() {
     let folder = Folder::new("tls-refusals");
@@ -407,7 +427,7 @@ fn what_cannot_be_done_stops_the_start_with_a_line() {
     };
     let (cert, key) = (write("cert", &made.certificate_pem), write("key", &made.key_pem));
     let ca = write("ca", &made.ca_pem);
-    let old = write("old", "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n");
+    let old = write("old", OLD_KEY);
     let locked = write(
         "locked",
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED \
@@ -430,12 +450,16 @@ fn what_cannot_be_done_stops_the_start_with_a_line() {
         (whole(&["--tls-dh-params-file", "/tmp/x"]), "# tls-dh-params-file /tmp/x: Diffie-"),
         (whole(&["--tls-ciphers", "RC4-SHA"]), "# Failed to configure ciphers: RC4-SHA"),
         (whole(&["--tls-ciphersuites", "TLS_X"]), "# Failed to configure ciphersuites: TLS_X"),
-        (whole(&["--tls-key-file", &old]), "old: keys in OpenSSL's old encrypted form"),
+        (whole(&["--tls-key-file", &old]), "old: the key is encrypted: set its passphrase"),
+        (
+            whole(&["--tls-key-file", &old, "--tls-key-file-pass", "x"]),
+            "old: it is encrypted with 'RC2-40-CBC', which is not supported",
+        ),
         (whole(&["--tls-key-file", &locked]), "locked: the key is encrypted: set its passphrase"),
         (whole(&["--tls-key-file", &ca]), "# Failed to load private key: "),
         (whole(&["--tls-cert-file", &key]), "there is no certificate in it"),
         (whole(&["--tls-cert-file", "/none"]), "# Failed to load certificate: /none: No such file"),
-        (whole(&["--tls-ca-cert-dir", "/none"]), "# Failed to configure CA certificate(s) file/"),
+        (whole(&["--tls-ca-cert-file", "/none"]), "# Failed to configure CA certificate(s) file/"),
     ];
     let port = crate::server::free_port().expect("a port").to_string();
     for (args, line) in cases {
@@ -448,6 +472,46 @@ fn what_cannot_be_done_stops_the_start_with_a_line() {
         let last = "# Failed to configure TLS. Check logs for more info.\n";
         assert!(said.ends_with(last), "{said}");
     }
+}
+
+/// A directory of authorities is only a place to look: one that is missing, or in which nothing is
+/// found, vouches for nobody, and a line says so.
+#[test]
+fn a_directory_of_authorities_may_be_missing() {
+    let folder = Folder::new("tls-nowhere");
+    let made = self_signed().expect("certificates");
+    for (name, pem) in [("cert", &made.certificate_pem), ("key", &made.key_pem)] {
+        std::fs::write(folder.path(name), pem).expect("written");
+    }
+    let (cert, key, none) = (folder.path("cert"), folder.path("key"), folder.path("none"));
+    let port = crate::server::free_port().expect("a port");
+    let base = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-dir", &none];
+    let tls_port = port.to_string();
+    let args = [&base[..], &["--tls-port", &tls_port, "--tls-auth-clients", "optional"]].concat();
+    let mut process = Process::start(&args);
+    assert!(process.log.contains("# tls-ca-cert-dir vouches for nobody: "), "{}", process.log);
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    // Of TLS 1.2: the handshake is not over before the certificate has been judged.
+    let enters = |shows| {
+        shake_hands(&client(&made, shows, "1.2"), addr).map(|mut s| call(&mut s, &["PING"]))
+    };
+    assert!(enters(false).is_ok_and(|pong| pong.is_ok()));
+    assert!(enters(true).is_err(), "nobody vouches for it");
+    let mut wire = process.wire();
+    let set = |wire: &mut Wire, name: &str, value: &str| {
+        assert_eq!(wire.call(&["CONFIG", "SET", name, value]).expect("a reply"), status("OK"));
+    };
+    set(&mut wire, "tls-auth-clients", "yes");
+    assert!(enters(false).is_err() && enters(true).is_err());
+    std::fs::create_dir(folder.path("none")).expect("a folder");
+    std::fs::write(folder.path("none/ca.pem"), &made.ca_pem).expect("written");
+    set(&mut wire, "tls-ca-cert-dir", &none);
+    process.read_until("nobody: no certificate has a name that 'openssl rehash' gives");
+    assert!(enters(true).is_err(), "not by that name");
+    std::fs::write(folder.path("none/0123abcd.0"), &made.ca_pem).expect("written");
+    set(&mut wire, "tls-ca-cert-dir", &none);
+    assert!(enters(true).is_ok_and(|pong| pong.is_ok()));
+    assert!(enters(false).is_err());
 }
 
 /// One of ours as the primary and one as the replica, speaking only TLS to each other.

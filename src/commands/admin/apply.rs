@@ -175,7 +175,10 @@ fn certificates(state: &mut State, names: Names<'_>, settings: &Settings) -> Res
     let is_used = settings.tls.is_used() || state.facts.tls_port > 0;
     let Some(name) = changed.filter(|_| is_used) else { return Ok(()) };
     let Some(outside) = &state.outside else { return Ok(()) };
-    let Err(error) = outside.certify(settings) else { return Ok(()) };
+    let Err(error) = outside.certify(settings) else {
+        crate::tls::doubt(settings).inspect(|line| state.logger.warning(line));
+        return Ok(());
+    };
     state.logger.warning(error);
     refused(name, "Unable to update TLS configuration. Check server logs.")
 }

@@ -38,6 +38,8 @@ pub struct Directive {
     pub hidden: bool,
     /// Its value is a secret, which no log may show.
     pub secret: bool,
+    /// It names what may have changed meanwhile: setting it to what it is takes effect anew.
+    pub read_anew: bool,
     /// Refused by CONFIG SET while a dataset is loaded.
     pub quiet_loading: bool,
     /// The server does what it says. Others are accepted, and named in a warning at start.
@@ -127,6 +129,7 @@ const fn row(name: &'static str, kind: Kind, default: &'static str) -> Directive
         protected: false,
         hidden: false,
         secret: false,
+        read_anew: false,
         quiet_loading: false,
         honoured: false,
         check: None,
@@ -185,6 +188,10 @@ impl Directive {
 
     const fn secret(self) -> Self {
         Directive { secret: true, ..self }
+    }
+
+    const fn read_anew(self) -> Self {
+        Directive { read_anew: true, ..self }
     }
 
     const fn quiet_loading(self) -> Self {

@@ -6,17 +6,22 @@ const AUTH: Choices = &[("no", 0), ("yes", 1), ("optional", 2)];
 
 pub(super) const TLS: &[Directive] = &[
     number("tls-port", "0", 0, 65535).honoured().about("TCP port for TLS; 0 for none."),
-    unset("tls-cert-file").honoured().about("Certificate of the server, PEM."),
-    unset("tls-key-file").honoured().about("Its private key, PEM."),
+    unset("tls-cert-file").read_anew().honoured().about("Certificate of the server, PEM."),
+    unset("tls-key-file").read_anew().honoured().about("Its private key, PEM."),
     unset("tls-key-file-pass").secret().honoured().about("Password of the private key."),
-    unset("tls-client-cert-file").honoured().about("Certificate for outgoing connections, PEM."),
-    unset("tls-client-key-file").honoured().about("Its private key, PEM."),
+    unset("tls-client-cert-file")
+        .read_anew()
+        .honoured()
+        .about("Certificate for outgoing connections, PEM."),
+    unset("tls-client-key-file").read_anew().honoured().about("Its private key, PEM."),
     unset("tls-client-key-file-pass").secret().honoured().about("Password of that key."),
     unset("tls-dh-params-file")
+        .read_anew()
         .honoured()
         .about("Diffie-Hellman parameters; refused, as they are not used."),
-    unset("tls-ca-cert-file").honoured().about("Certificates that are trusted, PEM."),
+    unset("tls-ca-cert-file").read_anew().honoured().about("Certificates that are trusted, PEM."),
     unset("tls-ca-cert-dir")
+        .read_anew()
         .honoured()
         .about("Directory of certificates that are trusted, named by `openssl rehash`."),
     choice("tls-auth-clients", "yes", AUTH)

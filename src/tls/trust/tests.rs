@@ -74,7 +74,8 @@ impl Judge {
         let trust = Trust { roots: Arc::new(roots), algorithms };
         let first =
             WebPkiClientVerifier::builder_with_provider(trust.roots.clone(), provider).build();
-        let clients = OfClients { first: first.expect("a verifier"), trust: trust.clone() };
+        let first = Some(first.expect("a verifier"));
+        let clients = OfClients { first, trust: trust.clone(), must_show: true };
         Judge { clients, servers: OfServers(trust) }
     }
 
