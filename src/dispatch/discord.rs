@@ -7,9 +7,13 @@ use crate::command::Spec;
 use crate::config::PropagationErrors;
 use crate::ending;
 use crate::error::shown;
+use crate::settle::quoted;
+use crate::state::State;
 
 /// How much of an error is told.
 const ERROR_BYTES_MAX: usize = 4096;
+/// How much is told of what came before it.
+const STREAM_BYTES_MAX: u64 = 256;
 
 impl Dispatcher<'_> {
     /// The client's last command, or one of its transaction, has answered with an error.
@@ -42,6 +46,9 @@ impl Dispatcher<'_> {
             "== CRITICAL == This {from} is sending an error to its {to}: '{error}' after \
              processing the command '{command}'"
         ));
+        if to_primary {
+            tell_of_stream(state);
+        }
         state.stats.unexpected_errors += 1;
         let settings = state.config.settings();
         let ends = match settings.propagation_errors {
@@ -60,4 +67,20 @@ impl Dispatcher<'_> {
             ending::fail(state, &text);
         }
     }
+}
+
+/// What the primary said last, for whoever looks for the reason: the newest bytes of the backlog.
+fn tell_of_stream(state: &mut State) {
+    let Some(ring) = state.log.ring.as_mut().filter(|ring| !ring.is_empty()) else { return };
+    if state.config.settings().hide_user_data_from_log {
+        state.logger.notice(
+            "hide-user-data-from-log is on, skip logging backlog content to avoid spilling PII.",
+        );
+        return;
+    }
+    let newest_bytes = ring.len().min(STREAM_BYTES_MAX);
+    let mut pieces = Vec::new();
+    ring.read(ring.end() - newest_bytes, newest_bytes as usize, &mut pieces);
+    let newest = quoted(&pieces.concat());
+    state.logger.notice(format!("Latest backlog is: '{newest}'"));
 }

@@ -91,7 +91,7 @@ pub(super) const LOG: &[Directive] = &[
         .honoured()
         .about("Facility of the system's log."),
     off("always-show-logo").fixed().honoured().about("Start the log with the logo."),
-    off("hide-user-data-from-log").about("Keep keys and values out of the log."),
+    off("hide-user-data-from-log").honoured().about("Keep keys and values out of the log."),
     on("crash-log-enabled").honoured().about("Write a report when the server crashes."),
     on("crash-memcheck-enabled")
         .honoured()

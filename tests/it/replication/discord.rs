@@ -95,6 +95,17 @@ fn what_fails_here_is_told_counted_and_survived() {
         assert_eq!(author.info("unexpected_error_replies"), (number + 1).to_string());
     }
     author.has("b");
+    // What the primary said before it.
+    author.replica.read_until(r#"Latest backlog is: '"*3\r\n$3\r\nSET\r\n"#);
+    author.replica.read_until(r#"$6\r\nmark:2\r\n$1\r\nx\r\n"'"#);
+    let mut author = Author::of(&["--hide-user-data-from-log", "yes"]);
+    author.says("SET a secret");
+    author.has("a");
+    author.says("LPUSH a x");
+    author.replica.read_until("skip logging backlog content");
+    author.replica.signal("TERM");
+    let (_, log) = author.ends();
+    assert!(!log.contains("secret"), "{log}");
 }
 
 #[test]
