@@ -532,6 +532,7 @@ impl Db {
 
     /// Empties one database, or all; freeing happens later, in pieces, when `lazily`.
     pub fn flush(&mut self, index: Option<usize>, lazily: bool) -> usize {
+        self.forget_met(|met| index.is_none_or(|index| index == met.db));
         let (from, to) = index.map_or((0, self.spaces.len()), |index| (index, index + 1));
         let mut removed = 0;
         for index in from..to {
@@ -555,6 +556,7 @@ impl Db {
 
     /// Two databases change places.
     pub fn swap(&mut self, first: usize, second: usize) {
+        self.forget_met(|_| true);
         self.spaces.swap(first, second);
         self.effects.dirty += 1;
         self.effects.happened.push(Effect::Swapped(first, second));

@@ -13,7 +13,7 @@ const FIELDS_TOLD: usize = 1024;
 /// A key that a reader has met after its time.
 #[derive(Debug)]
 pub(super) struct Met {
-    db: usize,
+    pub(super) db: usize,
     key: Box<[u8]>,
     /// What had been recorded by then: its end comes before what the command did next.
     at: Mark,
@@ -51,6 +51,8 @@ impl Db {
         let hash = self.limits.hash_key.hash(key);
         self.before_change(db, hash);
         let Some(entry) = self.spaces[db].remove(hash, key) else { return };
+        // What comes in its place is another, even if its time has come, too.
+        self.forget_met(|met| met.db == db && *met.key == *key);
         let by_fields = entry.deadline_ms().is_none_or(|at| at > self.now_ms);
         let fields = entry.hash().map_or(0, |hash| hash.len());
         let removal = FreedLater::removal(self.freed_later.expired);
@@ -88,6 +90,14 @@ impl Db {
     pub(super) fn meet(&self, key: &[u8]) {
         let at = self.effects.mark();
         self.met_expired.borrow_mut().push(Met { db: self.current, key: key.into(), at });
+    }
+
+    /// Readers met keys that are not there any more, or not where they were.
+    pub(super) fn forget_met(&mut self, is_gone: impl Fn(&Met) -> bool) {
+        let met = self.met_expired.get_mut();
+        if !met.is_empty() {
+            met.retain(|met| !is_gone(met));
+        }
     }
 
     #[cold]

@@ -18,6 +18,8 @@ struct Tap {
     unread: Vec<u8>,
     player: Player,
     marks: usize,
+    /// A genuine server before 7.2.
+    is_old: bool,
 }
 
 impl Tap {
@@ -26,7 +28,7 @@ impl Tap {
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket");
         socket.write_all(b"SYNC\r\n").expect("it is sent");
         let player = Player::new(addr).expect("connects");
-        let mut tap = Tap { socket, unread: Vec::new(), player, marks: 0 };
+        let mut tap = Tap { socket, unread: Vec::new(), player, marks: 0, is_old: false };
         tap.call("DEBUG SET-ACTIVE-EXPIRE 0");
         tap.commands();
         tap
@@ -75,8 +77,9 @@ impl Tap {
     }
 }
 
-fn tells_of_removals(addr: SocketAddr) {
+fn tells_of_removals(addr: SocketAddr, is_old: bool) {
     let mut tap = Tap::open(addr);
+    tap.is_old = is_old;
     tap.dead_keys();
     tap.call("SCAN 0 COUNT 1000");
     let mut told = tap.commands();
@@ -90,6 +93,14 @@ fn tells_of_removals(addr: SocketAddr) {
     tap.dead_keys();
     tap.call("MGET a b");
     assert_eq!(tap.commands(), ["MULTI", "DEL A", "DEL B", "EXEC"], "what was named");
+    // A dead key after a dead key, of the same name.
+    tap.dead_keys();
+    tap.call("SET a 2 EXAT 1 NX");
+    let told = ["MULTI", "DEL A", "SET A 2 PXAT 1000", "EXEC"];
+    assert_eq!(tap.commands(), told, "what comes after");
+    tap.call("DECRBY a 302");
+    assert_eq!(tap.commands(), ["MULTI", "DEL A", "DECRBY A 302", "EXEC"], "what is dead again");
+    tap.call("DEL a b");
     tap.dead_keys();
     tap.call("MULTI");
     tap.call("SCAN 0 COUNT 1000");
@@ -124,9 +135,12 @@ fn tells_of_lazy_removals(tap: &mut Tap) {
         (&["SET a 1", "GETEX a PXAT 1"], "UNLINK A"),
         (&["SET a 1", "DEL a"], "DEL A"),
     ];
-    for (lines, told) in cases {
+    // Redis: 7.0 tells of a set that was taken whole as DEL.
+    let skipped = usize::from(tap.is_old);
+    for (lines, told) in cases.into_iter().skip(skipped) {
         lines.iter().for_each(|line| drop(tap.call(line)));
-        assert_eq!(tap.exact().last().map(String::as_str), Some(told));
+        let all = tap.exact();
+        assert_eq!(all.last().map(String::as_str), Some(told), "{all:?}");
     }
     tap.call("SET a 1 PX 1");
     wait_until("no key", || tap.call("GET a") == Reply::NilBulk);
@@ -172,13 +186,14 @@ fn tells_of_fields(addr: SocketAddr) {
 #[test]
 fn the_stream_tells_of_each_removal_alone() {
     let ours = start(builder());
-    tells_of_removals(ours.addr().expect("an address"));
+    tells_of_removals(ours.addr().expect("an address"), false);
     tells_of_fields(ours.addr().expect("an address"));
     if let Some(line) = Genuine::command_line() {
         let genuine = Genuine::start(&line, &["--repl-diskless-sync-delay", "0"]);
         let genuine = genuine.expect("a genuine server");
-        tells_of_removals(genuine.addr());
-        if genuine.version().is_some_and(|version| version >= 800) {
+        let version = genuine.version().unwrap_or(0);
+        tells_of_removals(genuine.addr(), version < 702);
+        if version >= 800 {
             tells_of_fields(genuine.addr());
         }
     }
