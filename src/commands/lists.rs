@@ -236,9 +236,7 @@ fn take(list: &mut Edit<'_, List>, end: End, count: usize, items: &mut Items<'_>
         End::Left => (0, End::Right),
         End::Right => (len.saturating_sub(1), End::Left),
     };
-    for item in value.range(start, towards, count) {
-        write_item(items, item);
-    }
+    value.range(start, towards, count).for_each(|item| write_item(items, item));
     let start = if end == End::Left { 0 } else { len - count };
     value.remove_range(start, count, limits);
     list.changed_times(count, pop_event(end));
@@ -344,9 +342,7 @@ fn lrange(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let Some(list) = db.get::<List>(key)? else { return Ok(out.array(0).end()) };
     let (start, count) = span(start, stop, list.len());
     let mut items = out.array(count);
-    for item in list.range(start, End::Right, count) {
-        write_item(&mut items, item);
-    }
+    list.range(start, End::Right, count).for_each(|item| write_item(&mut items, item));
     Ok(items.end())
 }
 

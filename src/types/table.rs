@@ -274,6 +274,33 @@ impl<T, const N: usize> Table<T, N> {
         None
     }
 
+    /// Lets every item pass through `keep`, which hands back those that stay. `fetch` sees the
+    /// items of a segment before, to ask for what lies behind them. For tables without walks.
+    pub fn sift(&mut self, fetch: impl Fn(&T), mut keep: impl FnMut(T) -> Option<T>) {
+        debug_assert!(!self.is_walked());
+        (self.len, self.popped) = (0, usize::MAX);
+        for number in 0..self.segments.len() {
+            let segment = &mut self.segments[number];
+            self.bucket_bytes -= segment.heap_bytes();
+            segment.sift(&fetch, &mut keep);
+            self.bucket_bytes += segment.heap_bytes();
+            self.widest = self.widest.max(segment.buckets.len());
+            self.len += segment.len as usize;
+        }
+        if self.len == 0 {
+            return self.clear();
+        }
+        // Two that have merged may be one half of the next.
+        let mut before = usize::MAX;
+        while self.segments.len() < before {
+            before = self.segments.len();
+            let mut number = 0;
+            while number < self.segments.len() {
+                number += usize::from(!self.merge(number));
+            }
+        }
+    }
+
     #[inline(always)]
     fn segment_of(&self, hash: u64) -> usize {
         if self.depth == 0 {

@@ -102,6 +102,25 @@ impl<'a> Iterator for Iter<'a> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.left, Some(self.left))
     }
+
+    /// Towards the right a whole pack goes by without leaving its loop, and each of its elements
+    /// is decoded once: `next` does it for the element and again for the place behind it.
+    fn fold<B, F: FnMut(B, Item<'a>) -> B>(mut self, init: B, mut step: F) -> B {
+        let mut sum = init;
+        loop {
+            if let (End::Right, Here::Pack(pack, Some(from))) = (self.towards, &self.here) {
+                let mut pos = *from;
+                while self.left > 0 {
+                    let Some((item, behind)) = pack.read(pos) else { break };
+                    (sum, pos) = (step(sum, item), behind);
+                    self.left -= 1;
+                }
+                self.here = Here::Pack(pack, None);
+            }
+            let Some(item) = self.next() else { return sum };
+            sum = step(sum, item);
+        }
+    }
 }
 
 impl ExactSizeIterator for Iter<'_> {}

@@ -149,6 +149,11 @@ impl Pair {
         let count = rng.random_range(0..20);
         let forward: Vec<_> = model.iter().skip(index).take(count).cloned().collect();
         assert_eq!(texts(list.range(index, End::Right, count)), forward);
+        let mut folded = Vec::new();
+        let mut range = list.range(index, End::Right, count);
+        folded.extend(range.next().map(|item| item.to_vec()));
+        range.for_each(|item| folded.push(item.to_vec()));
+        assert_eq!(folded, forward);
         if index < model.len() {
             let backward: Vec<_> =
                 model.iter().take(index + 1).rev().take(count).cloned().collect();

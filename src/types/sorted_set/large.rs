@@ -46,6 +46,8 @@ impl Member for ThinRef {
 
 /// Entries that leave together: one leaf of the tree.
 const BATCH: usize = 64;
+/// From one in so many members on, a range goes by a walk over all of them.
+const SIFTED_SHARE: usize = 4;
 
 impl Large {
     pub fn new(hash_key: HashKey) -> Self {
@@ -191,6 +193,9 @@ impl Large {
 
     /// Takes out the members of the ranks from `from` up to, not including, `to`.
     pub fn remove_ranks(&mut self, from: usize, to: usize) -> usize {
+        if (to - from) * SIFTED_SHARE >= self.len() && self.walks.is_none() {
+            return self.sift_ranks(from, to);
+        }
         let mut left = to - from;
         while left > 0 {
             let mut batch = [ThinRef::EMPTY; BATCH];
@@ -206,6 +211,39 @@ impl Large {
             left -= count;
         }
         to - from - left
+    }
+
+    /// The same where the range is a good part of all: a walk over the whole table, which finds
+    /// those that go by their scores, costs less than to look for each of them.
+    fn sift_ranks(&mut self, from: usize, to: usize) -> usize {
+        let end = |rank: usize| {
+            let (score, member) = self.tree.at(rank)?;
+            Some((score, member.as_bytes().to_vec()))
+        };
+        let Some(((low, first), (high, last))) = end(from).zip(end(to - 1)) else { return 0 };
+        // Members are looked at only where their scores tie with an end that has others beyond.
+        let (below, above) = (from > 0, to < self.len());
+        let mut left = to - from;
+        while left > 0 {
+            left -= self.tree.remove_at(from, left, |_, _| ());
+        }
+        let is_near = |score: f64| low <= score && score <= high;
+        let fetch = |(member, score): &Slot| {
+            if is_near(*score) {
+                member.prefetch();
+            }
+        };
+        let member_bytes = &mut self.member_bytes;
+        self.members.sift(fetch, |(member, score)| {
+            let stays = !is_near(score)
+                || below && score == low && member.as_bytes() < first.as_slice()
+                || above && score == high && member.as_bytes() > last.as_slice();
+            if !stays {
+                *member_bytes -= member.heap_bytes();
+            }
+            stays.then_some((member, score))
+        });
+        to - from
     }
 
     /// Takes members out of the table, which have left the tree.
@@ -270,12 +308,26 @@ impl Clone for Large {
     fn clone(&self) -> Large {
         let (key, mut member_bytes) = (self.hash_key, 0);
         let mut members: Table<Slot, 7> = Table::with_capacity(self.len());
-        let entries = self.tree.range(0, self.tree.len(), false).map(|(score, member)| {
-            let thin = Thin::new(member.as_bytes());
-            let (hash, alias) = (key.hash(thin.as_bytes()), thin.alias());
-            member_bytes += thin.heap_bytes();
-            members.insert(hash, (thin, score), |slot| key.hash(slot.0.as_bytes()));
-            (score, alias)
+        let mut source = self.tree.range(0, self.tree.len(), false);
+        let (mut coming, mut ready) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        // In the order of the tree the places in the table come at random: some are asked for
+        // before the first of them is needed.
+        let entries = std::iter::from_fn(|| {
+            if ready.is_empty() {
+                for (score, member) in source.by_ref().take(BATCH) {
+                    let thin = Thin::new(member.as_bytes());
+                    let hash = key.hash(thin.as_bytes());
+                    members.prefetch(hash);
+                    coming.push((hash, (thin, score)));
+                }
+                for (hash, slot) in coming.drain(..) {
+                    ready.push((slot.1, slot.0.alias()));
+                    member_bytes += slot.0.heap_bytes();
+                    members.insert(hash, slot, |slot| key.hash(slot.0.as_bytes()));
+                }
+                ready.reverse();
+            }
+            ready.pop()
         });
         let tree = Tree::from_sorted(entries);
         Large { members, tree, hash_key: key, walks: None, member_bytes }

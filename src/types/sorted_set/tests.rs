@@ -398,6 +398,33 @@ fn a_set_built_at_once_lives_on_as_any_other() {
 }
 
 #[test]
+fn a_large_part_leaves_at_once_whatever_scores_tie() {
+    let limits = Limits { zset_max_listpack_entries: 0, ..Limits::default() };
+    let mut rng = SmallRng::seed_from_u64(9);
+    for spread in [1, 3, 50, 1_000_000] {
+        let (mut set, mut model) = (SortedSet::new(), Model::default());
+        for _ in 0..5000 {
+            let member = format!("m{}", rng.random_range(0..9000)).into_bytes();
+            let score = rng.random_range(-spread..spread) as f64;
+            set.insert(&member, score, &limits);
+            model.put(&member, score);
+        }
+        while set.len() > 4 {
+            let from = rng.random_range(0..set.len() / 2);
+            let to = rng.random_range(from + set.len() / 4..=set.len());
+            for (name, _) in &model.entries()[from..to] {
+                model.remove(name);
+            }
+            assert_eq!(set.remove_ranks(from, to), to - from);
+            agree(&set, &model, &mut rng);
+        }
+        set.insert(b"m1", 0.5, &limits);
+        model.put(b"m1", 0.5);
+        agree(&set, &model, &mut rng);
+    }
+}
+
+#[test]
 fn distinct_random_members_are_distinct() {
     let limits = Limits { zset_max_listpack_entries: 10, ..Limits::default() };
     let mut rng = SmallRng::seed_from_u64(5);

@@ -322,6 +322,21 @@ impl<T, const N: usize> Segment<T, N> {
         self.len = 0;
     }
 
+    /// Lets every item pass through `keep`, which hands back those that stay; `fetch` sees them
+    /// all before.
+    pub(super) fn sift(&mut self, fetch: impl Fn(&T), mut keep: impl FnMut(T) -> Option<T>) {
+        for at in 0..self.buckets.len() {
+            self.buckets[at].slots.iter().flatten().for_each(&fetch);
+        }
+        let mut kept = scratch(self.len);
+        self.drain_to(|tag, item| {
+            if let Some(item) = keep(item) {
+                kept.push((tag, item));
+            }
+        });
+        self.fill(kept);
+    }
+
     /// Moves all items into other buckets, at least `buckets` of them.
     pub(super) fn resize(&mut self, buckets: usize) {
         let items = self.drain();

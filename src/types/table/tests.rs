@@ -151,6 +151,36 @@ fn items_that_go_in_the_order_of_their_hashes_give_their_memory_back() {
 }
 
 #[test]
+fn a_sift_keeps_what_it_is_handed_back_and_little_memory() {
+    for (count, one_in) in [(1, 1), (1, 2), (300, 2), (20_000, 1), (20_000, 3), (50_000, 1000)] {
+        let mut table: Table<Item> = Table::new();
+        (1..=count).map(item).for_each(|item| table.insert(spread(&item), item, spread));
+        let (seen, mut gone) = (std::cell::Cell::new(0), 0);
+        table.sift(
+            |_| seen.set(seen.get() + 1),
+            |item| {
+                let stays = item.get() % one_in == 1;
+                gone += u64::from(!stays);
+                stays.then_some(item)
+            },
+        );
+        table.check(spread);
+        let stayed: HashSet<u64> = table.iter().map(|item| item.get()).collect();
+        assert_eq!(stayed, (1..=count).filter(|value| value % one_in == 1).collect());
+        assert_eq!((seen.get(), gone), (count, count - stayed.len() as u64));
+        let bytes = table.heap_bytes();
+        assert!(bytes <= 200 + 18 * stayed.len(), "{bytes} for {}", stayed.len());
+        assert!(bytes == 0 || !stayed.is_empty());
+        (1..=count).map(item).filter(|item| !stayed.contains(&item.get())).for_each(|item| {
+            assert!(table.find(spread(&item), |x| *x == item).is_none());
+            table.insert(spread(&item), item, spread);
+        });
+        table.check(spread);
+        assert_eq!(table.len() as u64, count);
+    }
+}
+
+#[test]
 fn survives_hashes_that_are_no_good() {
     model::<6>(11, 6_000, 3_000, |_| 0);
     model::<6>(12, 6_000, 3_000, |_| u64::MAX);
