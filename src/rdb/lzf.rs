@@ -16,7 +16,7 @@ const DISTANCE_MAX: usize = 1 << 13;
 /// Longest copy.
 const COPY_MAX: usize = 264;
 const COPY_MIN: usize = 3;
-const TABLE_BITS: u32 = 13;
+const TABLE_BITS: u32 = 14;
 /// Texts from this length on are packed in vain: places are 32 bits.
 const TEXT_MAX: usize = 1 << 30;
 /// The step to the next place grows by one with so many misses in a row, as a power of two.
@@ -25,7 +25,7 @@ const MISSES_BITS: usize = 5;
 /// Packs texts, one after the other.
 pub struct Packer {
     /// Where three bytes of this hash were seen last.
-    places: Box<[u32]>,
+    places: Box<[u32; 1 << TABLE_BITS]>,
     /// The place of the next text's first byte.
     base: u32,
 }
@@ -33,7 +33,7 @@ pub struct Packer {
 impl Default for Packer {
     fn default() -> Self {
         // Place 0 is below every text's.
-        Packer { places: vec![0; 1 << TABLE_BITS].into_boxed_slice(), base: 1 }
+        Packer { places: Box::new([0; 1 << TABLE_BITS]), base: 1 }
     }
 }
 
@@ -42,98 +42,152 @@ pub fn most_packed(length: usize) -> usize {
     length + length.div_ceil(LITERALS_MAX)
 }
 
-fn word(text: &[u8], at: usize) -> u32 {
-    match text.get(at..at + 4) {
-        Some(&[a, b, c, _]) => u32::from_le_bytes([a, b, c, 0]),
-        _ => 0,
-    }
+/// The three bytes from `at` on, as a number; there must be one more behind them.
+#[inline(always)]
+fn word(text: &[u8], at: usize) -> Option<u32> {
+    let four = text.get(at..at + 4)?.first_chunk()?;
+    Some(u32::from_le_bytes(*four) & 0xff_ffff)
 }
 
+#[inline(always)]
 fn slot(word: u32) -> usize {
     (word.wrapping_mul(0x9e37_79b1) >> (32 - TABLE_BITS)) as usize
 }
 
-/// How many bytes from `earlier` and from `at` on are alike, at most `COPY_MAX`.
+/// How many bytes from `earlier` and from `at` on are alike, at most `COPY_MAX`, where the first
+/// `COPY_MIN` are. Byte by byte: a processor that foresees the length does not wait for it.
+#[inline(always)]
 fn alike(text: &[u8], earlier: usize, at: usize) -> usize {
     let most = COPY_MAX.min(text.len() - at);
     let (one, other) = (&text[earlier..earlier + most], &text[at..at + most]);
-    let mut length = 0;
-    // Eight bytes as a number: the lowest bit that differs is in the first byte that does.
-    let number = |eight: &[u8]| u64::from_le_bytes(<[u8; 8]>::try_from(eight).unwrap_or_default());
-    for (one, other) in one.chunks_exact(8).zip(other.chunks_exact(8)) {
-        match number(one) ^ number(other) {
-            0 => length += 8,
-            differs => return length + differs.trailing_zeros() as usize / 8,
-        }
+    let mut length = COPY_MIN;
+    while length < most && one[length] == other[length] {
+        length += 1;
     }
-    let rest = one[length..].iter().zip(&other[length..]);
-    length + rest.take_while(|(one, other)| one == other).count()
+    length
 }
 
 impl Packer {
     /// Appends `text` to `out`, packed; false, and nothing is appended, when it would take more
     /// than `most` bytes.
     pub fn pack(&mut self, text: &[u8], most: usize, out: &mut Vec<u8>) -> bool {
-        if text.len() >= TEXT_MAX {
-            return false;
+        if text.is_empty() || text.len() >= TEXT_MAX {
+            return text.is_empty();
         }
         if self.base.checked_add(text.len() as u32).is_none() {
             *self = Packer::default();
         }
-        let (base, start) = (self.base, out.len());
+        let start = out.len();
+        out.resize(start + most.min(most_packed(text.len())), 0);
+        let packed_bytes = self.runs(text, &mut out[start..]);
         self.base += text.len() as u32;
-        let limit = start + most;
-        // The literals from here on are not written yet.
-        let (mut at, mut pending, mut misses) = (0, 0, 0);
-        while at + 4 <= text.len() {
-            let slot = slot(word(text, at));
-            let place = std::mem::replace(&mut self.places[slot], base + at as u32);
-            let earlier = place.wrapping_sub(base) as usize;
-            let is_near = place >= base && at - earlier <= DISTANCE_MAX;
-            if !is_near || word(text, earlier) != word(text, at) {
-                at += 1 + (misses >> MISSES_BITS);
+        out.truncate(start + packed_bytes.unwrap_or(0));
+        packed_bytes.is_some()
+    }
+
+    /// Writes literals and copies, and says how many bytes; `None` when there is no room.
+    fn runs(&mut self, text: &[u8], out: &mut [u8]) -> Option<usize> {
+        let base = self.base;
+        let mut row = Row { out, len: 1, literals: 0 };
+        let (mut at, mut misses) = (0, 0);
+        while let Some(here) = word(text, at) {
+            let place = std::mem::replace(&mut self.places[slot(here)], base + at as u32);
+            // What is of an earlier text is further away than the beginning of this one.
+            let distance = (base + at as u32).wrapping_sub(place) as usize;
+            let is_near = distance <= DISTANCE_MAX.min(at);
+            if !is_near || word(text, at - distance) != Some(here) {
+                let step = 1 + (misses >> MISSES_BITS);
                 misses += 1;
+                match step {
+                    1 => row.push_literal(text[at])?,
+                    _ => row.push_literals(&text[at..text.len().min(at + step)])?,
+                }
+                at += step;
                 continue;
             }
             misses = 0;
-            push_literals(&text[pending..at], out);
-            let length = alike(text, earlier, at);
-            push_copy(at - earlier, length, out);
-            if out.len() > limit {
-                break;
-            }
-            if let Some(inside) = (at + length).checked_sub(2).filter(|at| at + 4 <= text.len()) {
-                self.places[self::slot(word(text, inside))] = base + inside as u32;
+            let length = alike(text, at - distance, at);
+            row.push_copy(distance, length)?;
+            for inside in at + length - 2..at + length {
+                let Some(word) = word(text, inside) else { break };
+                self.places[slot(word)] = base + inside as u32;
             }
             at += length;
-            pending = at;
         }
-        push_literals(&text[pending.min(text.len())..], out);
-        let fits = out.len() <= limit;
-        if !fits {
-            out.truncate(start);
-        }
-        fits
+        row.push_literals(text.get(at..).unwrap_or_default())?;
+        row.end_literals();
+        Some(row.len)
     }
 }
 
-fn push_literals(literals: &[u8], out: &mut Vec<u8>) {
-    for run in literals.chunks(LITERALS_MAX) {
-        out.push(run.len() as u8 - 1);
-        out.extend_from_slice(run);
-    }
+/// The row of literal runs and copies that a text becomes. The run at its end is open: the byte
+/// for its length, which stands before it, is there already, be the run empty or not.
+struct Row<'a> {
+    out: &'a mut [u8],
+    len: usize,
+    /// Of the open run.
+    literals: usize,
 }
 
-fn push_copy(distance: usize, length: usize, out: &mut Vec<u8>) {
-    debug_assert!((COPY_MIN..=COPY_MAX).contains(&length));
-    let (back, length) = (distance - 1, length - 2);
-    if length < 7 {
-        out.push((length << 5 | back >> 8) as u8);
-    } else {
-        out.push((7 << 5 | back >> 8) as u8);
-        out.push((length - 7) as u8);
+impl Row<'_> {
+    #[inline(always)]
+    fn push_literal(&mut self, byte: u8) -> Option<()> {
+        *self.out.get_mut(self.len)? = byte;
+        self.len += 1;
+        self.literals += 1;
+        if self.literals == LITERALS_MAX {
+            self.end_literals();
+            self.len += 1;
+        }
+        Some(())
     }
-    out.push(back as u8);
+
+    #[inline(never)]
+    fn push_literals(&mut self, mut literals: &[u8]) -> Option<()> {
+        while !literals.is_empty() {
+            let room = LITERALS_MAX - self.literals;
+            let (now, later) = literals.split_at(room.min(literals.len()));
+            self.out.get_mut(self.len..self.len + now.len())?.copy_from_slice(now);
+            self.len += now.len();
+            self.literals += now.len();
+            if self.literals == LITERALS_MAX {
+                self.end_literals();
+                self.len += 1;
+            }
+            literals = later;
+        }
+        Some(())
+    }
+
+    /// Closes the run: `len` is what is written then, without a place for the next one's length.
+    #[inline(always)]
+    fn end_literals(&mut self) {
+        // The length of an empty run is written over, if there is room for anything.
+        if let Some(length) = self.out.get_mut(self.len - self.literals - 1) {
+            *length = (self.literals as u8).wrapping_sub(1);
+        }
+        self.len -= usize::from(self.literals == 0);
+        self.literals = 0;
+    }
+
+    /// So many bytes from so far back.
+    #[inline(always)]
+    fn push_copy(&mut self, distance: usize, length: usize) -> Option<()> {
+        debug_assert!((COPY_MIN..=COPY_MAX).contains(&length));
+        self.end_literals();
+        let (back, length) = (distance - 1, length - 2);
+        if length < 7 {
+            *self.out.get_mut(self.len)? = (length << 5 | back >> 8) as u8;
+            self.len += 1;
+        } else {
+            let long = self.out.get_mut(self.len..self.len + 2)?;
+            long.copy_from_slice(&[(7 << 5 | back >> 8) as u8, (length - 7) as u8]);
+            self.len += 2;
+        }
+        *self.out.get_mut(self.len)? = back as u8;
+        self.len += 2;
+        Some(())
+    }
 }
 
 /// Unpacks into `out`, which is emptied first; `None` unless exactly `length` bytes come out.
