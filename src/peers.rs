@@ -1,15 +1,17 @@
 //! Connections to other servers that MIGRATE keeps for the next time.
 //!
-//! They are plain blocking sockets: every call takes a time at most, and gives up. A peer is
-//! known by the words that name it, host and port, and forgets the database that it has selected
-//! only by being closed.
+//! They are blocking sockets, or TLS over them as `tls-replication` says: every call takes a time
+//! at most, and gives up. A peer is known by the words that name it, host and port, and forgets the
+//! database that it has selected only by being closed.
 //!
 //! Invariant: what a peer has sent before is read to the end; after any failure it is closed.
 
 use crate::clock::Stopwatch;
+use crate::tls::{self, ClientConfig, Outward};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Peers that are kept at most, and how long one is kept that nobody uses.
@@ -30,7 +32,7 @@ pub struct Peers {
 /// A connection to another server.
 #[derive(Debug)]
 pub struct Peer {
-    stream: TcpStream,
+    stream: Outward,
     received: Vec<u8>,
     /// The database that is selected there, as far as that is known.
     pub db: Option<i64>,
@@ -83,18 +85,35 @@ pub fn is_timeout(error: &io::Error) -> bool {
 }
 
 impl Peer {
-    /// Connects within `timeout`.
-    pub fn connect(name: &Name, timeout: Duration) -> io::Result<Peer> {
+    /// Connects within `timeout`, and shakes hands with `tls` if there is one; each step of that
+    /// within `timeout` again.
+    pub fn connect(
+        name: &Name,
+        tls: Option<&Arc<ClientConfig>>,
+        timeout: Duration,
+    ) -> io::Result<Peer> {
+        let tcp = Peer::reach(name, timeout)?;
+        tcp.set_nodelay(true)?;
+        let stream = match tls {
+            None => Outward::Plain(tcp),
+            Some(config) => {
+                tcp.set_read_timeout(Some(timeout))?;
+                tcp.set_write_timeout(Some(timeout))?;
+                let host = std::str::from_utf8(&name.0).map_err(|_| ErrorKind::InvalidInput)?;
+                Outward::Tls(Box::new(tls::connect_blocking(config, tcp, host)?))
+            }
+        };
+        Ok(Peer { stream, received: Vec::new(), db: None, used_ms: 0 })
+    }
+
+    fn reach(name: &Name, timeout: Duration) -> io::Result<TcpStream> {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| ErrorKind::InvalidInput);
         let port = text(&name.1)?.parse::<u16>().map_err(|_| ErrorKind::InvalidInput)?;
         let watch = Stopwatch::start();
         let mut last = ErrorKind::AddrNotAvailable.into();
         for address in (text(&name.0)?, port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, left(&watch, timeout)?) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(Peer { stream, received: Vec::new(), db: None, used_ms: 0 });
-                }
+                Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
         }
@@ -107,7 +126,7 @@ impl Peer {
         for piece in bytes.chunks(PIECE_BYTES) {
             let (watch, mut rest) = (Stopwatch::start(), piece);
             while !rest.is_empty() {
-                self.stream.set_write_timeout(Some(left(&watch, timeout)?))?;
+                self.stream.tcp().set_write_timeout(Some(left(&watch, timeout)?))?;
                 match self.stream.write(rest) {
                     Ok(0) => return Err(ErrorKind::WriteZero.into()),
                     Ok(count) => rest = &rest[count..],
@@ -116,7 +135,7 @@ impl Peer {
                 }
             }
         }
-        Ok(())
+        self.stream.flush()
     }
 
     /// Receives one line, within `timeout`, and gives it without its end.
@@ -132,7 +151,7 @@ impl Peer {
             if self.received.len() > LINE_BYTES_MAX {
                 return Err(ErrorKind::InvalidData.into());
             }
-            self.stream.set_read_timeout(Some(left(&watch, timeout)?))?;
+            self.stream.tcp().set_read_timeout(Some(left(&watch, timeout)?))?;
             let mut piece = [0; 4096];
             match self.stream.read(&mut piece) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -165,7 +184,7 @@ mod tests {
             let _ = stream.read(&mut heard);
         });
         let long = Duration::from_secs(60);
-        let mut peer = Peer::connect(&name, long).expect("it listens");
+        let mut peer = Peer::connect(&name, None, long).expect("it listens");
         peer.send(b"ping", long).expect("it reads");
         assert_eq!(peer.line(long).expect("a line"), b"+OK");
         assert_eq!(peer.line(long).expect("a line"), b"-ERR x");

@@ -18,7 +18,7 @@ use crate::server_log::Logger;
 use crate::session;
 use crate::snapshot::load;
 use crate::state::{Access, Assistance, Outside, State};
-use crate::tls::TlsSocket;
+use crate::tls::{ClientConfig, TlsSocket};
 use crate::welcome::Handshakes;
 use crate::worker;
 use parking_lot::{Mutex, MutexGuard};
@@ -281,6 +281,11 @@ impl Outside for Surroundings {
     fn certify(&self, settings: &Settings) -> Result<(), String> {
         let Some(shared) = self.0.upgrade() else { return Ok(()) };
         shared.handshakes.certify(settings)
+    }
+
+    fn outward_tls(&self, settings: &Settings) -> Result<Arc<ClientConfig>, String> {
+        let shared = self.0.upgrade().ok_or("the server is ending")?;
+        shared.handshakes.outward(settings)
     }
 
     fn look_around(&self) {

@@ -19,6 +19,7 @@ use crate::scripting::Scripting;
 use crate::server_log::Logger;
 use crate::stats::Stats;
 use crate::supervision::Supervisor;
+use crate::tls::ClientConfig;
 use crate::tracking::Tracking;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -123,6 +124,8 @@ pub trait Outside: std::fmt::Debug + Send + Sync {
     /// New TLS connections are accepted with the certificates that `settings` name; those that
     /// there are go on. On failure nothing has changed.
     fn certify(&self, settings: &Settings) -> Result<(), String>;
+    /// How TLS is spoken to other servers.
+    fn outward_tls(&self, settings: &Settings) -> Result<Arc<ClientConfig>, String>;
     /// Something has come that cron waits for.
     fn look_around(&self);
     /// The server must stop: see [`State::shutdown`].

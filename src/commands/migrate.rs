@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::peers::{is_timeout, Name, Peer};
 use crate::rdb::payload;
 use crate::resp::out::{Done, Out};
+use crate::state::State;
 use std::io;
 use std::time::Duration;
 
@@ -127,11 +128,7 @@ fn attempt(
     let state = &mut *call.state;
     let mut peer = match state.peers.take(&wish.peer) {
         Some(peer) => peer,
-        None => Peer::connect(&wish.peer, wish.timeout).map_err(|error| match error.kind() {
-            // Redis: nobody looks before the first write whether anybody listens.
-            io::ErrorKind::ConnectionRefused => Failure::Writing(error),
-            _ => Failure::Connecting,
-        })?,
+        None => connect(state, wish)?,
     };
     let mut request = Vec::new();
     if let Some(words) = wish.auth {
@@ -192,6 +189,22 @@ fn attempt(
             Ok(None)
         }
     }
+}
+
+/// By TLS where `tls-replication` says so.
+fn connect(state: &State, wish: &Wish<'_>) -> std::result::Result<Peer, Failure> {
+    let settings = state.config.settings();
+    let mut config = None;
+    if let Some(outside) = state.outside.as_ref().filter(|_| settings.tls.replication) {
+        let made = outside.outward_tls(settings).inspect_err(|why| state.logger.warning(why));
+        config = Some(made.map_err(|_| Failure::Connecting)?);
+    }
+    let peer = Peer::connect(&wish.peer, config.as_ref(), wish.timeout);
+    peer.map_err(|error| match error.kind() {
+        // Redis: nobody looks before the first write whether anybody listens, unless by TLS.
+        io::ErrorKind::ConnectionRefused if config.is_none() => Failure::Writing(error),
+        _ => Failure::Connecting,
+    })
 }
 
 /// Remembers the first refusal.

@@ -7,7 +7,7 @@ use super::handshake::{greet, Answer, Introduction};
 use super::payload::{End, Payload};
 use super::reach::reach;
 use super::stream::Stream;
-use super::wire::{Broken, Socket, Wire};
+use super::wire::{Broken, Wire};
 use super::{load, Access};
 use crate::clock::Stopwatch;
 use crate::following;
@@ -16,7 +16,7 @@ use crate::role::{Address, Link};
 use crate::server_log::Logger;
 use crate::shared::Shared;
 use crate::state::State;
-use crate::tls;
+use crate::tls::{self, Outward};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -298,20 +298,19 @@ fn step<R>(access: &Access, work: impl FnOnce(&mut State) -> R) -> Result<R, Bro
 }
 
 /// Shakes hands where `tls-replication` says so.
-fn encipher(socket: TcpStream, access: &Access, plan: &Plan) -> Result<Socket, Broken> {
+fn encipher(socket: TcpStream, access: &Access, plan: &Plan) -> Result<Outward, Broken> {
     if !plan.tls {
-        return Ok(Socket::Plain(socket));
+        return Ok(Outward::Plain(socket));
     }
     let settings = step(access, |state| Box::new(state.config.settings().clone()))?;
     let shared = access.shared.upgrade().ok_or(Broken::Unwanted)?;
-    let own = shared.handshakes.self_signed.as_ref();
-    let config = tls::client_config(&settings, own).map_err(Broken::Nonsense)?;
+    let config = shared.handshakes.outward(&settings).map_err(Broken::Nonsense)?;
     let limit = Some(Duration::from_millis(plan.timeout_ms.max(1)));
     socket.set_read_timeout(limit).map_err(Broken::Io)?;
     socket.set_write_timeout(limit).map_err(Broken::Io)?;
     let host = host(&plan.address).map_err(Broken::Io)?;
     let stream = tls::connect_blocking(&config, socket, host).map_err(Broken::Io)?;
-    Ok(Socket::Tls(Box::new(stream)))
+    Ok(Outward::Tls(Box::new(stream)))
 }
 
 /// The name to look up. Only the C library would take one that is no text, and find nobody.

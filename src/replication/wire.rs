@@ -5,7 +5,7 @@
 
 use super::Access;
 use crate::clock::Stopwatch;
-use crate::tls::TlsStream;
+use crate::tls::Outward;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -44,45 +44,9 @@ impl std::fmt::Display for Broken {
     }
 }
 
-/// What a link is spoken through.
-pub(super) enum Socket {
-    /// TCP.
-    Plain(TcpStream),
-    /// `tls-replication`.
-    Tls(Box<TlsStream>),
-}
-
-impl Socket {
-    /// The connection below.
-    pub(super) fn tcp(&self) -> &TcpStream {
-        match self {
-            Socket::Plain(socket) => socket,
-            Socket::Tls(stream) => &stream.sock,
-        }
-    }
-
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Plain(socket) => socket.read(bytes),
-            Socket::Tls(stream) => match stream.read(bytes) {
-                // Gone without a word: an end like any other.
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
-                read => read,
-            },
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Socket::Plain(socket) => socket.write_all(bytes),
-            Socket::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
-        }
-    }
-}
-
 /// The socket, and what was read from it but not used.
 pub(super) struct Wire {
-    socket: Socket,
+    socket: Outward,
     access: Access,
     timeout_ms: u64,
     buffer: Vec<u8>,
@@ -94,7 +58,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: Socket, access: Access, timeout_ms: u64) -> io::Result<Wire> {
+    pub(super) fn new(socket: Outward, access: Access, timeout_ms: u64) -> io::Result<Wire> {
         socket.tcp().set_read_timeout(Some(LOOK))?;
         socket.tcp().set_write_timeout(Some(Duration::from_millis(timeout_ms.max(1))))?;
         let buffer = vec![0; READ_BYTES];

@@ -5,7 +5,8 @@
 //! of protocols and ciphers, `server` and `client` build the two sides, `sessions` is how those who
 //! come back are known, `trust` judges what the other side shows (reading it with `certificate`
 //! where rustls does not), `socket` is an accepted connection, `lent` one that another thread
-//! answers for a while, `self_signed` makes throw-away certificates for tests.
+//! answers for a while, `outward` one to another server, `self_signed` makes throw-away
+//! certificates for tests.
 //!
 //! Towards another server (a primary, the target of MIGRATE):
 //!
@@ -27,6 +28,7 @@ mod client;
 mod files;
 mod lent;
 mod locked;
+mod outward;
 mod self_signed;
 mod server;
 mod sessions;
@@ -36,6 +38,8 @@ mod words;
 
 pub use client::{client_config, connect, connect_blocking, TlsStream};
 pub use lent::Lent;
+pub use outward::Outward;
+pub use rustls::ClientConfig;
 pub use self_signed::{self_signed, SelfSigned};
 pub use server::server_config;
 pub use socket::TlsSocket;

@@ -9,7 +9,7 @@ use crate::client::Visitor;
 use crate::config::Settings;
 use crate::session::Scratch;
 use crate::shared::{Incoming, Shared};
-use crate::tls::{self, Lent, SelfSigned, TlsSocket};
+use crate::tls::{self, ClientConfig, Lent, SelfSigned, TlsSocket};
 use parking_lot::RwLock;
 use rustls::ServerConfig;
 use std::cell::RefCell;
@@ -52,6 +52,11 @@ impl Handshakes {
         let config = tls::server_config(settings, self.self_signed.as_ref())?;
         *self.config.write() = Some(config);
         Ok(())
+    }
+
+    /// How hands are shaken with other servers.
+    pub(crate) fn outward(&self, settings: &Settings) -> Result<Arc<ClientConfig>, String> {
+        tls::client_config(settings, self.self_signed.as_ref())
     }
 
     /// How long one may take.

@@ -514,46 +514,83 @@ fn a_directory_of_authorities_may_be_missing() {
     assert!(enters(false).is_err());
 }
 
-/// One of ours as the primary and one as the replica, speaking only TLS to each other.
-#[test]
-fn replicas_follow_under_tls() {
-    let folder = Folder::new("tls-replication");
-    let made = self_signed().expect("certificates");
-    let write = |name: &str, text: &str| {
-        std::fs::write(folder.path(name), text).expect("written");
-        folder.path(name)
-    };
-    let (cert, key) = (write("cert", &made.certificate_pem), write("key", &made.key_pem));
-    let client_cert = write("client-cert", &made.client_certificate_pem);
-    let client_key = write("client-key", &made.client_key_pem);
-    let ca = write("ca", &made.ca_pem);
-    let start = |more: &[(&str, &str)]| {
+/// Certificates in files, for servers that speak only TLS to each other.
+struct Files {
+    folder: Folder,
+    directives: Vec<(&'static str, String)>,
+}
+
+impl Files {
+    fn new(name: &str) -> Files {
+        let folder = Folder::new(name);
+        let made = self_signed().expect("certificates");
+        let files = [
+            ("tls-cert-file", &made.certificate_pem),
+            ("tls-key-file", &made.key_pem),
+            ("tls-client-cert-file", &made.client_certificate_pem),
+            ("tls-client-key-file", &made.client_key_pem),
+            ("tls-ca-cert-file", &made.ca_pem),
+        ];
+        let written = files.map(|(name, text)| {
+            std::fs::write(folder.path(name), text).expect("written");
+            (name, folder.path(name))
+        });
+        let mut directives = Vec::from(written);
+        directives.push(("tls-replication", "yes".to_string()));
+        Files { folder, directives }
+    }
+
+    fn start(&self, more: &[(&str, &str)]) -> Server {
         let port = crate::server::free_port().expect("a port").to_string();
-        let dir = folder.path(&format!("data-{port}"));
+        let dir = self.folder.path(&format!("data-{port}"));
         std::fs::create_dir_all(&dir).expect("a folder");
         let mut builder = Server::builder().config("tls-port", &port).config("dir", &dir);
-        for (name, value) in [
-            ("tls-cert-file", cert.as_str()),
-            ("tls-key-file", &key),
-            ("tls-client-cert-file", &client_cert),
-            ("tls-client-key-file", &client_key),
-            ("tls-ca-cert-file", &ca),
-            ("tls-replication", "yes"),
-        ]
-        .iter()
-        .chain(more)
-        {
+        let directives = self.directives.iter().map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in directives.chain(more.iter().copied()) {
             builder = builder.config(name, value);
         }
         builder.start().expect("it starts")
+    }
+}
+
+/// MIGRATE speaks as replication does.
+#[test]
+fn keys_migrate_under_tls() {
+    let files = Files::new("tls-migrate");
+    let (from, to) = (files.start(&[]), files.start(&[]));
+    let port = to.tls_addr().expect("a TLS port").port().to_string();
+    let plain = to.addr().expect("a port").port().to_string();
+    let migrate = |port: &str, key: &str| {
+        format!("{:?}", from.command(&["MIGRATE", "127.0.0.1", port, key, "0", "60000"]))
     };
-    let primary = start(&[]);
+    // Far more than fits into one record, and again by the connection that was kept.
+    let long = "v".repeat(1_000_000);
+    from.command(&["SET", "long", &long]);
+    from.command(&["RPUSH", "list", "a", "b"]);
+    for key in ["long", "list"] {
+        assert!(migrate(&port, key).contains("OK"), "{}", migrate(&port, key));
+    }
+    assert_eq!(format!("{:?}", from.command(&["DBSIZE"])), "Int(0)");
+    assert!(format!("{:?}", to.command(&["GET", "long"])).contains(&long));
+    assert!(format!("{:?}", to.command(&["LRANGE", "list", "0", "-1"])).contains("\"b\""));
+    // Nobody shakes hands there, and the key stays.
+    from.command(&["SET", "k", "v"]);
+    let refused = migrate(&plain, "k");
+    assert!(refused.contains("IOERR error or timeout connecting to the client"), "{refused}");
+    assert_eq!(format!("{:?}", from.command(&["DBSIZE"])), "Int(1)");
+}
+
+/// One of ours as the primary and one as the replica, speaking only TLS to each other.
+#[test]
+fn replicas_follow_under_tls() {
+    let files = Files::new("tls-replication");
+    let primary = files.start(&[]);
     // Enough for a copy of many records of TLS.
     for n in 0..50 {
         primary.command(&["SET".to_string(), format!("k{n}"), "v".repeat(30_000)]);
     }
     let address = format!("127.0.0.1 {}", primary.tls_addr().expect("a TLS port").port());
-    let replica = start(&[("replicaof", &address)]);
+    let replica = files.start(&[("replicaof", &address)]);
     let until = Instant::now() + PATIENCE;
     let wait_for = |what: &dyn Fn() -> bool| {
         while !what() {
