@@ -9,8 +9,11 @@
 //! Invariant: a client stands in the queues of exactly the keys of its [`Blocked`], and nowhere
 //! when it does not wait; a queue without waiters does not exist.
 
+mod ends;
+
 use crate::client::{Blocked, ClientId};
 use crate::keyspace::value::Kind;
+pub use ends::Ends;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A key of a database.
@@ -52,6 +55,8 @@ pub struct Blocking {
     ready: Vec<Place>,
     last_ticket: u64,
     blocked: usize,
+    /// Which of those who have ever waited have gone.
+    pub ends: Ends,
 }
 
 impl Blocking {

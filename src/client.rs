@@ -27,6 +27,25 @@ pub struct ClientId {
     pub slot: u32,
 }
 
+impl ClientId {
+    /// The same in fewer bytes, for [`Clients::by_token`].
+    pub fn token(self) -> u64 {
+        u64::from(self.slot) << 32 | self.serial & u64::from(u32::MAX)
+    }
+}
+
+/// Whether the peer has closed the connection, as seen before the session sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Peer {
+    /// Nobody but the session looks.
+    #[default]
+    Unwatched,
+    /// It has not, when somebody looked.
+    There,
+    /// It has.
+    Gone,
+}
+
 /// What CLIENT REPLY has been told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReplyMode {
@@ -328,6 +347,8 @@ pub struct Client {
     pub names_bytes: usize,
     /// It was cut off.
     pub cut: Option<Cut>,
+    /// Who is at the other end.
+    pub peer: Peer,
     /// Bytes received.
     pub net_in_bytes: u64,
     /// Bytes sent.
@@ -386,6 +407,7 @@ impl Client {
             reply_buffer: ReplyBuffer::default(),
             names_bytes: 0,
             cut: None,
+            peer: Peer::default(),
             net_in_bytes: 0,
             net_out_bytes: 0,
             commands: 0,
@@ -625,6 +647,12 @@ impl Clients {
     #[inline]
     pub fn find_mut(&mut self, id: ClientId) -> Option<&mut Client> {
         self.slots.get_mut(id.slot as usize)?.as_deref_mut().filter(|client| client.id == id)
+    }
+
+    /// A client by its [`ClientId::token`].
+    pub fn by_token(&mut self, token: u64) -> Option<&mut Client> {
+        let client = self.slots.get_mut((token >> 32) as usize)?.as_deref_mut();
+        client.filter(|client| client.id.token() == token)
     }
 
     /// All clients, in order of their slots.

@@ -23,7 +23,7 @@ mod stream;
 mod turn;
 mod writing;
 
-use crate::client::{ClientId, Cut, Kick};
+use crate::client::{ClientId, Cut, Kick, Peer};
 use crate::commands::client_line;
 use crate::config::LogLevel;
 use crate::dispatch::KnownNames;
@@ -296,7 +296,8 @@ impl Session {
 fn note_end(state: &mut State, me: ClientId) {
     let client = state.clients.at(me);
     let Some(cut) = client.cut else {
-        if !client.close_now && !client.close_after_reply && state.logger.wants(LogLevel::Verbose) {
+        let is_ours = client.close_now && client.peer != Peer::Gone;
+        if !is_ours && !client.close_after_reply && state.logger.wants(LogLevel::Verbose) {
             let line = shown(&client_line(state, me));
             state.logger.verbose(format!("Client closed connection {line}"));
         }

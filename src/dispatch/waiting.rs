@@ -6,7 +6,7 @@
 use super::Dispatcher;
 use crate::acl::log::Origin;
 use crate::blocking::Place;
-use crate::client::{Awaited, Blocked, ClientId};
+use crate::client::{Awaited, Blocked, ClientId, Peer};
 use crate::command::row::{flag, Waiting};
 use crate::command::Spec;
 use crate::error::Result;
@@ -16,6 +16,7 @@ use crate::replicas;
 use crate::resp::out::Bound;
 use crate::resp::replies::Replies;
 use crate::settle;
+use crate::state::State;
 
 impl Dispatcher<'_> {
     pub(super) fn block(&mut self, spec: &Spec, waiting: Waiting, argv: &[&[u8]]) {
@@ -54,6 +55,12 @@ impl Dispatcher<'_> {
     pub fn serve_ready(&mut self) {
         let mine = self.me;
         self.calm = false;
+        let State { blocking, clients, .. } = &mut *self.state;
+        blocking.ends.tell(|token| {
+            if let Some(client) = clients.by_token(token) {
+                client.peer = Peer::Gone;
+            }
+        });
         let bound = std::mem::replace(&mut self.bound, Bound::NONE);
         while self.state.blocking.has_ready() {
             // What the unit brought may have expired while it ran.
@@ -85,15 +92,16 @@ impl Dispatcher<'_> {
     /// Runs a waiting command again, as if it came from the wire now. One that still has to wait
     /// keeps its place.
     fn serve(&mut self, id: ClientId) {
-        // Who has been cut off could not be given anything any more.
-        if self.state.clients.find(id).is_some_and(|client| client.is_gone()) {
+        let Some(client) = self.state.clients.find_mut(id) else { return };
+        // Who has been cut off, or has gone, could not be given anything any more.
+        if client.is_gone() {
             settle::unblock(self.state, id);
             return;
         }
-        let Some(blocked) = self.state.clients.find_mut(id).and_then(|one| one.blocked.take())
-        else {
-            return;
-        };
+        if client.peer == Peer::Gone {
+            return settle::kill(self.state, id);
+        }
+        let Some(blocked) = client.blocked.take() else { return };
         let argv: Vec<&[u8]> = blocked.argv.iter().map(Vec::as_slice).collect();
         let spec = &self.table.specs[blocked.command];
         let mut reply = Replies::default();

@@ -3,6 +3,7 @@
 //! Invariant: a socket counts as idle only while its session sleeps and no part of a request or a
 //! reply is under way, so whoever speaks for the session then cannot come between.
 
+use crate::blocking::Ends;
 use crate::busy::{self, Line, Sleeper};
 use crate::client::{ClientId, Kick};
 use crate::direct;
@@ -154,6 +155,17 @@ impl Socket {
     /// Forgets the socket of a session that has ended.
     pub(super) fn forget(owner: ClientId) {
         SOCKETS.with_borrow_mut(|sockets| sockets.remove(&owner));
+    }
+
+    /// Lets the end of the connection be known where its owner waits. False where only reading
+    /// tells.
+    pub(super) fn watch_end(&self, ends: &mut Ends, owner: ClientId) -> bool {
+        match &*self.stream.borrow() {
+            Stream::Tcp(tcp) => ends.watch(tcp, owner.token()),
+            Stream::Unix(unix) => ends.watch(unix, owner.token()),
+            Stream::Tls(socket) => ends.watch(socket.tcp(), owner.token()),
+            Stream::Memory(_) => false,
+        }
     }
 
     /// Whether another thread may serve it. What is enciphered stays: most of its work is that, and

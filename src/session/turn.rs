@@ -6,7 +6,7 @@
 
 use super::{news, Session};
 use crate::busy::{self, Answer};
-use crate::client::{Asker, AtHand, Cut, Incomplete};
+use crate::client::{Asker, AtHand, Cut, Incomplete, Peer};
 use crate::dispatch::{Dispatcher, Flow, KnownNames, Prepared};
 use crate::error::shown;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
@@ -173,6 +173,9 @@ impl Session {
         let busy_ns = state.stats.work.command_ns.saturating_sub(ns_before);
         state.stats.batch(busy_ns, (done - first) as u64, in_bytes, out_bytes);
         news::spread(&mut state);
+        if flow == Flow::Blocked {
+            self.watch_end(&mut state);
+        }
         if flow == Flow::Close {
             settle::leave(&mut state, self.me);
         }
@@ -193,6 +196,16 @@ impl Session {
             self.shared.cron.notify_one();
         }
         (done, flow)
+    }
+
+    /// The client waits: who would give it something has to know whether it is still there.
+    fn watch_end(&self, state: &mut State) {
+        let client = state.clients.at(self.me);
+        if client.peer == Peer::Unwatched
+            && self.socket.watch_end(&mut state.blocking.ends, self.me)
+        {
+            client.peer = Peer::There;
+        }
     }
 
     /// Answers requests while a slow script keeps the lock. No flow: the script is over.

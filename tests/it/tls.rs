@@ -3,6 +3,7 @@
 
 use crate::patience::PATIENCE;
 use crate::process::{output, text, Folder, Process};
+use crate::waiters::run_after;
 use crate::wire::{decode, request, Reply, Wire};
 use redouble::config::Config;
 use redouble::server_log::Logger;
@@ -646,4 +647,22 @@ fn a_slow_script_keeps_nobody_who_speaks_tls_without_an_answer() {
             assert_eq!(call(&mut killer, &["PING"]).expect("a reply"), status("PONG"));
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_has_closed_a_connection_takes_nothing_that_is_pushed_later() {
+    let tls = Tls::start("gone", &[]);
+    let config = client(&tls.certificates, true, "");
+    let mut gone = shake_hands(&config, tls.addr()).expect("a handshake");
+    gone.write_all(&request(&["BLPOP", "list", "0"])).expect("sent");
+    gone.flush().expect("sent");
+    let until = Instant::now() + PATIENCE;
+    while tls.server.shared().lock().blocking.is_empty() {
+        assert!(Instant::now() < until, "it does not wait");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut wire = Wire::connect(tls.plain()).expect("a connection");
+    run_after(&tls.server, &mut wire, &["RPUSH list x"], || drop(gone));
+    assert_eq!(wire.call(&["LLEN", "list"]).expect("a reply"), Reply::Int(1));
 }

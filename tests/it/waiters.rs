@@ -190,6 +190,71 @@ fn who_goes_away_waits_no_longer() {
     stage.until_waiting(0);
 }
 
+/// Runs `requests` on `wire`, after `happens`: while they wait for the lock, and while the only
+/// worker waits with them, so that no session sees what happens.
+pub fn run_after(
+    server: &redouble::Server,
+    wire: &mut Wire,
+    requests: &[&str],
+    happens: impl FnOnce(),
+) {
+    wire.call(&["PING"]).expect("a client that the worker knows");
+    let state = server.shared().lock();
+    wire.send(&requests.iter().flat_map(|line| request(&words(line))).collect::<Vec<_>>());
+    let limit = Instant::now() + PATIENCE;
+    while server.shared().waiting() == 0 {
+        assert!(Instant::now() < limit, "nobody waits for the lock");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    happens();
+    drop(state);
+    for line in requests {
+        assert!(matches!(answer(wire), Ok(Some(_))), "{line} is answered");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn who_has_gone_takes_nothing_even_if_no_session_has_seen_it() {
+    let mut stage = Stage::new();
+    stage.run("XGROUP CREATE stream group $ MKSTREAM");
+    let mut stays = stage.park("BLPOP list 0");
+    let gone = [
+        "BLPOP left 0",
+        "BLMOVE moved there LEFT LEFT 0",
+        "BLMPOP 0 1 many LEFT COUNT 2",
+        "BZPOPMIN scores 0",
+        "XREADGROUP GROUP group one BLOCK 0 STREAMS stream >",
+    ];
+    let gone = gone.map(|line| stage.park(line));
+    let mut chatty = stage.park("BLPOP left 0");
+    chatty.send(&request(&["SET", "said", "before the end"]));
+    let pushes = [
+        "RPUSH list x y",
+        "RPUSH left x",
+        "RPUSH moved x",
+        "RPUSH many x",
+        "ZADD scores 1 x",
+        "XADD stream * f v",
+    ];
+    run_after(stage.server.handle(), &mut stage.main, &pushes, || drop((gone, chatty)));
+    stage.served(&mut stays);
+    stage.until_waiting(0);
+    for (line, left) in [
+        ("LLEN list", 1),
+        ("LLEN left", 1),
+        ("LLEN moved", 1),
+        ("LLEN many", 1),
+        ("ZCARD scores", 1),
+        ("EXISTS there said", 0),
+    ] {
+        assert_eq!(stage.run(line), Reply::Int(left), "{line}");
+    }
+    let pending = stage.run("XPENDING stream group");
+    let nobody = vec![Reply::Int(0), Reply::NilBulk, Reply::NilBulk, Reply::NilArray];
+    assert_eq!(pending, Reply::Array(nobody));
+}
+
 #[test]
 fn thousands_who_wait_for_other_keys_are_not_looked_at() {
     let mut stage = Stage::new();
