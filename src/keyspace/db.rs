@@ -502,6 +502,7 @@ impl Db {
         self.here().table.scan(
             cursor,
             count,
+            Entry::prefetch,
             |entry| hash_key.hash(entry.key()),
             |entry| {
                 if !wanted(entry) {

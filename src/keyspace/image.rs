@@ -450,6 +450,7 @@ impl Stretch {
         let next = tools.places.find(self.space)?.table.scan_weighed(
             progress.next(),
             tools.keys_left.min(64),
+            Entry::prefetch,
             |entry| hash_key.hash(entry.key()),
             |place, entry| {
                 step.keys += 1;

@@ -10,6 +10,9 @@ use crate::keyspace::entry::Entry;
 use crate::rdb::read::Loaded;
 use crate::state::{Access, State};
 
+/// Keys whose places are asked for at once.
+const FETCHED: usize = 16;
+
 /// Takes in what is loaded.
 pub trait Home {
     /// The way to the state.
@@ -60,10 +63,13 @@ impl Home for Aside<'_> {
         match parcel {
             Parcel::Keys(Keys { db, keys, empty, offset }) => {
                 check(&self.db, db)?;
-                for Loaded { entry, age } in keys {
-                    let put = self.db.within(db, |here| here.load(entry, age, false));
-                    put.map_err(|entry| twice(&entry, db))?;
-                    report.keys += 1;
+                let mut keys = keys.into_iter();
+                while fetch_next(&self.db, db, keys.as_slice()) {
+                    for Loaded { entry, age } in keys.by_ref().take(FETCHED) {
+                        let put = self.db.within(db, |here| here.load(entry, age, false));
+                        put.map_err(|entry| twice(&entry, db))?;
+                        report.keys += 1;
+                    }
                 }
                 within(self.access, |state| {
                     note_keys(state, &empty, offset, report);
@@ -102,8 +108,11 @@ pub(super) fn take_in(
     match parcel {
         Parcel::Keys(Keys { db, keys, empty, offset }) => {
             check(&state.db, db)?;
-            for loaded in keys {
-                put_key(state, db, loaded, how, report)?;
+            let mut keys = keys.into_iter();
+            while fetch_next(&state.db, db, keys.as_slice()) {
+                for loaded in keys.by_ref().take(FETCHED) {
+                    put_key(state, db, loaded, how, report)?;
+                }
             }
             note_keys(state, &empty, offset, report);
             Ok(())
@@ -117,6 +126,15 @@ pub(super) fn take_in(
         }
         Parcel::Over(outcome) => outcome,
     }
+}
+
+/// Asks the processor for the places of the next keys; false when there are none. Keys come in an
+/// order that means nothing here, so each would wait for memory alone.
+fn fetch_next(db: &Db, index: usize, keys: &[Loaded]) -> bool {
+    for Loaded { entry, .. } in keys.iter().take(FETCHED) {
+        db.prefetch(index, entry.key());
+    }
+    !keys.is_empty()
 }
 
 fn put_key(

@@ -25,6 +25,10 @@ pub(super) struct Large {
 }
 
 impl Element for ThinPair {
+    fn fetch(&self) {
+        self.prefetch();
+    }
+
     fn name(&self) -> &[u8] {
         self.first()
     }
@@ -168,7 +172,7 @@ impl Large {
         count: usize,
         visit: impl FnMut(&'a ThinPair),
     ) -> u64 {
-        self.table.scan(cursor, count, |pair| self.hash(pair.first()), visit)
+        self.table.scan(cursor, count, ThinPair::prefetch, |pair| self.hash(pair.first()), visit)
     }
 
     pub(super) fn is_gone(pair: &ThinPair, now_ms: i64) -> bool {

@@ -87,6 +87,10 @@ impl Members {
 }
 
 impl Element for Thin {
+    fn fetch(&self) {
+        self.prefetch();
+    }
+
     fn name(&self) -> &[u8] {
         self.as_bytes()
     }
@@ -358,7 +362,7 @@ impl Set {
         match &self.0 {
             Repr::Members(members) => {
                 let rehash = |thin: &Thin| members.hash_key.hash(thin.as_bytes());
-                members.table.scan(cursor, count, rehash, |thin| {
+                members.table.scan(cursor, count, Thin::prefetch, rehash, |thin| {
                     visit(Item::Bytes(thin.as_bytes()));
                 })
             }

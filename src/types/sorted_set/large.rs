@@ -269,7 +269,8 @@ impl Large {
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> u64 {
         let key = self.hash_key;
         let rehash = |slot: &Slot| key.hash(slot.0.as_bytes());
-        self.members.scan(cursor, count, rehash, |slot| visit(slot.0.as_bytes(), slot.1))
+        let fetch = |slot: &Slot| slot.0.prefetch();
+        self.members.scan(cursor, count, fetch, rehash, |slot| visit(slot.0.as_bytes(), slot.1))
     }
 
     /// Frees a bounded piece; false when nothing was left. The tree goes first: its references do

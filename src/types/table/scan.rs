@@ -6,6 +6,9 @@ use super::Table;
 /// integer stay exact.
 const CURSOR_SHIFT: u32 = 16;
 
+/// Buckets whose items are asked for ahead: as many items as a processor has requests under way.
+const FETCHED: usize = 2;
+
 /// How many places there are: every cursor is below.
 pub const PLACES: u64 = 1 << (64 - CURSOR_SHIFT);
 
@@ -21,36 +24,29 @@ impl<T, const N: usize> Table<T, N> {
     ///
     /// The cursor is a place in the order of hashes: what comes before it has been visited. Items
     /// with equal upper bits are visited together, so more than `count` can come. Only as many
-    /// buckets are looked at as are needed.
+    /// buckets are looked at as are needed. `fetch` asks the processor for what an item points at,
+    /// some buckets before `rehash` needs it.
     pub fn scan<'a>(
         &'a self,
         cursor: u64,
         count: usize,
+        fetch: impl Fn(&T),
         rehash: impl Fn(&T) -> u64,
         mut visit: impl FnMut(&'a T),
     ) -> u64 {
-        self.scan_places(cursor, count, rehash, |_, item| visit(item))
-    }
-
-    /// The same for who wants to know each item's place as well.
-    pub fn scan_places<'a>(
-        &'a self,
-        cursor: u64,
-        count: usize,
-        rehash: impl Fn(&T) -> u64,
-        mut visit: impl FnMut(u64, &'a T),
-    ) -> u64 {
-        self.scan_weighed(cursor, count, rehash, |place, item| {
-            visit(place, item);
+        self.scan_weighed(cursor, count, fetch, rehash, |_, item| {
+            visit(item);
             1
         })
     }
 
-    /// The same for who says of each item how much of `count` it takes.
+    /// The same for who wants to know each item's place as well, and says of each how much of
+    /// `count` it takes.
     pub fn scan_weighed<'a>(
         &'a self,
         cursor: u64,
         count: usize,
+        fetch: impl Fn(&T),
         rehash: impl Fn(&T) -> u64,
         mut visit: impl FnMut(u64, &'a T) -> usize,
     ) -> u64 {
@@ -62,7 +58,10 @@ impl<T, const N: usize> Table<T, N> {
         let mut last = None;
         let mut batch: Vec<(u64, &'a T)> = Vec::new();
         while let Some(segment) = self.segments.get(self.segment_of(from)) {
-            for home in segment.home(segment.tag(from))..segment.buckets.len() {
+            let first = segment.home(segment.tag(from));
+            (first..first + FETCHED).for_each(|at| segment.items_in(at).for_each(&fetch));
+            for home in first..segment.buckets.len() {
+                segment.items_in(home + FETCHED).for_each(&fetch);
                 let items = segment.items_of(home).map(|item| (rehash(item), item));
                 batch.extend(items.filter(|&(hash, _)| hash >= from));
                 batch.sort_unstable_by_key(|&(hash, _)| hash);

@@ -306,6 +306,12 @@ impl<T, const N: usize> Segment<T, N> {
         })
     }
 
+    /// The items that lie in a bucket, if there is such a bucket.
+    #[inline]
+    pub(super) fn items_in(&self, bucket: usize) -> impl Iterator<Item = &T> {
+        self.buckets.get(bucket).into_iter().flat_map(|bucket| bucket.slots.iter().flatten())
+    }
+
     /// Empties the segment into a list of `(tag, item)`; its buckets stay.
     pub(super) fn drain(&mut self) -> Vec<(u16, T)> {
         let mut items = scratch(self.len);

@@ -12,6 +12,9 @@ use crate::types::walk::{Open, Part, Remains, Saved, Tally, WalkId, ELEMENT_BYTE
 
 /// An item that walks can copy.
 pub trait Element {
+    /// Asks the processor for what it points at.
+    fn fetch(&self);
+
     /// What its hash is made of.
     fn name(&self) -> &[u8];
 
@@ -126,6 +129,7 @@ impl Shadow {
         let next = table.scan_weighed(
             progress.next(),
             bytes,
+            T::fetch,
             |item| hash_key.hash(item.name()),
             |place, item| {
                 if progress.has_met(place) {

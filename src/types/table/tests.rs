@@ -230,7 +230,7 @@ fn a_scan_returns_what_stays_whatever_changes_meanwhile() {
         let mut cursor = 0;
         let mut growing = true;
         loop {
-            cursor = table.scan(cursor, count, spread, |x| *seen.entry(*x).or_insert(0) += 1);
+            cursor = table.scan(cursor, count, |_| (), spread, |x| *seen.entry(*x).or_insert(0) += 1);
             assert!(cursor < 1 << 48);
             if cursor == 0 {
                 break;
@@ -263,7 +263,7 @@ fn a_scan_goes_in_the_order_of_hashes_and_keeps_count() {
     let mut cursor = 0;
     loop {
         let before = hashes.len();
-        cursor = table.scan(cursor, 7, spread, |x| hashes.push(spread(x)));
+        cursor = table.scan(cursor, 7, |_| (), spread, |x| hashes.push(spread(x)));
         if cursor == 0 {
             break;
         }
@@ -271,8 +271,8 @@ fn a_scan_goes_in_the_order_of_hashes_and_keeps_count() {
     }
     assert!(hashes.is_sorted());
     assert_eq!(hashes.len(), 3_000);
-    assert_eq!(table.scan(u64::MAX, 7, spread, |_| panic!("nothing is there")), 0);
-    assert_eq!(table.scan((1 << 48) - 1, 7, spread, |_| panic!("nothing is there")), 0);
+    assert_eq!(table.scan(u64::MAX, 7, |_| (), spread, |_| panic!("nothing is there")), 0);
+    assert_eq!(table.scan((1 << 48) - 1, 7, |_| (), spread, |_| panic!("nothing is there")), 0);
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn a_scan_keeps_equal_hashes_together_and_knows_the_last_hash() {
     let mut cursor = 0;
     loop {
         let mut seen = 0;
-        cursor = table.scan(cursor, 10, hash, |_| seen += 1);
+        cursor = table.scan(cursor, 10, |_| (), hash, |_| seen += 1);
         sizes.push(seen);
         if cursor == 0 {
             break;
