@@ -1,17 +1,15 @@
 //! The checksum at the end of files and payloads: CRC-64 with the polynomial of Jones, which no
 //! other format has.
 
-use crc::{Crc, Digest, Table, CRC_64_REDIS};
-
-static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+use crc_fast::{CrcAlgorithm, Digest};
 
 /// The checksum of bytes that come piece by piece.
 #[derive(Clone)]
-pub struct Checksum(Digest<'static, u64, Table<16>>);
+pub struct Checksum(Digest);
 
 impl Default for Checksum {
     fn default() -> Self {
-        Checksum(CRC.digest())
+        Checksum(Digest::new(CrcAlgorithm::Crc64Redis))
     }
 }
 
@@ -24,13 +22,13 @@ impl Checksum {
 
     /// The checksum of everything so far.
     pub fn value(&self) -> u64 {
-        self.0.clone().finalize()
+        self.0.finalize()
     }
 }
 
 /// The checksum of `bytes`.
 pub fn checksum(bytes: &[u8]) -> u64 {
-    CRC.checksum(bytes)
+    crc_fast::checksum(CrcAlgorithm::Crc64Redis, bytes)
 }
 
 #[cfg(test)]
