@@ -230,7 +230,8 @@ fn a_scan_returns_what_stays_whatever_changes_meanwhile() {
         let mut cursor = 0;
         let mut growing = true;
         loop {
-            cursor = table.scan(cursor, count, |_| (), spread, |x| *seen.entry(*x).or_insert(0) += 1);
+            cursor =
+                table.scan(cursor, count, |_| (), spread, |x| *seen.entry(*x).or_insert(0) += 1);
             assert!(cursor < 1 << 48);
             if cursor == 0 {
                 break;
