@@ -18,7 +18,7 @@ static ENDED: AtomicUsize = AtomicUsize::new(0);
 
 /// A server inside this program has ended.
 pub(crate) fn server_has_ended() {
-    if (ENDED.fetch_add(1, Ordering::Relaxed) + 1) % ENDS == 0 {
+    if (ENDED.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(ENDS) {
         give_back();
     }
 }

@@ -204,7 +204,7 @@ pub fn tick(state: &mut State) {
     let period = state.config.settings().repl_ping_period_s.max(1);
     // Those who wait for replicas to catch up must not give them more to do.
     let is_quiet = state.holds_writes();
-    let pings = state.role.beats % period == 0 && !state.role.is_replica() && !is_quiet;
+    let pings = state.role.beats.is_multiple_of(period) && !state.role.is_replica() && !is_quiet;
     if pings && !state.role.replicas.is_empty() {
         tell_all(state, &["PING"]);
     }

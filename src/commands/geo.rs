@@ -173,7 +173,10 @@ fn geoadd(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     }
     let options = &args.all()[options_from..args.all().len() - args.left()];
     let triples = args.rest();
-    if triples.is_empty() || triples.len() % 3 != 0 || (rule.only_new && rule.only_present) {
+    if triples.is_empty()
+        || !triples.len().is_multiple_of(3)
+        || (rule.only_new && rule.only_present)
+    {
         return Err(Error::Syntax);
     }
     let mut entries = Vec::with_capacity(triples.len() / 3);

@@ -405,7 +405,7 @@ fn hset(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 
 /// Sets the pairs that follow the key; the number of new fields.
 fn set_pairs(db: &mut Db, args: &mut Args<'_>) -> Result<usize> {
-    if args.left() % 2 == 0 {
+    if args.left().is_multiple_of(2) {
         return Err(Error::wrong_arity(args.name()));
     }
     let (key, now_ms) = (args.key(), db.now_ms());

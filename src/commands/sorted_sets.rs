@@ -316,7 +316,7 @@ fn add(db: &mut Db, args: &mut Args<'_>, out: Out<'_>, mut rule: AddRule) -> Res
         args.skip(1);
     }
     let pairs = args.rest();
-    if pairs.is_empty() || pairs.len() % 2 != 0 {
+    if pairs.is_empty() || !pairs.len().is_multiple_of(2) {
         return Err(Error::Syntax);
     }
     if rule.only_new && rule.only_present {

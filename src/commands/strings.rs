@@ -327,7 +327,7 @@ fn mget(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 }
 
 fn pairs<'a>(args: &Args<'a>) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])>> {
-    if args.left() % 2 != 0 {
+    if !args.left().is_multiple_of(2) {
         return Err(Error::wrong_arity(args.name()));
     }
     Ok(args.rest().chunks_exact(2).map(|pair| (pair[0], pair[1])))

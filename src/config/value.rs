@@ -336,7 +336,7 @@ fn read_save(words: &[Vec<u8>]) -> Result<Vec<SavePoint>, Refusal> {
         return Ok(Vec::new());
     }
     let refusal = || "Invalid save parameters".to_string();
-    if words.len() % 2 != 0 {
+    if !words.len().is_multiple_of(2) {
         return Err(refusal());
     }
     let point = |pair: &[Vec<u8>]| {
@@ -361,7 +361,7 @@ fn read_output_limits(
         Some(Value::OutputLimits(limits)) => *limits,
         _ => [OutputLimit::default(); 3],
     };
-    if words.len() % 4 != 0 {
+    if !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".to_string());
     }
     for group in words.chunks_exact(4) {

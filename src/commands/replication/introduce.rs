@@ -12,7 +12,7 @@ const IP_BYTES_MAX: usize = 255;
 
 /// REPLCONF [option value ...]
 pub fn replconf(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
-    if args.left() % 2 != 0 {
+    if !args.left().is_multiple_of(2) {
         return Err(Error::Syntax);
     }
     while let Some(option) = args.option() {

@@ -133,7 +133,7 @@ impl<'a> Request<'a> {
                 request.count = if count > 0 { count as usize } else { usize::MAX };
             } else if word.eq_ignore_ascii_case(b"STREAMS") && left > 1 {
                 let streams = args.rest();
-                if streams.len() % 2 != 0 {
+                if !streams.len().is_multiple_of(2) {
                     return Err(unbalanced(is_group));
                 }
                 let (keys, all_ids) = streams.split_at(streams.len() / 2);
