@@ -173,6 +173,7 @@ impl<T: Collection> Drop for Edit<'_, T> {
     #[inline]
     fn drop(&mut self) {
         let Some(value) = self.value.take() else { return };
+        self.db.after_change();
         match self.spot {
             None if value.is_empty() => {}
             None => {

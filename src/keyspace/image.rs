@@ -23,7 +23,8 @@
 //! Several images may be under way at once; each has a walk of its own.
 //!
 //! What images keep is not counted as memory in use: as with the pages that a forked child shares,
-//! a save is no reason to evict keys. INFO tells it (`current_cow_size`).
+//! a save is no reason to evict keys. INFO tells it (`current_cow_size`), and with it the parts of
+//! lists and streams that changes have copied because an image might share them.
 //!
 //! Invariant: between two slices, for every image: handed out + saved + queued + (present entries
 //! at places ahead of the walk that are not met) = the data at the moment of its beginning.
@@ -42,6 +43,7 @@ use crate::keyspace::space::Space;
 use crate::keyspace::value::Value;
 use crate::types::limits::HashKey;
 use crate::types::progress::Progress;
+use crate::types::shared::take_copied_bytes;
 use crate::types::table::place_of;
 use crate::types::walk::{Part, Remains, Tally, WalkId};
 use big::{is_big, Bigs, Places};
@@ -133,7 +135,7 @@ struct Image {
     queue: VecDeque<WalkId>,
     /// The big value that is being handed out.
     begun: Option<WalkId>,
-    /// Of all pre-images that were ever saved.
+    /// Of all pre-images that were ever saved, and of copied parts.
     tally: Tally,
 }
 
@@ -401,7 +403,26 @@ impl Db {
     fn keep_for_images(&mut self, db: usize, hash: u64) {
         if let Some(images) = &mut self.images {
             images.keep(&mut self.spaces[db], hash, self.limits.hash_key, self.big_bytes);
+            // Copies from now on are of this change.
+            take_copied_bytes();
         }
+    }
+
+    /// Comes after every change inside a collection.
+    #[inline]
+    pub(super) fn after_change(&mut self) {
+        if self.images.is_some() {
+            self.count_copied_parts();
+        }
+    }
+
+    /// Whoever changes a part of a list or a stream that an image may share has copied it.
+    #[cold]
+    #[inline(never)]
+    fn count_copied_parts(&mut self) {
+        let bytes = take_copied_bytes();
+        let images = self.images.iter().flat_map(|images| &images.open);
+        images.for_each(|image| image.tally.add(bytes));
     }
 
     /// Comes when a value that has been elsewhere is at a key of the selected database.

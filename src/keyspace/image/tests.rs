@@ -2,6 +2,8 @@
 
 use super::model::{assert_same, change, databases, picture, Album, Picture};
 use super::*;
+use crate::keyspace::value::List;
+use crate::types::list::End;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -60,4 +62,31 @@ fn an_image_is_the_data_at_the_moment_of_its_beginning() {
         assert_eq!(db.graveyard().objects(), 0);
     }
     assert!(bigs > 500, "{bigs} big values");
+}
+
+/// A change inside a list or a stream that an image shares counts what it has copied: a part, not
+/// the value, and each part once.
+#[test]
+fn copied_parts_of_shared_values_are_counted() {
+    let mut db = databases(1, 1);
+    let text = [b'x'; 100];
+    let mut list = db.edit::<List>(b"list").unwrap().or_default();
+    let (value, limits, _) = list.parts();
+    (0..10_000).for_each(|_| value.push(End::Right, &text, limits));
+    let value_bytes = value.heap_bytes() as u64;
+    drop(list);
+    let id = db.begin_image();
+    let tally = db.image_tally(id);
+    let mut seen = Vec::new();
+    for index in [5_000, 5_000, 5_001, 0] {
+        let mut list = db.edit::<List>(b"list").unwrap();
+        let (value, limits, _) = list.parts();
+        assert!(value.set(index, b"changed", limits));
+        drop(list);
+        seen.push(tally.bytes());
+    }
+    assert!(seen[0] > 100 && seen[0] < value_bytes / 10, "{seen:?} of {value_bytes}");
+    assert_eq!((seen[1], seen[2]), (seen[0], seen[0]), "the part is the writer's own by now");
+    assert!(seen[3] > seen[0], "another part");
+    end(&mut db, id);
 }

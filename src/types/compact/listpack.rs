@@ -18,6 +18,7 @@ use super::entry::Item;
 use super::entry::{entry_end, item_at, valid, Encoded};
 use crate::types::alloc::class;
 use crate::types::number::parse_i64;
+use crate::types::shared::Sharable;
 
 pub(super) const HEADER_BYTES: usize = 6;
 pub(super) const END: u8 = 0xFF;
@@ -28,6 +29,12 @@ const SAFE_BYTES: usize = 1 << 30;
 /// A packed list of strings and integers. See the module's text for positions.
 #[derive(Clone)]
 pub struct Listpack(Box<[u8]>);
+
+impl Sharable for Listpack {
+    fn copy_bytes(&self) -> usize {
+        self.heap_bytes()
+    }
+}
 
 impl Default for Listpack {
     fn default() -> Self {

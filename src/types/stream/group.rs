@@ -13,7 +13,7 @@
 use super::id::StreamId;
 use super::ordered::Ordered;
 use crate::types::alloc::class;
-use crate::types::shared::{Roomy, Shared};
+use crate::types::shared::{Roomy, Sharable, Shared};
 
 /// A consumer within its group, for as long as it is not deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +69,22 @@ impl Consumer {
 
     fn heap_bytes(&self) -> usize {
         Shared::<Consumer>::OWN_BYTES + class(self.name.len()) + self.pending.heap_bytes()
+    }
+}
+
+impl Sharable for Consumer {
+    fn copy_bytes(&self) -> usize {
+        class(self.name.len()) + self.pending.copy_bytes()
+    }
+}
+
+impl Sharable for Group {
+    fn copy_bytes(&self) -> usize {
+        class(self.name.len())
+            + self.pending.copy_bytes()
+            + self.consumers.heap_bytes()
+            + self.vacant.heap_bytes()
+            + self.by_name.heap_bytes()
     }
 }
 
