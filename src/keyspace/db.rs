@@ -138,7 +138,7 @@ pub struct Db {
     pub payloads: Payloads,
     /// When values go to the graveyard that are not too large to be freed at once.
     pub freed_later: FreedLater,
-    met_expired: RefCell<Vec<time::Met>>,
+    met_expired: RefCell<time::Met>,
     hash_memo: Cell<(usize, usize, u64)>,
     pub(super) graveyard: Graveyard,
 }
@@ -533,7 +533,7 @@ impl Db {
 
     /// Empties one database, or all; freeing happens later, in pieces, when `lazily`.
     pub fn flush(&mut self, index: Option<usize>, lazily: bool) -> usize {
-        self.forget_met(|met| index.is_none_or(|index| index == met.db));
+        self.forget_met(|db| index.is_none_or(|index| index == db));
         let (from, to) = index.map_or((0, self.spaces.len()), |index| (index, index + 1));
         let mut removed = 0;
         for index in from..to {

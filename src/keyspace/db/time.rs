@@ -5,18 +5,24 @@ use crate::keyspace::effects::{Class, Mark};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::graveyard::{self, Graveyard};
 use crate::keyspace::value::Value;
+use std::collections::HashSet;
 
 /// Redis: tells of a key that goes with its last fields by these. That of a hash of more fields,
 /// whose time has come together, is told as that of a key.
 const FIELDS_TOLD: usize = 1024;
 
-/// A key that a reader has met after its time.
-#[derive(Debug)]
+/// A key and its database.
+type Place = (usize, Box<[u8]>);
+
+/// What readers have met after its time.
+#[derive(Debug, Default)]
 pub(super) struct Met {
-    pub(super) db: usize,
-    key: Box<[u8]>,
-    /// What had been recorded by then: its end comes before what the command did next.
-    at: Mark,
+    /// In the order in which they met it, with what had been recorded by then: its end comes
+    /// before what the command did next.
+    places: Vec<(Place, Mark)>,
+    /// Those of them that are not as they were met any more: what is there now is another, even if
+    /// its time has come, too.
+    renewed: HashSet<Place>,
 }
 
 impl Db {
@@ -51,8 +57,10 @@ impl Db {
         let hash = self.limits.hash_key.hash(key);
         self.before_change(db, hash);
         let Some(entry) = self.spaces[db].remove(hash, key) else { return };
-        // What comes in its place is another, even if its time has come, too.
-        self.forget_met(|met| met.db == db && *met.key == *key);
+        let met = self.met_expired.get_mut();
+        if !met.places.is_empty() {
+            met.renewed.insert((db, key.into()));
+        }
         let by_fields = entry.deadline_ms().is_none_or(|at| at > self.now_ms);
         let fields = entry.hash().map_or(0, |hash| hash.len());
         let removal = FreedLater::removal(self.freed_later.expired);
@@ -78,7 +86,7 @@ impl Db {
     /// something.
     #[inline]
     pub fn drop_met_expired(&mut self) -> bool {
-        let any = !self.met_expired.get_mut().is_empty();
+        let any = !self.met_expired.get_mut().places.is_empty();
         if any {
             self.drop_all_met();
         }
@@ -89,23 +97,28 @@ impl Db {
     #[cold]
     pub(super) fn meet(&self, key: &[u8]) {
         let at = self.effects.mark();
-        self.met_expired.borrow_mut().push(Met { db: self.current, key: key.into(), at });
+        self.met_expired.borrow_mut().places.push(((self.current, key.into()), at));
     }
 
-    /// Readers met keys that are not there any more, or not where they were.
-    pub(super) fn forget_met(&mut self, is_gone: impl Fn(&Met) -> bool) {
+    /// Readers met keys of databases that have been emptied, or are not where they were.
+    pub(super) fn forget_met(&mut self, concerns: impl Fn(usize) -> bool) {
         let met = self.met_expired.get_mut();
-        if !met.is_empty() {
-            met.retain(|met| !is_gone(met));
+        met.places.retain(|((db, _), _)| !concerns(*db));
+        if met.places.is_empty() {
+            met.renewed.clear();
         }
     }
 
     #[cold]
     fn drop_all_met(&mut self) {
-        let met = std::mem::take(self.met_expired.get_mut());
+        let Met { places: met, renewed } = std::mem::take(self.met_expired.get_mut());
         let end = self.effects.mark();
         let mut places = Vec::with_capacity(met.len());
-        for Met { db, key, at } in met {
+        for (place, at) in met {
+            if renewed.contains(&place) {
+                continue;
+            }
+            let (db, key) = place;
             let hash = self.limits.hash_key.hash(&key);
             if self.spaces[db].find(hash, &key).is_some_and(|entry| entry.is_gone(self.now_ms)) {
                 let before = self.effects.mark();
@@ -169,5 +182,38 @@ impl Db {
     /// What waits to be freed.
     pub fn graveyard(&self) -> &Graveyard {
         &self.graveyard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::keyspace::db::{Db, Ttl};
+    use crate::keyspace::effects::listener;
+    use crate::keyspace::entry::NewValue;
+    use crate::types::limits::Limits;
+
+    /// So many that to look through all of them for each would not end.
+    #[test]
+    fn what_is_written_over_what_was_met_stays_however_much_it_is() {
+        const KEYS: i64 = 200_000;
+        let mut db = Db::new(2, Limits::default(), 7);
+        db.effects.listeners = listener::LOG;
+        let keys: Vec<Vec<u8>> = (0..KEYS).map(|key| key.to_string().into_bytes()).collect();
+        let put = |db: &mut Db, key: &[u8], ttl| db.put(key, NewValue::Int(1), ttl, "set");
+        db.set_now_ms(1000);
+        keys.iter().for_each(|key| put(&mut db, key, Ttl::At(2000)));
+        db.set_now_ms(3000);
+        assert!(!keys.iter().any(|key| db.contains(key)));
+        // All but the first are written, their time passed already.
+        keys[1..].iter().for_each(|key| put(&mut db, key, Ttl::At(2500)));
+        assert!(db.drop_met_expired());
+        assert_eq!(db.here().len() as i64, KEYS - 1);
+        // One that is met after all went is not taken for one of those before.
+        assert!(!db.contains(&keys[1]) && !db.contains(&keys[2]));
+        put(&mut db, &keys[1], Ttl::Clear);
+        db.flush(Some(0), false);
+        put(&mut db, &keys[1], Ttl::At(2500));
+        assert!(!db.contains(&keys[1]) && db.drop_met_expired());
+        assert!(db.here().find(db.hash(&keys[1]), &keys[1]).is_none());
     }
 }
