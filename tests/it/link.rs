@@ -4,7 +4,7 @@
 //!
 //! Invariant: bytes that are passed on are passed on in their order and unchanged.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -206,9 +206,17 @@ impl Link {
         self.cut();
     }
 
-    /// Listens again.
+    /// Listens again. Somebody who connects elsewhere may have been given the port meanwhile.
     pub fn open(&self) {
-        self.listen(TcpListener::bind(self.addr).expect("the port that it had"));
+        for _ in 0..600 {
+            match TcpListener::bind(self.addr) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                listener => return self.listen(listener.expect("the port that it had")),
+            }
+        }
+        panic!("{} is in use for a minute", self.addr);
     }
 
     /// Where the replica finds it.
