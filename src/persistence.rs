@@ -14,6 +14,7 @@ use crate::types::walk::Tally;
 use headway::Headway;
 use parking_lot::Mutex;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::Arc;
 
@@ -202,6 +203,9 @@ pub struct FileFigures {
     pub order: Order,
     /// Bytes of pre-images that the last BGSAVE needed.
     pub last_copied_bytes: u64,
+    /// The unfinished file of the save before the end, which has the lock all the time. Who wants
+    /// the server to end at once looks here without it.
+    pub final_save: Arc<Mutex<Option<PathBuf>>>,
     /// Keys of the last load.
     pub loaded_keys: u64,
     /// Keys of the last load whose time had come.
@@ -222,6 +226,7 @@ impl Default for FileFigures {
             saves: 0,
             order: Order::default(),
             last_copied_bytes: 0,
+            final_save: Arc::default(),
             loaded_keys: 0,
             loaded_expired: 0,
         }

@@ -1,5 +1,6 @@
 //! Waiting for the end: signals, and SHUTDOWN.
 
+use parking_lot::Mutex;
 use redouble::config::{Settings, ShutdownFlags};
 use redouble::server::{End, Server};
 use redouble::server_log::Logger;
@@ -8,6 +9,7 @@ use redouble::state::Shutdown;
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Caught;
 use std::io;
+use std::path::PathBuf;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -56,14 +58,29 @@ impl Signals {
                     asks();
                 }
             };
+            // Who waits for the end makes the last save: another thread, for the same reason.
+            let (ends, mut ended) = mpsc::unbounded_channel();
+            let waiter = runtime.handle().clone();
+            let waits = move || loop {
+                let end = waiter.block_on(server.shutdown_asked());
+                if ends.send(end).is_err() || end != End::CalledOff {
+                    return;
+                }
+            };
+            let waiting = std::thread::Builder::new().name("redouble-last".into());
+            if let Err(err) = waiting.spawn_scoped(scope, waits) {
+                log.warning(format!("Cannot start a thread: {err}"));
+                return End::Failed;
+            }
             runtime.block_on(async {
                 let mut asked = false;
+                let final_save = server.shared().lock().persistence.file.final_save.clone();
                 loop {
                     tokio::select! {
                         Some(signal) = arriving.recv() => match signal {
                             SIGINT => {
                                 if asked {
-                                    insist(server, log);
+                                    insist(server, log, &final_save);
                                 }
                                 asked = true;
                                 log.warning("Received SIGINT scheduling shutdown...");
@@ -80,7 +97,7 @@ impl Signals {
                             // server.
                             _ => {}
                         },
-                        end = server.shutdown_asked() => match end {
+                        Some(end) = ended.recv() => match end {
                             End::CalledOff => asked = false,
                             end => return end,
                         },
@@ -92,7 +109,13 @@ impl Signals {
 }
 
 /// An interrupt while the server is about to end: it ends now, unless the shutdown was called off.
-fn insist(server: &Server, log: &Logger) {
+/// The lock is not waited for while all data is being saved under it, to the file `final_save`.
+fn insist(server: &Server, log: &Logger, final_save: &Mutex<Option<PathBuf>>) {
+    if let Some(unfinished) = &*final_save.lock() {
+        let _ = std::fs::remove_file(unfinished);
+        log.warning("You insist... exiting now.");
+        std::process::exit(1);
+    }
     if let Some(state) = server.shared().lock_unless_busy() {
         if state.shutdown.is_none() {
             return;

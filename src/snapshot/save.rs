@@ -246,7 +246,11 @@ pub fn before_end(state: &mut State, asked: Shutdown) -> bool {
     let (supervisor, logger) = (state.facts.supervisor, state.logger.clone());
     logger.notice("Saving the final RDB snapshot before exiting.");
     supervisor.status("Saving the final RDB snapshot", &logger);
-    if write_now(state) {
+    let unfinished = state.persistence.file.final_save.clone();
+    *unfinished.lock() = Some(temporary(state, AT_ONCE));
+    let is_saved = write_now(state);
+    *unfinished.lock() = None;
+    if is_saved {
         return true;
     }
     if asked.force {

@@ -1,10 +1,12 @@
 //! The binary as a process: what tools and test suites read from it and do to it.
 
+use crate::patience::PATIENCE;
 use crate::wire::{request, Reply, Wire};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_redouble");
 
@@ -214,6 +216,33 @@ fn a_second_interrupt_does_not_wait_for_a_slow_script() {
     let (code, log) = process.end();
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("You insist... exiting now."), "{log}");
+}
+
+#[test]
+fn a_second_interrupt_does_not_wait_for_the_last_save() {
+    let folder = Folder::new("interrupted-save");
+    let dir = folder.path("");
+    let mut process = Process::start(&["--dir", &dir]);
+    let mut wire = process.wire();
+    wire.call(&["CONFIG", "SET", "save", "900 1"]).expect("a reply");
+    for key in 0..200 {
+        wire.call(&["SET", &key.to_string(), "v"]).expect("a reply");
+    }
+    // The file is there after the first key; all of them take longer than anybody waits.
+    wire.call(&["CONFIG", "SET", "rdb-key-save-delay", "500000"]).expect("a reply");
+    let unfinished = folder.path(&format!("temp-{}.rdb", process.child.id()));
+    process.signal("INT");
+    process.read_until("Saving the final RDB snapshot before exiting.");
+    let until = Instant::now() + PATIENCE;
+    while !std::path::Path::new(&unfinished).exists() {
+        assert!(Instant::now() < until, "no {unfinished}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    process.signal("INT");
+    let (code, log) = process.end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("You insist... exiting now."), "{log}");
+    assert!(!std::path::Path::new(&unfinished).exists());
 }
 
 #[test]
