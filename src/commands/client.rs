@@ -38,12 +38,7 @@ fn too_many(args: &Args<'_>) -> Error {
 
 pub(super) fn caching(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let word = args.option();
-    let Some(options) = call
-        .state
-        .tracking
-        .options_mut(call.me)
-        .filter(|options| matches!(options.mode, Mode::OptIn | Mode::OptOut))
-    else {
+    let Some(options) = call.state.tracking.options_mut(call.me) else {
         return Err(Error::of(
             "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN \
              or OPTOUT mode enabled",

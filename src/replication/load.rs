@@ -30,6 +30,7 @@ use crate::snapshot::save;
 use crate::state::State;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// How to load.
@@ -148,7 +149,11 @@ fn how(state: &mut State, point: Option<(&str, u64)>) -> How {
         DisklessLoad::OnEmptyDb if is_empty => Way::Direct,
         _ => Way::File,
     };
-    let name = format!("temp-{}.{}.rdb", state.clock.now_ms() / 1000, std::process::id());
+    // Several servers of a process may share a folder and a second.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let now_s = state.clock.now_ms() / 1000;
+    let name = format!("temp-{now_s}.{}.{number}.rdb", std::process::id());
     How {
         mode,
         rules: load::rules(state),

@@ -250,6 +250,26 @@ fn servers_that_share_a_clock_that_stands_still_replicate_at_once() {
     in_sync(&primary, &replica);
 }
 
+/// Replicas of one process that receive their copies in the same second and folder.
+#[test]
+fn replicas_of_one_program_keep_their_copies_apart() {
+    let primaries: Vec<Server> = (0..8).map(|_| start(builder())).collect();
+    for (number, primary) in primaries.iter().enumerate() {
+        let value = "v".repeat(200_000);
+        primary.command(&["MSET", &format!("key:{number}"), &value, "shared", &value]);
+    }
+    let replicas: Vec<Server> = primaries
+        .iter()
+        .map(|primary| start(builder().replica_of(primary.addr().expect("an address"))))
+        .collect();
+    for (primary, replica) in primaries.iter().zip(&replicas) {
+        in_sync(primary, replica);
+    }
+    for primary in &primaries {
+        assert_eq!(info(primary, "sync_full"), "1");
+    }
+}
+
 /// Lets connections through, until it is told to cut them.
 struct Proxy {
     addr: SocketAddr,
