@@ -20,6 +20,8 @@ use std::io;
 const WORDS_MAX: usize = 64;
 /// Elements of a list between two looks at what has been gathered.
 const DRAINED_ELEMENTS: usize = 16 * WORDS_MAX;
+/// An element of so many bytes is a command of its own, and is not copied before.
+const LONG_FROM: usize = 64 * 1024;
 /// Bytes that are gathered before they are written.
 const CHUNK_BYTES: usize = 128 * 1024;
 
@@ -227,6 +229,10 @@ impl<'a> Parts<'a> {
     }
 
     fn add(&mut self, element: &[&[u8]]) {
+        if element.iter().any(|word| word.len() >= LONG_FROM) {
+            self.end();
+            return push_request(self.out, &[&[self.name, self.key], element].concat());
+        }
         self.words.extend(element.iter().map(|word| word.to_vec()));
         if self.words.len() >= WORDS_MAX * self.width {
             self.end();

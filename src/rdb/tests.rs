@@ -2,7 +2,7 @@
 
 use super::payload;
 use super::read::{Item, Loaded, Reader, Rules};
-use super::write::{Head, Style, Writer};
+use super::write::{Drain, Head, Style, Writer};
 use super::{Reason, Version};
 use crate::keyspace::ageing::Age;
 use crate::keyspace::entry::{Entry, NewValue};
@@ -10,9 +10,13 @@ use crate::keyspace::value::{Hash, Kind, List, Set, SortedSet, Stream, Value};
 use crate::types::hash::Deadline;
 use crate::types::limits::Limits;
 use crate::types::list::End;
+use crate::types::sorted_set::AddRule;
 use crate::types::stream::{Pending, StreamId};
+use crate::types::thin::{Thin, ThinPair};
+use crate::types::walk::{Fields, Part, Prelude, Scored, Texts};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use std::convert::Infallible;
 
 fn rules() -> Rules {
     Rules { limits: Limits::default(), checksum: true }
@@ -202,6 +206,62 @@ impl std::io::Read for Trickle<'_> {
         self.0 = &self.0[count..];
         Ok(count)
     }
+}
+
+/// Long elements of big values go out while they are written, and come back.
+#[test]
+fn long_elements_are_drained() {
+    let mut rng = SmallRng::seed_from_u64(15);
+    let chaos: Vec<u8> = (0..3 << 20).map(|_| rng.random()).collect();
+    let members = [chaos, b"easily packed ".repeat(1 << 18), b"short".to_vec()];
+    let (mut fields, mut texts) = (Fields::default(), Texts::default());
+    let mut scored = Scored::default();
+    let (mut hash, mut set, mut sorted) = (Hash::default(), Set::default(), SortedSet::default());
+    let (limits, rule, soon) = (Limits::default(), AddRule::default(), 1_800_000_000_000);
+    for (number, member) in members.iter().enumerate() {
+        let (field, score) = (number.to_string().into_bytes(), number as f64);
+        let at = (number == 1).then_some(soon);
+        fields.push_pair(&ThinPair::stamped(&field, member, at));
+        texts.push_thin(Thin::new(member).alias());
+        scored.push(Thin::new(member).alias(), score);
+        assert!(hash.add_new(&field, member, at, &limits) && set.add(member, &limits));
+        sorted.add(member, score, rule, &limits);
+    }
+    let hash_prelude = Prelude::Hash { fields: 3, soonest_ms: Some(soon) };
+    let values = [
+        (Value::Hash(Box::new(hash)), hash_prelude, Part::Fields(fields)),
+        (Value::Set(Box::new(set)), Prelude::Set { members: 3 }, Part::Members(texts)),
+        (
+            Value::SortedSet(Box::new(sorted)),
+            Prelude::SortedSet { members: 3 },
+            Part::Scored(scored),
+        ),
+    ];
+    let mut writer = Writer::new(Style { version: Version::V12, ..Style::default() });
+    let (mut file, mut longest, mut entries) = (Vec::new(), 0, Vec::new());
+    let drain: Drain<'_, Infallible> = &mut |writer| {
+        longest = longest.max(writer.pending().len());
+        file.extend(writer.take());
+        Ok(())
+    };
+    writer.header();
+    for (value, prelude, part) in values {
+        let entry = Entry::new(b"key", NewValue::Owned(value), None, 0);
+        let head = Head { key: Some(entry.key()), ..Head::default() };
+        writer.begin(&head, &prelude);
+        assert_eq!(writer.part(&part, drain), Ok(()));
+        assert_eq!(writer.end(drain), Ok(()));
+        entries.push(entry);
+    }
+    assert_eq!(drain(&mut writer), Ok(()));
+    assert!(longest < 100_000, "{longest} bytes at once");
+    file.extend(writer.finish());
+    let items = read_all(&file).expect("a whole file");
+    for (item, entry) in items.iter().zip(&entries) {
+        let Item::Key(Loaded { entry: loaded, .. }) = item else { panic!("no key") };
+        assert!(portrait(loaded) == portrait(entry), "{}", entry.encoding());
+    }
+    assert!(file.len() < 12 << 20, "what can be packed is packed");
 }
 
 fn read_all(file: &[u8]) -> Result<Vec<Item>, super::Fault> {

@@ -130,14 +130,13 @@ impl<T, const N: usize> Table<T, N> {
 
     /// As [`find`](Self::find), to change the item; its hash must stay.
     #[inline]
-    pub fn find_mut(&mut self, hash: u64, mut same: impl FnMut(&T) -> bool) -> Option<&mut T> {
-        if self.is_walked() && self.find(hash, &mut same).is_some() {
+    pub fn find_mut(&mut self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<&mut T> {
+        let number = self.segment_of(hash);
+        let place = self.segments.get(number)?.locate(hash, same)?;
+        if self.is_walked() {
             self.meet(hash);
         }
-        let number = self.segment_of(hash);
-        let segment = self.segments.at_mut(number)?;
-        let place = segment.locate(hash, same)?;
-        segment.at_mut(place)
+        self.segments.at_mut(number)?.at_mut(place)
     }
 
     /// Visits the items whose place in a scan is that of `hash`.
@@ -203,13 +202,12 @@ impl<T, const N: usize> Table<T, N> {
     }
 
     /// Takes an item out.
-    pub fn remove(&mut self, hash: u64, mut same: impl FnMut(&T) -> bool) -> Option<T> {
-        if self.is_walked() && self.find(hash, &mut same).is_some() {
+    pub fn remove(&mut self, hash: u64, same: impl FnMut(&T) -> bool) -> Option<T> {
+        let number = self.segment_of(hash);
+        let place = self.segments.get(number)?.locate(hash, same)?;
+        if self.is_walked() {
             self.meet(hash);
         }
-        let number = self.segment_of(hash);
-        let segment = self.segments.at_mut(number)?;
-        let place = segment.locate(hash, same)?;
         self.take(number, place)
     }
 

@@ -4,16 +4,19 @@
 //! heap block (1 byte below 128, LEB128 above), so that a slot is 8 bytes and the block of a
 //! 15-byte member is 16. Invariant: the pointer is the start of a live block that begins with the
 //! varint(s) and holds exactly the bytes they announce; blocks are never changed after `new`.
+//! A long block can have several owners (`block`): its clones are counts, not copies.
 //!
 //! This module is one of the few with `unsafe`: its tests run under valgrind as well.
 #![allow(unsafe_code)]
 
+mod block;
 mod either;
 
 pub use either::{Either, EitherMut, ThinOr};
 
-use super::alloc::class;
-use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
+use super::limits::HashKey;
+use block::{allocate, COUNTED_FROM};
+use bytes::Bytes;
 use std::fmt;
 use std::ptr::NonNull;
 
@@ -44,18 +47,6 @@ unsafe impl Sync for ThinPair {}
 const fn varint_bytes(length: usize) -> usize {
     let bits = (usize::BITS - (length | 1).leading_zeros()) as usize;
     bits.div_ceil(7)
-}
-
-fn block_layout(bytes: usize) -> Layout {
-    // Slices are at most isize::MAX long, and no two of them together with 20 bytes of header
-    // reach beyond that on a 64-bit machine.
-    Layout::from_size_align(bytes, 1).unwrap_or(Layout::new::<u8>())
-}
-
-fn allocate(bytes: usize) -> NonNull<u8> {
-    let layout = block_layout(bytes.max(1));
-    // SAFETY: the size is not zero.
-    NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
 /// Writes `length` at `at`, returns the place after it.
@@ -118,7 +109,7 @@ impl Thin {
 
     /// Heap memory of the block.
     pub fn heap_bytes(&self) -> usize {
-        class(self.block_bytes())
+        block::heap_bytes(self.block_bytes())
     }
 
     /// A copy of the pointer that does not own; see [`ThinRef`] for the contract.
@@ -127,23 +118,43 @@ impl Thin {
         ThinRef(self.0)
     }
 
+    /// The hash of the bytes; a long block remembers it, so `key` is always the same for one.
+    #[inline]
+    pub fn hash(&self, key: &HashKey) -> u64 {
+        self.alias().hash(key)
+    }
+
+    /// The same with the hash at hand already.
+    #[inline]
+    pub fn hashed(bytes: &[u8], hash: u64) -> Thin {
+        let thin = Thin::new(bytes);
+        // SAFETY: the block was made of as many bytes, and `thin` owns it.
+        unsafe { block::hash(thin.0, thin.block_bytes(), || hash) };
+        thin
+    }
+
+    #[inline]
     fn block_bytes(&self) -> usize {
-        let length = self.as_bytes().len();
-        varint_bytes(length) + length
+        self.alias().block_bytes()
     }
 }
 
 impl Drop for Thin {
     fn drop(&mut self) {
-        let layout = block_layout(self.block_bytes());
-        // SAFETY: allocated with this very layout in `new`.
-        unsafe { dealloc(self.0.as_ptr(), layout) }
+        // SAFETY: allocated with as many bytes in `new`; nobody sees `self` afterwards.
+        unsafe { block::release(self.0, self.block_bytes()) }
     }
 }
 
 impl Clone for Thin {
     fn clone(&self) -> Thin {
-        Thin::new(self.as_bytes())
+        self.alias().owned()
+    }
+}
+
+impl AsRef<[u8]> for Thin {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
     }
 }
 
@@ -170,6 +181,33 @@ impl ThinRef {
             let (length, at) = read_varint(self.0.as_ptr());
             std::slice::from_raw_parts(at, length)
         }
+    }
+
+    /// One owner more of the bytes, or of a copy of them: the contract of the type.
+    pub fn owned(self) -> Thin {
+        // SAFETY: the holder keeps the owner alive meanwhile.
+        match unsafe { block::share(self.0, self.block_bytes()) } {
+            true => Thin(self.0),
+            false => Thin::new(self.as_bytes()),
+        }
+    }
+
+    /// The bytes of a long block, to one owner more of it; `None` for a short one.
+    pub fn lend(self) -> Option<Bytes> {
+        (self.block_bytes() >= COUNTED_FROM).then(|| Bytes::from_owner(self.owned()))
+    }
+
+    /// As [`Thin::hash`].
+    #[inline]
+    pub fn hash(&self, key: &HashKey) -> u64 {
+        // SAFETY: the holder keeps the owner alive meanwhile.
+        unsafe { block::hash(self.0, self.block_bytes(), || key.hash(self.as_bytes())) }
+    }
+
+    #[inline]
+    fn block_bytes(&self) -> usize {
+        let length = self.as_bytes().len();
+        varint_bytes(length) + length
     }
 
     /// Whether both stand for the very same block.
@@ -218,15 +256,24 @@ impl ThinPair {
     /// Both strings.
     #[inline]
     pub fn both(&self) -> (&[u8], &[u8]) {
+        let (at, first, second) = self.place();
         // SAFETY: the module's invariant; the borrow keeps the block alive.
         unsafe {
-            let (mark, at) = read_varint(self.0.as_ptr());
-            let (second, at) = read_varint(at);
-            let (first, at) = (mark >> 1, at.add((mark & 1) * 8));
             (
                 std::slice::from_raw_parts(at, first),
                 std::slice::from_raw_parts(at.add(first), second),
             )
+        }
+    }
+
+    /// Where the strings lie, one behind the other, and how long they are.
+    #[inline]
+    fn place(&self) -> (*const u8, usize, usize) {
+        // SAFETY: the module's invariant.
+        unsafe {
+            let (mark, at) = read_varint(self.0.as_ptr());
+            let (second, at) = read_varint(at);
+            (at.add((mark & 1) * 8), mark >> 1, second)
         }
     }
 
@@ -246,12 +293,26 @@ impl ThinPair {
 
     /// Heap memory of the block.
     pub fn heap_bytes(&self) -> usize {
-        class(self.block_bytes())
+        block::heap_bytes(self.block_bytes())
     }
 
+    /// The hash of the first string; a long block remembers it, so `key` is always the same.
+    #[inline]
+    pub fn hash(&self, key: &HashKey) -> u64 {
+        // SAFETY: the block was made of as many bytes, and `self` owns it.
+        unsafe { block::hash(self.0, self.block_bytes(), || key.hash(self.first())) }
+    }
+
+    /// Both strings of a long block one behind the other, to one owner more of it; `None` for a
+    /// short one.
+    pub fn lend(&self) -> Option<Bytes> {
+        (self.block_bytes() >= COUNTED_FROM).then(|| Bytes::from_owner(self.clone()))
+    }
+
+    #[inline]
     fn block_bytes(&self) -> usize {
-        let (first, second) = self.both();
-        Self::bytes_for(first.len(), second.len(), self.stamp().is_some())
+        let (_, first, second) = self.place();
+        Self::bytes_for(first, second, self.stamp().is_some())
     }
 
     const fn bytes_for(first: usize, second: usize, stamped: bool) -> usize {
@@ -262,16 +323,28 @@ impl ThinPair {
 
 impl Drop for ThinPair {
     fn drop(&mut self) {
-        let layout = block_layout(self.block_bytes());
-        // SAFETY: allocated with this very layout in `new`.
-        unsafe { dealloc(self.0.as_ptr(), layout) }
+        // SAFETY: allocated with as many bytes in `stamped`; nobody sees `self` afterwards.
+        unsafe { block::release(self.0, self.block_bytes()) }
     }
 }
 
 impl Clone for ThinPair {
     fn clone(&self) -> ThinPair {
+        // SAFETY: the block was made of as many bytes, and `self` owns it.
+        if unsafe { block::share(self.0, self.block_bytes()) } {
+            return ThinPair(self.0);
+        }
         let (first, second) = self.both();
         ThinPair::stamped(first, second, self.stamp())
+    }
+}
+
+impl AsRef<[u8]> for ThinPair {
+    /// Both strings one behind the other.
+    fn as_ref(&self) -> &[u8] {
+        let (at, first, second) = self.place();
+        // SAFETY: as in `both`.
+        unsafe { std::slice::from_raw_parts(at, first + second) }
     }
 }
 
@@ -338,7 +411,7 @@ mod tests {
             let copy = thin.clone();
             let alias = copy.alias();
             assert_eq!(alias.as_bytes(), source);
-            assert!(alias.same_block(&copy.alias()) && !alias.same_block(&thin.alias()));
+            assert!(alias.same_block(&copy.alias()));
             drop(thin);
             assert_eq!(copy.as_bytes(), source);
         }
@@ -360,13 +433,49 @@ mod tests {
     }
 
     #[test]
+    fn a_long_block_has_several_owners() {
+        let (key, long) = (HashKey(1, 2), bytes(COUNTED_FROM, 3));
+        let thin = Thin::hashed(&long, 99);
+        let (lent, alias) = (thin.alias().lend().expect("a long one"), thin.alias());
+        let (copy, other) = (thin.clone(), alias.owned());
+        assert!(copy.alias().same_block(&alias) && other.alias().same_block(&alias));
+        assert_eq!((copy.hash(&key), other.alias().hash(&key)), (99, 99), "it was told");
+        drop((thin, copy));
+        assert_eq!((&lent[..], other.as_bytes()), (&long[..], &long[..]));
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                let (lent, own) = (lent.clone(), other.clone());
+                std::thread::spawn(move || (lent[7], own.as_bytes()[7]))
+            })
+            .collect();
+        drop((lent, other));
+        for reader in readers {
+            assert_eq!(reader.join().expect("no panic in the thread"), (long[7], long[7]));
+        }
+        let pair = ThinPair::stamped(b"field", &long, Some(5));
+        let (copy, lent) = (pair.clone(), pair.lend().expect("a long one"));
+        assert_eq!(pair.first().as_ptr(), copy.first().as_ptr());
+        drop(pair);
+        assert_eq!((copy.stamp(), copy.both()), (Some(5), (&b"field"[..], &long[..])));
+        drop(copy);
+        assert_eq!(&lent[..5], b"field");
+        assert_eq!(&lent[5..], long);
+        let (thin, pair) = (Thin::new(b"short"), ThinPair::new(b"", b"short"));
+        assert!(thin.alias().lend().is_none() && pair.lend().is_none());
+        assert!(!thin.clone().alias().same_block(&thin.alias()));
+        assert_eq!(Thin::hashed(b"short", 99).hash(&key), key.hash(b"short"));
+        assert_eq!(pair.hash(&key), key.hash(b""));
+    }
+
+    #[test]
     fn sizes_count_the_header_and_the_class() {
         assert_eq!(size_of::<Option<Thin>>(), 8);
         assert_eq!(size_of::<Option<ThinPair>>(), 8);
         assert_eq!(size_of::<Option<ThinRef>>(), 8);
         assert_eq!(Thin::new(&[0; 15]).heap_bytes(), 16);
         assert_eq!(Thin::new(&[0; 16]).heap_bytes(), 32);
-        assert_eq!(Thin::new(&[0; 127]).heap_bytes(), 128);
+        assert_eq!(Thin::new(&[0; COUNTED_FROM - 2]).heap_bytes(), 64);
+        assert_eq!(Thin::new(&[0; COUNTED_FROM - 1]).heap_bytes(), 80, "a head before it");
         assert_eq!(Thin::new(&[0; 128]).heap_bytes(), 160);
         assert_eq!(ThinPair::new(&[0; 6], &[0; 8]).heap_bytes(), 16);
     }

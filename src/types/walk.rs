@@ -5,7 +5,8 @@
 //! a walk is open, every change inside the value first *meets* what it is about to change: what
 //! the walk has not handed out yet is saved for it (as a [`Part`], not as a copy of the value),
 //! and the walk passes the place over later. What the walk has behind it changes freely. A value
-//! without a walk pays one branch for that.
+//! without a walk pays one branch for that. Neither a walk nor a change copies long elements: they
+//! are lent ([`crate::types::thin`]), and stay as they are for whoever has them.
 //!
 //! Walks belong to the value, wherever it goes: it may be renamed, moved to another database, or
 //! lose all its elements meanwhile. A copy of the value has none. Who replaces a value as a whole
@@ -19,6 +20,8 @@
 //! when the walk began. So their number, which [`Walked::prelude`] tells then, is exact, as files
 //! need it.
 
+use super::thin::{ThinPair, ThinRef};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -178,7 +181,7 @@ impl Prelude {
     }
 }
 
-/// Some elements of a big value, copied.
+/// Some elements of a big value: copies of them, long ones lent.
 #[derive(Clone, Debug)]
 pub enum Part {
     /// Fields of a hash.
@@ -213,18 +216,36 @@ impl Part {
     }
 }
 
-/// Byte strings one behind the other, in one block.
+/// Byte strings one behind the other, in one block; those that are lent lie elsewhere.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Long ones by their numbers.
+    lent: Vec<(usize, Bytes)>,
+    lent_bytes: usize,
 }
 
 impl Texts {
-    /// Adds one.
+    /// Adds a copy of one.
     pub fn push(&mut self, text: &[u8]) {
         self.bytes.extend_from_slice(text);
         self.ends.push(self.bytes.len());
+    }
+
+    /// Adds one that its owner shares.
+    pub fn push_lent(&mut self, text: Bytes) {
+        self.lent_bytes += text.len();
+        self.lent.push((self.ends.len(), text));
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Adds one: shares it if it is long.
+    pub fn push_thin(&mut self, text: ThinRef) {
+        match text.lend() {
+            Some(lent) => self.push_lent(lent),
+            None => self.push(text.as_bytes()),
+        }
     }
 
     /// How many there are.
@@ -239,12 +260,16 @@ impl Texts {
 
     /// All of them, in the order in which they came.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let mut from = 0;
-        self.ends.iter().map(move |&end| &self.bytes[std::mem::replace(&mut from, end)..end])
+        let (mut from, mut lent) = (0, self.lent.iter().peekable());
+        self.ends.iter().enumerate().map(move |(number, &end)| {
+            let copied = &self.bytes[std::mem::replace(&mut from, end)..end];
+            let lent = lent.next_if(|(at, _)| *at == number);
+            lent.map_or(copied, |(_, text)| text)
+        })
     }
 
     fn bytes(&self) -> usize {
-        self.bytes.len() + self.ends.len() * ELEMENT_BYTES
+        self.bytes.len() + self.lent_bytes + self.ends.len() * ELEMENT_BYTES
     }
 }
 
@@ -264,6 +289,15 @@ impl Fields {
         self.deadlines.extend(deadline_ms.map(|at| (number, at)));
         self.texts.push(field);
         self.texts.push(value);
+    }
+
+    /// Adds the field of a pair whose stamp is the deadline: shares it if it is long.
+    pub fn push_pair(&mut self, pair: &ThinPair) {
+        let (field, value) = pair.both();
+        let Some(lent) = pair.lend() else { return self.push(field, value, pair.stamp()) };
+        self.deadlines.extend(pair.stamp().map(|at| (self.texts.len() / 2, at)));
+        self.texts.push_lent(lent.slice(..field.len()));
+        self.texts.push_lent(lent.slice(field.len()..));
     }
 
     /// All of them: field, value, deadline.
@@ -288,9 +322,9 @@ pub struct Scored {
 }
 
 impl Scored {
-    /// Adds a member.
-    pub fn push(&mut self, member: &[u8], score: f64) {
-        self.members.push(member);
+    /// Adds a member: shares it if it is long.
+    pub fn push(&mut self, member: ThinRef, score: f64) {
+        self.members.push_thin(member);
         self.scores.push(score);
     }
 
@@ -334,21 +368,36 @@ impl Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::thin::Thin;
 
     #[test]
     fn parts_give_what_was_put_in() {
         let mut fields = Fields::default();
         fields.push(b"a", b"", None);
         fields.push(b"", b"value", Some(7));
-        fields.push(b"c", b"3", None);
-        let expected: [(&[u8], &[u8], Option<i64>); 3] =
-            [(b"a", b"", None), (b"", b"value", Some(7)), (b"c", b"3", None)];
+        let long = "long".repeat(9_000);
+        let pair = ThinPair::stamped(b"d", long.as_bytes(), Some(8));
+        fields.push_pair(&pair);
+        fields.push_pair(&ThinPair::new(b"c", b"3"));
+        let expected: [(&[u8], &[u8], Option<i64>); 4] = [
+            (b"a", b"", None),
+            (b"", b"value", Some(7)),
+            (b"d", long.as_bytes(), Some(8)),
+            (b"c", b"3", None),
+        ];
         assert!(fields.iter().eq(expected));
-        assert_eq!(Part::Fields(fields).bytes(), 8 + 6 * ELEMENT_BYTES);
-        let mut scored = Scored::default();
-        scored.push(b"m", -0.5);
-        scored.push(b"", 2.0);
-        assert!(scored.iter().eq([(&b"m"[..], -0.5), (b"", 2.0)]));
+        let lent = fields.iter().nth(2).expect("it was put in").1.as_ptr();
+        assert_eq!(lent, pair.second().as_ptr(), "a long one is not copied");
+        assert_eq!(Part::Fields(fields).bytes(), 9 + long.len() + 8 * ELEMENT_BYTES);
+        let (mut scored, mut texts) = (Scored::default(), Texts::default());
+        let members = [&b"m"[..], b"", long.as_bytes(), b"n"].map(Thin::new);
+        for (member, score) in members.iter().zip([-0.5, 2.0, 3.0, 4.0]) {
+            scored.push(member.alias(), score);
+            texts.push_thin(member.alias());
+        }
+        let expected = members.iter().map(Thin::as_bytes);
+        assert!(texts.iter().eq(expected.clone()));
+        assert!(scored.iter().eq(expected.zip([-0.5, 2.0, 3.0, 4.0])));
     }
 
     #[test]

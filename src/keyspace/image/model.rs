@@ -246,6 +246,14 @@ fn change_key(db: &mut Db, rng: &mut SmallRng, key: &[u8], other: &[u8]) {
     }
 }
 
+/// Elements of which every fifth is a long one (see [`crate::types::thin`]), as are some values.
+fn element(number: u8) -> String {
+    match number % 5 {
+        0 => format!("m{number:0>100}"),
+        _ => format!("m{number}"),
+    }
+}
+
 fn text(rng: &mut SmallRng) -> String {
     "v".repeat(rng.random_range(0..90))
 }
@@ -296,15 +304,15 @@ fn change_hash(db: &mut Db, rng: &mut SmallRng, key: &[u8]) {
     let now_ms = edit.now_ms();
     for _ in 0..rng.random_range(1..12) {
         let (text, at) = (text(rng), now_ms + rng.random_range(-5..3_000));
-        let field = [rng.random_range(0..60u8)];
+        let field = element(rng.random_range(0..60));
         let when = [Deadline::Clear, Deadline::Keep, Deadline::At(at)];
         let when = when[rng.random_range(0..3)];
         let (hash, limits, _) = edit.parts();
         match rng.random_range(0..10) {
-            0..6 => drop(hash.set(&field, text.as_bytes(), when, now_ms, limits)),
-            6 => drop(hash.set_deadline(&field, Some(at), now_ms)),
+            0..6 => drop(hash.set(field.as_bytes(), text.as_bytes(), when, now_ms, limits)),
+            6 => drop(hash.set_deadline(field.as_bytes(), Some(at), now_ms)),
             7 => drop(hash.take_expired(now_ms, 3)),
-            _ => drop(hash.remove(&field, now_ms)),
+            _ => drop(hash.remove(field.as_bytes(), now_ms)),
         }
     }
 }
@@ -314,7 +322,8 @@ fn change_set(db: &mut Db, rng: &mut SmallRng, key: &[u8]) {
     let mut edit = edit.or_default();
     let kind = rng.random_range(0..12);
     for _ in 0..rng.random_range(1..12) {
-        let member = rng.random_range(0..90u8).to_string();
+        let number = rng.random_range(0..90u8);
+        let member = if kind % 4 == 0 { element(number) } else { number.to_string() };
         let (set, limits, random) = edit.parts();
         match kind {
             0..8 => drop(set.add(member.as_bytes(), limits)),
@@ -336,7 +345,7 @@ fn change_sorted_set(db: &mut Db, rng: &mut SmallRng, key: &[u8]) {
     let mut edit = edit.or_default();
     let kind = rng.random_range(0..10);
     for _ in 0..rng.random_range(1..12) {
-        let member = format!("m{}", rng.random_range(0..60u8));
+        let member = element(rng.random_range(0..60));
         let scores = [-1.5, -0.0, 0.0, 3.0, f64::INFINITY, rng.random_range(-9.0..9.0)];
         let score = scores[rng.random_range(0..scores.len())];
         let rule = AddRule { only_greater: rng.random_bool(0.2), ..AddRule::default() };

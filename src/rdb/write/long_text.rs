@@ -1,4 +1,5 @@
-//! Strings part by part.
+//! Strings part by part: whole values that come so, and long elements of big values, of which
+//! there is no second copy in memory then.
 //!
 //! The length of a packed string stands before its bytes, and nobody knows it before the last
 //! part has come. So what the parts became waits in memory, as long as that is worth it: a string
@@ -14,6 +15,10 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 const TRIAL_BYTES: usize = 1 << 20;
 /// Strings from this length on are not packed: genuine servers have 32 bits for it.
 const PACKED_LENGTH_MAX: usize = 1 << 31;
+
+/// Elements from this length on are written in parts, of so many bytes each.
+const LONG_FROM: usize = 1 << 20;
+const PART_BYTES: usize = 64 << 10;
 
 /// The string that is being written.
 pub(super) struct LongText {
@@ -34,6 +39,24 @@ struct Waiting {
 impl Writer {
     pub(super) fn begin_text(&mut self, head: &Head<'_>, length: usize) {
         self.open(codes::STRING, head);
+        self.begin_long(length);
+    }
+
+    /// A string: one that is long goes out as it is written.
+    pub(super) fn drained_string<E>(&mut self, text: &[u8], drain: Drain<'_, E>) -> Result<(), E> {
+        if text.len() < LONG_FROM {
+            self.string(text);
+            return Ok(());
+        }
+        self.begin_long(text.len());
+        for part in text.chunks(PART_BYTES) {
+            self.text_part(part, drain)?;
+            drain(self)?;
+        }
+        self.end_text(drain)
+    }
+
+    fn begin_long(&mut self, length: usize) {
         let packs = self.packer.is_some() && length < PACKED_LENGTH_MAX;
         let waiting = packs.then(Waiting::default);
         if waiting.is_none() {

@@ -19,12 +19,21 @@ impl Writer {
         match part {
             Part::Fields(fields) => {
                 for (field, value, deadline_ms) in fields.iter() {
-                    self.field(field, value, deadline_ms);
+                    self.field_deadline(deadline_ms);
+                    self.drained_string(field, drain)?;
+                    self.drained_string(value, drain)?;
                 }
             }
-            Part::Members(members) => members.iter().for_each(|member| self.member(member)),
+            Part::Members(members) => {
+                for member in members.iter() {
+                    self.drained_string(member, drain)?;
+                }
+            }
             Part::Scored(scored) => {
-                scored.iter().for_each(|(member, score)| self.scored(member, score));
+                for (member, score) in scored.iter() {
+                    self.drained_string(member, drain)?;
+                    self.score(score);
+                }
             }
             Part::Bytes(bytes) => return self.text_part(bytes, drain),
         }

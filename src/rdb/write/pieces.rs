@@ -135,6 +135,10 @@ impl Writer {
     /// A member of a sorted set with its score.
     pub fn scored(&mut self, member: &[u8], score: f64) {
         self.string(member);
+        self.score(score);
+    }
+
+    pub(super) fn score(&mut self, score: f64) {
         self.raw(&score.to_le_bytes());
     }
 
@@ -154,13 +158,18 @@ impl Writer {
 
     /// A field of a hash, its value, and the field's deadline.
     pub fn field(&mut self, field: &[u8], value: &[u8], deadline_ms: Option<i64>) {
+        self.field_deadline(deadline_ms);
+        self.string(field);
+        self.string(value);
+    }
+
+    /// What stands before a field.
+    pub(super) fn field_deadline(&mut self, deadline_ms: Option<i64>) {
         if let Some(soonest_ms) = self.soonest_ms {
             // 0 is for none, so that the soonest one is 1.
             let ahead = deadline_ms.map_or(0, |at| at.wrapping_sub(soonest_ms).wrapping_add(1));
             self.length(ahead as u64);
         }
-        self.string(field);
-        self.string(value);
     }
 
     /// A stream of so many [`Writer::stream_block`]s, after which come the

@@ -29,8 +29,8 @@ impl Element for ThinPair {
         self.prefetch();
     }
 
-    fn name(&self) -> &[u8] {
-        self.first()
+    fn hash(&self, key: &HashKey) -> u64 {
+        self.hash(key)
     }
 
     fn part() -> Part {
@@ -39,8 +39,7 @@ impl Element for ThinPair {
 
     fn copy_to(&self, part: &mut Part) {
         if let Part::Fields(fields) = part {
-            let (field, value) = self.both();
-            fields.push(field, value, self.stamp());
+            fields.push_pair(self);
         }
     }
 
@@ -96,7 +95,7 @@ impl Large {
 
     /// Replaces the pair of the same field or adds it; whether it was added.
     pub(super) fn put(&mut self, pair: ThinPair) -> bool {
-        let hash = self.hash(pair.first());
+        let hash = pair.hash(&self.hash_key);
         self.pair_bytes += pair.heap_bytes();
         let (stamp, mut before) = (pair.stamp(), None);
         let found = self.table.find_mut(hash, |there| same(there.first(), pair.first()));
@@ -109,7 +108,7 @@ impl Large {
             }
             None => {
                 let hash_key = self.hash_key;
-                self.table.insert(hash, pair, |pair| hash_key.hash(pair.first()));
+                self.table.insert(hash, pair, |pair| pair.hash(&hash_key));
             }
         }
         if before != stamp {
@@ -131,8 +130,7 @@ impl Large {
     fn forget(&mut self, deadline: Option<i64>, hash: u64) {
         let Some(at) = deadline else { return };
         let hash_key = self.hash_key;
-        let same =
-            |pair: &ThinPair| pair.stamp() == Some(at) && hash_key.hash(pair.first()) == hash;
+        let same = |pair: &ThinPair| pair.stamp() == Some(at) && pair.hash(&hash_key) == hash;
         if self.table.find(hash, same).is_none() {
             self.order.remove(&(at, hash.reverse_bits()));
         }
@@ -147,8 +145,7 @@ impl Large {
             }
             let hash = reversed.reverse_bits();
             self.order.pop_first();
-            let same =
-                |pair: &ThinPair| pair.stamp() == Some(at) && hash_key.hash(pair.first()) == hash;
+            let same = |pair: &ThinPair| pair.stamp() == Some(at) && pair.hash(&hash_key) == hash;
             while let Some(pair) = self.table.remove(hash, same) {
                 self.pair_bytes -= pair.heap_bytes();
                 out.push(pair.first().to_vec());
@@ -172,7 +169,7 @@ impl Large {
         count: usize,
         visit: impl FnMut(&'a ThinPair),
     ) -> u64 {
-        self.table.scan(cursor, count, ThinPair::prefetch, |pair| self.hash(pair.first()), visit)
+        self.table.scan(cursor, count, ThinPair::prefetch, |pair| pair.hash(&self.hash_key), visit)
     }
 
     pub(super) fn is_gone(pair: &ThinPair, now_ms: i64) -> bool {

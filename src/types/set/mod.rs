@@ -72,10 +72,10 @@ impl Members {
 
     /// Puts in a member that is not there.
     fn insert(&mut self, hash: u64, member: &[u8]) {
-        let thin = Thin::new(member);
+        let thin = Thin::hashed(member, hash);
         self.member_bytes += thin.heap_bytes();
         let key = self.hash_key;
-        self.table.insert(hash, thin, |thin| key.hash(thin.as_bytes()));
+        self.table.insert(hash, thin, |thin| thin.hash(&key));
     }
 
     fn remove(&mut self, member: &[u8]) -> bool {
@@ -91,8 +91,8 @@ impl Element for Thin {
         self.prefetch();
     }
 
-    fn name(&self) -> &[u8] {
-        self.as_bytes()
+    fn hash(&self, key: &HashKey) -> u64 {
+        self.hash(key)
     }
 
     fn part() -> Part {
@@ -101,7 +101,7 @@ impl Element for Thin {
 
     fn copy_to(&self, part: &mut Part) {
         if let Part::Members(members) = part {
-            members.push(self.as_bytes());
+            members.push_thin(self.alias());
         }
     }
 
@@ -361,7 +361,7 @@ impl Set {
     pub fn scan<'a>(&'a self, cursor: u64, count: usize, mut visit: impl FnMut(Item<'a>)) -> u64 {
         match &self.0 {
             Repr::Members(members) => {
-                let rehash = |thin: &Thin| members.hash_key.hash(thin.as_bytes());
+                let rehash = |thin: &Thin| thin.hash(&members.hash_key);
                 members.table.scan(cursor, count, Thin::prefetch, rehash, |thin| {
                     visit(Item::Bytes(thin.as_bytes()));
                 })

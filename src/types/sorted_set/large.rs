@@ -142,11 +142,11 @@ impl Large {
     }
 
     fn insert_hashed(&mut self, hash: u64, member: &[u8], score: f64) {
-        let thin = Thin::new(member);
+        let thin = Thin::hashed(member, hash);
         self.member_bytes += thin.heap_bytes();
         self.tree.insert(score, thin.alias());
         let key = self.hash_key;
-        self.members.insert(hash, (thin, score), |slot| key.hash(slot.0.as_bytes()));
+        self.members.insert(hash, (thin, score), |slot| slot.0.hash(&key));
     }
 
     /// Sets the score of a member in the table alone: `merge` makes it of the present score and
@@ -158,9 +158,9 @@ impl Large {
         if let Some(slot) = slot {
             slot.1 = merge(slot.1, score);
         } else {
-            let thin = Thin::new(member);
+            let thin = Thin::hashed(member, hash);
             self.member_bytes += thin.heap_bytes();
-            self.members.insert(hash, (thin, score), |slot| key.hash(slot.0.as_bytes()));
+            self.members.insert(hash, (thin, score), |slot| slot.0.hash(&key));
         }
     }
 
@@ -251,7 +251,7 @@ impl Large {
         let mut hashes = [0; BATCH];
         batch.iter().for_each(ThinRef::prefetch);
         for (hash, member) in hashes.iter_mut().zip(batch) {
-            *hash = self.hash_key.hash(member.as_bytes());
+            *hash = member.hash(&self.hash_key);
             self.members.prefetch(*hash);
         }
         for (hash, member) in hashes.iter().zip(batch) {
@@ -268,7 +268,7 @@ impl Large {
     /// Visits about `count` members from `cursor` on; 0 is the first and the last cursor.
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> u64 {
         let key = self.hash_key;
-        let rehash = |slot: &Slot| key.hash(slot.0.as_bytes());
+        let rehash = |slot: &Slot| slot.0.hash(&key);
         let fetch = |slot: &Slot| slot.0.prefetch();
         self.members.scan(cursor, count, fetch, rehash, |slot| visit(slot.0.as_bytes(), slot.1))
     }
@@ -316,15 +316,15 @@ impl Clone for Large {
         let entries = std::iter::from_fn(|| {
             if ready.is_empty() {
                 for (score, member) in source.by_ref().take(BATCH) {
-                    let thin = Thin::new(member.as_bytes());
-                    let hash = key.hash(thin.as_bytes());
+                    let thin = member.owned();
+                    let hash = thin.hash(&key);
                     members.prefetch(hash);
                     coming.push((hash, (thin, score)));
                 }
                 for (hash, slot) in coming.drain(..) {
                     ready.push((slot.1, slot.0.alias()));
                     member_bytes += slot.0.heap_bytes();
-                    members.insert(hash, slot, |slot| key.hash(slot.0.as_bytes()));
+                    members.insert(hash, slot, |slot| slot.0.hash(&key));
                 }
                 ready.reverse();
             }

@@ -9,6 +9,7 @@
 use super::large::{Large, Slot};
 use crate::types::progress::Progress;
 use crate::types::table::place_of;
+use crate::types::thin::{Thin, ThinRef};
 use crate::types::walk::{
     Part, Prelude, Remains, Saved, Scored, Tally, WalkId, Walked, ELEMENT_BYTES,
 };
@@ -24,20 +25,21 @@ pub(super) struct Walk {
 enum Reached {
     Nothing,
     /// Entries that are not below this one have been handed out.
-    Entry(f64, Box<[u8]>),
+    Entry(f64, Thin),
     All,
 }
 
 /// Whether one entry comes before another.
-fn is_below(score: f64, member: &[u8], (other, name): (f64, &[u8])) -> bool {
-    score < other || score == other && member < name
+fn is_below(score: f64, member: ThinRef, (other, name): (f64, ThinRef)) -> bool {
+    let is_first = || !member.same_block(&name) && member.as_bytes() < name.as_bytes();
+    score < other || score == other && is_first()
 }
 
 impl Walk {
-    fn has_ahead(&self, score: f64, member: &[u8]) -> bool {
+    fn has_ahead(&self, score: f64, member: ThinRef) -> bool {
         match &self.reached {
             Reached::Nothing => true,
-            Reached::Entry(reached, name) => is_below(score, member, (*reached, name)),
+            Reached::Entry(reached, name) => is_below(score, member, (*reached, name.alias())),
             Reached::All => false,
         }
     }
@@ -57,12 +59,12 @@ impl Large {
             if !walk.met.meet(place_of(hash)) {
                 continue;
             }
-            let rehash = |slot: &Slot| key.hash(slot.0.as_bytes());
+            let rehash = |slot: &Slot| slot.0.hash(&key);
             self.members.visit_place(hash, rehash, |(member, score)| {
-                if walk.has_ahead(*score, member.as_bytes()) {
+                if walk.has_ahead(*score, member.alias()) {
                     walk.saved.add(fresh, |part| {
                         if let Part::Scored(scored) = part {
-                            scored.push(member.as_bytes(), *score);
+                            scored.push(member.alias(), *score);
                         }
                     });
                 }
@@ -90,8 +92,8 @@ impl Walked for Large {
         let to = match &walk.reached {
             Reached::Nothing => self.tree.len(),
             Reached::Entry(reached, name) => {
-                let last = (*reached, &**name);
-                self.tree.prefix(|score, member| is_below(score, member.as_bytes(), last))
+                let last = (*reached, name.alias());
+                self.tree.prefix(|score, member| is_below(score, *member, last))
             }
             Reached::All => return None,
         };
@@ -102,15 +104,15 @@ impl Walked for Large {
                 walk.reached = Reached::All;
                 return Some(Part::Scored(scored));
             };
-            let member = member.as_bytes();
-            if !walk.met.has_met_any() || !walk.met.has_met(place_of(self.hash_key.hash(member))) {
-                scored.push(member, score);
+            let has_met = |walk: &Walk| walk.met.has_met(place_of(member.hash(&self.hash_key)));
+            if !walk.met.has_met_any() || !has_met(walk) {
+                scored.push(*member, score);
             }
-            taken += ELEMENT_BYTES + member.len();
+            taken += ELEMENT_BYTES + member.as_bytes().len();
             last = Some((score, member));
         }
         if let Some((score, member)) = last {
-            walk.reached = Reached::Entry(score, member.into());
+            walk.reached = Reached::Entry(score, member.owned());
         }
         Some(Part::Scored(scored))
     }

@@ -15,13 +15,13 @@ pub trait Element {
     /// Asks the processor for what it points at.
     fn fetch(&self);
 
-    /// What its hash is made of.
-    fn name(&self) -> &[u8];
+    /// Its hash.
+    fn hash(&self, key: &HashKey) -> u64;
 
     /// A part without elements.
     fn part() -> Part;
 
-    /// Adds it to a part of the kind that `part` gives.
+    /// Adds it to a part of the kind that `part` gives; what is long is lent.
     fn copy_to(&self, part: &mut Part);
 
     /// Its bytes in a part.
@@ -40,7 +40,7 @@ struct Shadow {
 pub(super) struct Shadows<T> {
     open: Open<Shadow>,
     hash_key: HashKey,
-    name: fn(&T) -> &[u8],
+    hash: fn(&T, &HashKey) -> u64,
     part: fn() -> Part,
     copy: fn(&T, &mut Part),
 }
@@ -49,7 +49,7 @@ impl<T, const N: usize> Table<T, N> {
     /// The hash of an item, while walks are open.
     pub(super) fn hash_for_walks(&self, item: &T) -> Option<u64> {
         let shadows = self.shadows.as_ref()?;
-        Some(shadows.hash_key.hash((shadows.name)(item)))
+        Some((shadows.hash)(item, &shadows.hash_key))
     }
 
     /// Something is about to change at the place of `hash`.
@@ -57,7 +57,7 @@ impl<T, const N: usize> Table<T, N> {
     #[inline(never)]
     pub(super) fn meet(&mut self, hash: u64) {
         let Some(mut shadows) = self.shadows.take() else { return };
-        let Shadows { open, hash_key, name, part, copy } = &mut *shadows;
+        let Shadows { open, hash_key, hash: rehash, part, copy } = &mut *shadows;
         for shadow in open.iter_mut() {
             if !shadow.progress.meet(place_of(hash)) {
                 continue;
@@ -65,7 +65,7 @@ impl<T, const N: usize> Table<T, N> {
             let saved = &mut shadow.saved;
             self.visit_place(
                 hash,
-                |item| hash_key.hash(name(item)),
+                |item| rehash(item, hash_key),
                 |item| saved.add(*part, |part| copy(item, part)),
             );
         }
@@ -93,7 +93,7 @@ impl<T: Element, const N: usize> Table<T, N> {
             Box::new(Shadows {
                 open: Open::default(),
                 hash_key,
-                name: T::name,
+                hash: T::hash,
                 part: T::part,
                 copy: T::copy_to,
             })
@@ -130,7 +130,7 @@ impl Shadow {
             progress.next(),
             bytes,
             T::fetch,
-            |item| hash_key.hash(item.name()),
+            |item| item.hash(&hash_key),
             |place, item| {
                 if progress.has_met(place) {
                     return ELEMENT_BYTES;
