@@ -5,8 +5,31 @@
 //! All its blocks lie at multiples of 16, those below 16 bytes at multiples of 8, so the plain
 //! entry points serve nearly everything, and sooner.
 //!
-//! Invariant: blocks take what `types::alloc::class` says.
+//! Very long blocks do not come from it (`maps`).
+//!
+//! Invariant: blocks take what `types::alloc::class` says, or less.
 #![allow(unsafe_code)]
+
+#[cfg(target_os = "linux")]
+pub mod maps;
+#[cfg(not(target_os = "linux"))]
+pub mod maps {
+    //! No block is mapped.
+    use std::alloc::Layout;
+
+    pub(super) fn is_mapped(_: Layout) -> bool {
+        false
+    }
+    pub(super) fn alloc(_: Layout) -> *mut u8 {
+        std::ptr::null_mut()
+    }
+    pub(super) unsafe fn realloc(_: *mut u8, _: Layout, _: Layout) -> *mut u8 {
+        std::ptr::null_mut()
+    }
+    pub(super) unsafe fn dealloc(_: *mut u8, _: Layout) {}
+    /// There is nothing to do.
+    pub fn give_back_aside() {}
+}
 
 use libmimalloc_sys as mi;
 use std::alloc::{GlobalAlloc, Layout};
@@ -26,6 +49,9 @@ fn lies_well(layout: Layout) -> bool {
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if maps::is_mapped(layout) {
+            return maps::alloc(layout);
+        }
         match lies_well(layout) {
             true => mi::mi_malloc(layout.size()).cast(),
             false => mi::mi_malloc_aligned(layout.size(), layout.align()).cast(),
@@ -34,6 +60,9 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if maps::is_mapped(layout) {
+            return maps::alloc(layout);
+        }
         match lies_well(layout) {
             true => mi::mi_zalloc(layout.size()).cast(),
             false => mi::mi_zalloc_aligned(layout.size(), layout.align()).cast(),
@@ -41,17 +70,38 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     #[inline]
-    unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if maps::is_mapped(layout) {
+            return maps::dealloc(block, layout);
+        }
         mi::mi_free(block.cast());
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        match Layout::from_size_align(bytes, layout.align()).is_ok_and(lies_well) {
-            true => mi::mi_realloc(block.cast(), bytes).cast(),
-            false => mi::mi_realloc_aligned(block.cast(), bytes, layout.align()).cast(),
+        // The caller answers for it that the layout is one.
+        let to = Layout::from_size_align_unchecked(bytes, layout.align());
+        match (maps::is_mapped(layout), maps::is_mapped(to)) {
+            (true, true) => maps::realloc(block, layout, to),
+            (false, false) if lies_well(to) => mi::mi_realloc(block.cast(), bytes).cast(),
+            (false, false) => mi::mi_realloc_aligned(block.cast(), bytes, to.align()).cast(),
+            _ => moved(block, layout, to),
         }
     }
+}
+
+/// The block among those of the other kind.
+///
+/// # Safety
+/// As for `realloc`.
+#[cold]
+unsafe fn moved(block: *mut u8, from: Layout, to: Layout) -> *mut u8 {
+    let place = Allocator.alloc(to);
+    if !place.is_null() {
+        place.copy_from_nonoverlapping(block, from.size().min(to.size()));
+        Allocator.dealloc(block, from);
+    }
+    place
 }
 
 /// Gives freed memory back to the system: what lies around for all threads, and in the heap of
@@ -101,6 +151,42 @@ mod tests {
                 let block = Allocator.alloc_zeroed(layout);
                 assert!(std::slice::from_raw_parts(block, bytes).iter().all(|&byte| byte == 0));
                 Allocator.dealloc(block, layout);
+            }
+        }
+    }
+
+    /// From mimalloc's blocks to mapped ones and back, growing and shrinking.
+    #[test]
+    fn long_blocks_keep_their_bytes_and_go_back() {
+        maps::give_back_aside();
+        let layout = |bytes: usize| Layout::from_size_align(bytes, 8).unwrap();
+        let sizes = [100, 3 << 20, 8 << 20, (8 << 20) + 1, 25 << 20, 90 << 20, 9 << 20, 70_000, 50];
+        let mark = |at: usize| (at / 999) as u8;
+        for _ in 0..8 {
+            let mut held = layout(sizes[0]);
+            unsafe {
+                let mut block = Allocator.alloc(held);
+                (0..held.size()).for_each(|at| block.add(at).write(mark(at)));
+                for bytes in sizes.into_iter().skip(1) {
+                    let kept = held.size().min(bytes);
+                    block = Allocator.realloc(block, held, bytes);
+                    held = layout(bytes);
+                    let there = std::slice::from_raw_parts(block, kept);
+                    assert!(there
+                        .iter()
+                        .enumerate()
+                        .step_by(333)
+                        .all(|(at, one)| *one == mark(at)));
+                    (kept.next_multiple_of(333)..bytes)
+                        .step_by(333)
+                        .for_each(|at| block.add(at).write(mark(at)));
+                }
+                Allocator.dealloc(block, held);
+                let zeroed = layout(12 << 20);
+                let block = Allocator.alloc_zeroed(zeroed);
+                let there = std::slice::from_raw_parts(block, zeroed.size());
+                assert!(there.iter().step_by(777).all(|one| *one == 0));
+                Allocator.dealloc(block, zeroed);
             }
         }
     }

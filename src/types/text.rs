@@ -72,14 +72,18 @@ impl Text {
     /// Adds bytes at the end.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
-        Arc::make_mut(&mut self.bytes).extend_from_slice(bytes);
+        let own = Arc::make_mut(&mut self.bytes);
+        make_room(own, bytes.len());
+        own.extend_from_slice(bytes);
     }
 
     /// Makes it `len` bytes long with zeros at the end, unless it is longer.
     #[inline]
     pub fn reach(&mut self, len: usize) {
         if self.bytes.len() < len {
-            Arc::make_mut(&mut self.bytes).resize(len, 0);
+            let own = Arc::make_mut(&mut self.bytes);
+            make_room(own, len - own.len());
+            own.resize(len, 0);
         }
     }
 
@@ -105,6 +109,17 @@ impl Text {
         for walk in self.walks.iter_mut().flat_map(|walks| walks.iter_mut()) {
             walk.meet(&self.bytes, range.clone());
         }
+    }
+}
+
+/// Lets a string grow by so many bytes and have room for more: as much again while it is short,
+/// an eighth of it when it is long.
+#[inline]
+fn make_room(bytes: &mut Vec<u8>, more: usize) {
+    const DOUBLED_MAX: usize = 1 << 20;
+    if bytes.capacity() - bytes.len() < more {
+        let len = bytes.len().saturating_add(more);
+        bytes.reserve_exact(more.saturating_add(len.min(DOUBLED_MAX.max(len / 8))));
     }
 }
 
@@ -253,6 +268,23 @@ mod tests {
             });
         }
         assert!(complete > 200 && left > 20, "{complete} walks, {left} left in the midst");
+    }
+
+    #[test]
+    fn a_string_that_grows_has_room_in_proportion() {
+        for (len, most) in [(100, 300), (3 << 20, 5 << 20), (40 << 20, 46 << 20)] {
+            let mut text = Text::from(vec![1; len]);
+            text.push(b"x");
+            let room = text.bytes.capacity();
+            assert!((len + 50..=most).contains(&room), "{room} for {len}");
+            text.put(text.len() + 9, b"y");
+            assert_eq!((text.bytes.capacity(), text.len()), (room, len + 11));
+            text.reach(room + 1);
+            assert_eq!(
+                (text.len(), text[len], text[len + 1], text[len + 10]),
+                (room + 1, b'x', 0, b'y')
+            );
+        }
     }
 
     #[test]
