@@ -85,8 +85,9 @@ pub fn is_timeout(error: &io::Error) -> bool {
 }
 
 impl Peer {
-    /// Connects within `timeout`, and shakes hands with `tls` if there is one; each step of that
-    /// within `timeout` again.
+    /// Connects within `timeout`, and shakes hands with `tls` if there is one, within `timeout`
+    /// again. Redis: there each step of the handshake may take as long, and a peer that sends a
+    /// byte now and then holds the server up for good.
     pub fn connect(
         name: &Name,
         tls: Option<&Arc<ClientConfig>>,
@@ -97,10 +98,8 @@ impl Peer {
         let stream = match tls {
             None => Outward::Plain(tcp),
             Some(config) => {
-                tcp.set_read_timeout(Some(timeout))?;
-                tcp.set_write_timeout(Some(timeout))?;
                 let host = std::str::from_utf8(&name.0).map_err(|_| ErrorKind::InvalidInput)?;
-                Outward::Tls(Box::new(tls::connect_blocking(config, tcp, host)?))
+                Outward::Tls(Box::new(tls::connect_blocking(config, tcp, host, timeout)?))
             }
         };
         Ok(Peer { stream, received: Vec::new(), db: None, used_ms: 0 })
@@ -166,6 +165,8 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::{is_timeout, Name, Peer, Peers};
+    use crate::config::Settings;
+    use crate::tls;
     use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::time::Duration;
@@ -196,6 +197,29 @@ mod tests {
         assert_eq!(peers.len(), 1);
         peers.close_unused(15_001);
         assert!(peers.is_empty() && peers.take(&name).is_none());
+        thread.join().expect("no panic");
+    }
+
+    /// A record is announced, and its bytes come one by one, each of them in time.
+    #[test]
+    fn a_handshake_ends_in_time_as_a_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let name: Name = (b"127.0.0.1".to_vec(), port.to_string().into_bytes());
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a caller");
+            stream.set_nodelay(true).expect("a socket");
+            let mut went = stream.write_all(&[22, 3, 3, 64, 0, 2, 0, 63, 252]);
+            while went.is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+                went = stream.write_all(&[0]);
+            }
+        });
+        let own = tls::self_signed().expect("a certificate");
+        let config = tls::client_config(&Settings::default(), Some(&own)).expect("a client");
+        let error = Peer::connect(&name, Some(&config), Duration::from_millis(400))
+            .expect_err("it never comes to an end");
+        assert!(is_timeout(&error), "{error}");
         thread.join().expect("no panic");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The server stands still meanwhile, as a genuine one does: nobody may see a key in two places or
 //! in none, nor change one that is on its way, and holding the lock is the simplest way to keep
-//! that promise. It holds for the time at most that the command names for each step.
+//! that promise. It holds for the time at most that the command names for each step: to connect,
+//! to shake hands, to send 64 KiB, to receive a reply.
 
 use crate::command::spec::{Begin, Find, KeySpec};
 use crate::command::{client, Args, Call, Family, Row};

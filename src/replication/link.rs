@@ -305,11 +305,11 @@ fn encipher(socket: TcpStream, access: &Access, plan: &Plan) -> Result<Outward, 
     let settings = step(access, |state| Box::new(state.config.settings().clone()))?;
     let shared = access.shared.upgrade().ok_or(Broken::Unwanted)?;
     let config = shared.handshakes.outward(&settings).map_err(Broken::Nonsense)?;
-    let limit = Some(Duration::from_millis(plan.timeout_ms.max(1)));
-    socket.set_read_timeout(limit).map_err(Broken::Io)?;
-    socket.set_write_timeout(limit).map_err(Broken::Io)?;
+    let limit = Duration::from_millis(plan.timeout_ms.max(1));
     let host = host(&plan.address).map_err(Broken::Io)?;
-    let stream = tls::connect_blocking(&config, socket, host).map_err(Broken::Io)?;
+    let stream = tls::connect_blocking(&config, socket, host, limit).map_err(Broken::Io)?;
+    stream.sock.set_read_timeout(Some(limit)).map_err(Broken::Io)?;
+    stream.sock.set_write_timeout(Some(limit)).map_err(Broken::Io)?;
     Ok(Outward::Tls(Box::new(stream)))
 }
 

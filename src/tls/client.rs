@@ -2,6 +2,7 @@
 
 use super::trust::{OfServers, Trust};
 use super::{files::Identity, identity, Common, SelfSigned};
+use crate::clock::Stopwatch;
 use crate::config::Settings;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
@@ -9,6 +10,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -49,20 +51,57 @@ pub async fn connect(
     TlsConnector::from(config.clone()).connect(name(host), stream).await
 }
 
-/// The same for a thread that may wait. The handshake is over when it returns, within the
-/// timeouts that the socket has.
+/// The same for a thread that may wait, at most for `timeout`. The handshake is over when it
+/// returns.
 pub fn connect_blocking(
     config: &Arc<ClientConfig>,
     stream: std::net::TcpStream,
     host: &str,
+    timeout: Duration,
 ) -> io::Result<TlsStream> {
-    let mut stream = stream;
     let mut connection =
         ClientConnection::new(config.clone(), name(host)).map_err(io::Error::other)?;
+    let mut timed = Timed { stream: &stream, timeout, watch: Stopwatch::start() };
     while connection.is_handshaking() {
-        connection.complete_io(&mut stream)?;
+        connection.complete_io(&mut timed)?;
     }
     Ok(StreamOwned::new(connection, stream))
+}
+
+/// A connection of which all calls together may take so long: a peer that sends a byte now and
+/// then keeps nobody.
+struct Timed<'a> {
+    stream: &'a std::net::TcpStream,
+    timeout: Duration,
+    watch: Stopwatch,
+}
+
+impl Timed<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.timeout.saturating_sub(Duration::from_nanos(self.watch.elapsed_ns()));
+        match left.is_zero() {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(Some(left)),
+        }
+    }
+}
+
+impl io::Read for Timed<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(bytes)
+    }
+}
+
+impl io::Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 /// The name to ask for. What is no name asks for none: names are not compared anyway.
