@@ -20,6 +20,7 @@ use crate::keyspace::space::Space;
 use crate::keyspace::value::{with_collection, Collection, Kind, StrRef};
 use crate::types::hash::HashView;
 use crate::types::limits::Limits;
+pub use loading::Loaded;
 use rand::rngs::SmallRng;
 use rand::SeedableRng;
 use std::cell::{Cell, RefCell, RefMut};

@@ -119,6 +119,20 @@ impl Space {
         self.table.insert(hash, entry, |entry| hash_key.hash(entry.key()));
     }
 
+    /// Makes room for more keys that are on their way, so that segments need not split again and
+    /// again; `announced` is how many there are said to be. What is reserved stays in proportion
+    /// to what has come.
+    pub(crate) fn make_room(&mut self, announced: usize) {
+        const FROM_KEYS: usize = 4096;
+        const AHEAD: usize = 8;
+        let (keys, hash_key) = (self.len(), self.hash_key);
+        let is_nearly_full = keys * 5 >= self.table.slots() * 4;
+        if keys >= FROM_KEYS && is_nearly_full && announced > keys + keys / 4 {
+            let count = announced.min(keys * AHEAD);
+            self.table.widen(count, Entry::prefetch, |entry| hash_key.hash(entry.key()));
+        }
+    }
+
     pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
         let entry = self.table.remove(hash, |entry| same(entry.key(), key))?;
         self.value_bytes -= entry.heap_bytes();

@@ -16,7 +16,7 @@ use super::codes;
 use super::fault::{Fault, Reason};
 use super::source::Source;
 use crate::keyspace::ageing::Age;
-use crate::keyspace::entry::Entry;
+pub use crate::keyspace::db::Loaded;
 use crate::types::limits::Limits;
 use std::io::Read;
 
@@ -41,15 +41,6 @@ pub struct Rules {
     pub limits: Limits,
     /// `rdbchecksum`: whether the sum at the end is compared.
     pub checksum: bool,
-}
-
-/// A key with its value.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The key, its value and its deadline, which may have passed.
-    pub entry: Entry,
-    /// How long ago, or how often, it was used, where the file says so.
-    pub age: Age,
 }
 
 /// What a file consists of.
@@ -175,7 +166,7 @@ impl<R: Read> Reader<R> {
         let entry = self.entry(kind, deadline_ms)?;
         self.kind = None;
         Ok(match entry {
-            Some(entry) => Item::Key(Loaded { entry, age }),
+            Some(entry) => Item::Key(Loaded::new(entry, age, self.rules.limits.hash_key)),
             None => Item::EmptyKey(self.key.clone()),
         })
     }

@@ -290,7 +290,7 @@ fn files_come_back_for_every_type_and_encoding() {
         assert!(matches!(reader.next_item(), Ok(Item::SelectDb(3))));
         assert!(matches!(reader.next_item(), Ok(Item::ResizeDb(18, 1))));
         for (number, entry) in entries.iter().enumerate() {
-            let Ok(Item::Key(Loaded { entry: loaded, age })) = reader.next_item() else {
+            let Ok(Item::Key(Loaded { entry: loaded, age, .. })) = reader.next_item() else {
                 panic!("no key {number}")
             };
             assert!(portrait(&loaded) == portrait(entry), "key {number} of {version:?}");

@@ -39,11 +39,6 @@ const SLICE_KEYS: usize = 64;
 /// Bytes that are copied in one slice.
 const SLICE_BYTES: usize = 256 * 1024;
 
-/// Between two slices. A thread that works without a pause is the one that the kernel interrupts
-/// where processors are scarce, and as often as not while it has the lock: then everybody waits
-/// until its next turn, tens of milliseconds. One that has just slept gets its slice done.
-const PAUSE: Duration = Duration::from_micros(50);
-
 const THREAD: &str = "redouble-save";
 
 /// Begins a snapshot of everything as it is now; only between units. It goes on by itself.
@@ -202,7 +197,11 @@ impl Walk {
             if !self.goes_on(more) {
                 break;
             }
-            std::thread::sleep(PAUSE);
+            // A thread that works on and on is the one that the kernel interrupts where processors
+            // are scarce, and as often as not while it has the lock: then everybody waits until
+            // its next turn. One that has just let others go first gets its slice done, and loses
+            // nothing where nobody wants its processor.
+            std::thread::yield_now();
         }
         self.finish();
         let mut more = true;

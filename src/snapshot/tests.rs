@@ -38,7 +38,7 @@ fn read(bytes: &[u8], limits: &crate::types::limits::Limits) -> Picture {
         match reader.next_item().expect("an item") {
             Item::SelectDb(index) => db.select(index as usize),
             Item::Key(loaded) => {
-                let put = db.load(loaded.entry, loaded.age, false);
+                let put = db.load(loaded, false);
                 assert!(put.is_ok(), "a key is there twice");
             }
             Item::End => return picture(&db),

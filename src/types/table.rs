@@ -221,6 +221,16 @@ impl<T, const N: usize> Table<T, N> {
         }
     }
 
+    /// Asks the processor for the segment that `hash` belongs to, which
+    /// [`prefetch`](Self::prefetch) has to read.
+    #[inline]
+    pub fn prefetch_segment(&self, hash: u64) {
+        if let Some(segment) = self.segments.get(self.segment_of(hash)) {
+            thin::prefetch(segment);
+            thin::prefetch(&segment.mask);
+        }
+    }
+
     /// An item that is nearly always the one with this hash, if there is one: after
     /// [`prefetch`](Self::prefetch), to ask for the memory behind the item too.
     #[inline]

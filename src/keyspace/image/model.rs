@@ -2,7 +2,8 @@
 //! snapshots compare.
 
 use super::{Heading, Piece};
-use crate::keyspace::db::{Db, Ttl};
+use crate::keyspace::ageing::Age;
+use crate::keyspace::db::{Db, Loaded, Ttl};
 use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::value::{Hash, List, Set, SortedSet, Stream, Value};
 use crate::types::compact::Item;
@@ -213,7 +214,9 @@ pub(crate) fn change(db: &mut Db, rng: &mut SmallRng, keys: u32) {
         96 => while db.free_chunk() {},
         97 => {
             let entry = Entry::new(&key, NewValue::Int(rng.random()), None, 0);
-            drop(db.load(entry, crate::keyspace::ageing::Age::Untold, rng.random_bool(0.5)));
+            drop(
+                db.load(Loaded::new(entry, Age::Untold, db.limits.hash_key), rng.random_bool(0.5)),
+            );
         }
         _ => {}
     }

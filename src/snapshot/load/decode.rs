@@ -27,6 +27,8 @@ pub struct Keys {
     pub(super) db: usize,
     pub(super) keys: Vec<Loaded>,
     pub(super) empty: Empty,
+    /// How many the snapshot says that this database has in all.
+    pub(super) announced: u64,
     /// Bytes that have been read by their end.
     pub(super) offset: u64,
 }
@@ -34,13 +36,13 @@ pub struct Keys {
 impl Keys {
     /// Every key with its share of the way from the offset `from` on.
     pub(super) fn one_by_one(self, from: u64) -> impl Iterator<Item = Keys> {
-        let Keys { db, keys, empty, offset } = self;
+        let Keys { db, keys, empty, announced, offset } = self;
         let step = offset.saturating_sub(from) / keys.len().max(1) as u64;
         let one = move |(at, loaded)| {
             let offset = from + step * at as u64;
-            Keys { db, keys: vec![loaded], empty: Empty::default(), offset }
+            Keys { db, keys: vec![loaded], empty: Empty::default(), announced, offset }
         };
-        let last = Keys { db, keys: Vec::new(), empty, offset };
+        let last = Keys { db, keys: Vec::new(), empty, announced, offset };
         keys.into_iter().enumerate().map(one).chain(std::iter::once(last))
     }
 }
@@ -87,6 +89,7 @@ pub(super) fn read_all<R: Read>(
                 }
                 Item::SelectDb(number) => {
                     let went = send(batch.take(reader.offset()));
+                    batch.announced = 0;
                     batch.db =
                         usize::try_from(number).map_err(|_| LoadError::NoDatabase(number))?;
                     if !went {
@@ -96,7 +99,11 @@ pub(super) fn read_all<R: Read>(
                 }
                 Item::Function(code) => Some(Parcel::Library(code)),
                 Item::Aux(name, value) => Some(Parcel::Aux(name, value)),
-                Item::ResizeDb(..) | Item::SlotInfo(..) | Item::ModuleAux(_) => continue,
+                Item::ResizeDb(keys, _) => {
+                    batch.announced = keys;
+                    continue;
+                }
+                Item::SlotInfo(..) | Item::ModuleAux(_) => continue,
                 Item::End => {
                     send(batch.take(reader.offset()));
                     rest = Some(reader.into_rest());
@@ -119,6 +126,7 @@ struct Batch {
     keys: Vec<Loaded>,
     bytes: usize,
     empty: Empty,
+    announced: u64,
 }
 
 impl Batch {
@@ -134,6 +142,6 @@ impl Batch {
         let room = Vec::with_capacity(self.keys.len());
         let keys = std::mem::replace(&mut self.keys, room);
         let empty = std::mem::take(&mut self.empty);
-        Parcel::Keys(Keys { db: self.db, keys, empty, offset })
+        Parcel::Keys(Keys { db: self.db, keys, empty, announced: self.announced, offset })
     }
 }

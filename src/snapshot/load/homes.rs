@@ -61,12 +61,13 @@ impl Home for Aside<'_> {
 
     fn take_in(&mut self, parcel: Parcel, report: &mut Report) -> Result<(), LoadError> {
         match parcel {
-            Parcel::Keys(Keys { db, keys, empty, offset }) => {
+            Parcel::Keys(Keys { db, keys, empty, announced, offset }) => {
                 check(&self.db, db)?;
+                self.db.make_room(db, usize::try_from(announced).unwrap_or(usize::MAX));
                 let mut keys = keys.into_iter();
                 while fetch_next(&self.db, db, keys.as_slice()) {
-                    for Loaded { entry, age } in keys.by_ref().take(FETCHED) {
-                        let put = self.db.within(db, |here| here.load(entry, age, false));
+                    for loaded in keys.by_ref().take(FETCHED) {
+                        let put = self.db.within(db, |here| here.load(loaded, false));
                         put.map_err(|entry| twice(&entry, db))?;
                         report.keys += 1;
                     }
@@ -106,7 +107,7 @@ pub(super) fn take_in(
     report: &mut Report,
 ) -> Result<(), LoadError> {
     match parcel {
-        Parcel::Keys(Keys { db, keys, empty, offset }) => {
+        Parcel::Keys(Keys { db, keys, empty, offset, .. }) => {
             check(&state.db, db)?;
             let mut keys = keys.into_iter();
             while fetch_next(&state.db, db, keys.as_slice()) {
@@ -128,11 +129,15 @@ pub(super) fn take_in(
     }
 }
 
-/// Asks the processor for the places of the next keys; false when there are none. Keys come in an
-/// order that means nothing here, so each would wait for memory alone.
+/// Asks the processor for the places of the next keys, and for the way to those of some further
+/// ones; false when there are none. Keys come in an order that means nothing here, so each would
+/// wait for memory alone.
 fn fetch_next(db: &Db, index: usize, keys: &[Loaded]) -> bool {
-    for Loaded { entry, .. } in keys.iter().take(FETCHED) {
-        db.prefetch(index, entry.key());
+    for loaded in keys.iter().take(FETCHED) {
+        db.prefetch_loaded(index, loaded);
+    }
+    for loaded in keys.iter().skip(FETCHED).take(FETCHED) {
+        db.prefetch_way(index, loaded);
     }
     !keys.is_empty()
 }
@@ -140,17 +145,18 @@ fn fetch_next(db: &Db, index: usize, keys: &[Loaded]) -> bool {
 fn put_key(
     state: &mut State,
     db: usize,
-    Loaded { entry, age }: Loaded,
+    loaded: Loaded,
     how: How,
     report: &mut Report,
 ) -> Result<(), LoadError> {
     let now_ms = state.db.now_ms();
+    let entry = &loaded.entry;
     if !how.keeps_expired && entry.deadline_ms().is_some_and(|at| at < now_ms) {
         report.expired += 1;
         (how.left_out)(state, db, entry.key());
         return Ok(());
     }
-    let put = state.db.within(db, |here| here.load(entry, age, how.replaces));
+    let put = state.db.within(db, |here| here.load(loaded, how.replaces));
     put.map_err(|entry| twice(&entry, db))?;
     report.keys += 1;
     Ok(())

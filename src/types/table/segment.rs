@@ -26,7 +26,7 @@ pub(super) struct Segment<T, const N: usize> {
     /// How many leading bits of the hash all items here have in common.
     pub(super) depth: u8,
     /// The known bits of a tag; the others are zero in every tag.
-    mask: u16,
+    pub(super) mask: u16,
 }
 
 /// With so many unknown bits a tag is too short: with twelve bits, a bucket's six tags pretend to

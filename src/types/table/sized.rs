@@ -1,7 +1,7 @@
 //! A table for a known number of items: all its segments from the start, so that nothing splits
 //! and next to nothing moves while it is filled.
 
-use super::buckets::LARGEST;
+use super::buckets::{Bucket, LARGEST};
 use super::segment::Segment;
 use super::Table;
 
@@ -39,5 +39,23 @@ impl<T, const N: usize> Table<T, N> {
         }
         table.measure_index();
         table
+    }
+
+    /// How many items have room before anything grows.
+    pub fn slots(&self) -> usize {
+        self.bucket_bytes / size_of::<Bucket<T, N>>() * N
+    }
+
+    /// Moves all items to where there is room for `count`, all at once; the same holds for `count`
+    /// as above. `fetch` sees some items before `rehash` gives their hashes. For tables without
+    /// walks.
+    pub fn widen(&mut self, count: usize, fetch: impl Fn(&T), rehash: impl Fn(&T) -> u64) {
+        debug_assert!(!self.is_walked());
+        let mut wider = Self::with_capacity(count);
+        while let Some(items) = self.pop_segment() {
+            items.iter().for_each(&fetch);
+            items.into_iter().for_each(|item| wider.insert(rehash(&item), item, &rehash));
+        }
+        *self = wider;
     }
 }

@@ -129,6 +129,31 @@ fn a_table_of_known_size_takes_more_and_bad_hashes_too() {
     assert_eq!(table.iter().count(), 5_000);
 }
 
+#[test]
+fn a_table_is_widened_for_what_is_on_its_way() {
+    for (first, count) in [(0, 10), (1, 1), (7, 3), (5_000, 40_000), (40_000, 40_000)] {
+        let mut table: Table<Item> = Table::new();
+        for value in 1..=first {
+            table.insert(spread(&item(value)), item(value), spread);
+        }
+        table.widen(count, |_| (), spread);
+        table.check(spread);
+        assert_eq!(table.len() as u64, first);
+        assert!(table.slots() >= count);
+        let segments = table.segments.len();
+        for value in first + 1..=count as u64 {
+            table.insert(spread(&item(value)), item(value), spread);
+        }
+        table.check(spread);
+        if first <= count as u64 {
+            assert_eq!(table.segments.len(), segments);
+        }
+        for value in 1..=first.max(count as u64) {
+            assert!(table.find(spread(&item(value)), |x| x.get() == value).is_some());
+        }
+    }
+}
+
 /// A client that deletes what it scans empties the table from one end to the other.
 #[test]
 fn items_that_go_in_the_order_of_their_hashes_give_their_memory_back() {
