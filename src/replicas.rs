@@ -18,7 +18,7 @@ use crate::role::{Replica, Stage};
 use crate::settle;
 use crate::state::State;
 pub use copies::{
-    begin_copies, begin_due_copies, copy_failed, copy_in_file, end_copy, point, waiting_for_file,
+    begin_copies, begin_due_copies, copy_failed, copy_is_whole, end_copy, point, waiting_for_file,
     wants_copy,
 };
 pub use failover::{

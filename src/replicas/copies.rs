@@ -8,7 +8,7 @@
 
 use super::name;
 use crate::client::ClientId;
-use crate::role::{Order, Replica, Stage};
+use crate::role::{Copy, Order, Replica, Stage};
 use crate::state::State;
 
 /// A replica needs a full copy.
@@ -132,7 +132,7 @@ pub fn begin_due_copies(state: &mut State) {
     }
 }
 
-/// Replicas whose copy is being written to a file.
+/// Replicas whose copy is being made as a whole, in a file or in memory.
 pub fn waiting_for_file(state: &State) -> Vec<ClientId> {
     let waits = |id: &&ClientId| {
         let replica = state.clients.find(**id).and_then(|client| client.replica.as_deref());
@@ -176,20 +176,21 @@ pub fn point(state: &State) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A file with the copy is ready for these replicas.
-pub fn copy_in_file(state: &mut State, replicas: &[ClientId], path: &std::path::Path) {
+/// A whole copy is ready for these replicas, each of which opens it.
+pub fn copy_is_whole(
+    state: &mut State,
+    replicas: &[ClientId],
+    open: impl Fn() -> std::io::Result<Copy>,
+) {
     for id in replicas {
-        let opened = std::fs::File::open(path).and_then(|file| {
-            let len = file.metadata()?.len();
-            Ok((file, len))
-        });
+        let opened = open();
         let Some(client) = state.clients.find_mut(*id) else { continue };
         let shown = name(client);
         let Some(replica) = client.replica.as_deref_mut() else { continue };
         match opened {
-            Ok((file, len)) => {
+            Ok(copy) => {
                 replica.stage = Stage::Sending;
-                replica.copy = Some(crate::role::Copy::File(file, len));
+                replica.copy = Some(copy);
                 client.kick.ring();
             }
             Err(error) => {

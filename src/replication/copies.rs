@@ -1,5 +1,5 @@
 //! Full copies for replicas: a snapshot that goes straight to their connections, or into a file of
-//! its own from which they are sent.
+//! its own from which they are sent (memory, where a server keeps no files).
 //!
 //! The snapshot's thread hands its bytes to one bounded queue for each connection; the slowest
 //! replica sets the pace, and one that takes nothing for `repl-timeout` is cut off. The file has
@@ -16,8 +16,10 @@ use crate::replicas;
 use crate::role::{Copy, Copying, Order, Part};
 use crate::snapshot;
 use crate::snapshot::rdb_output::{RdbOutput, Sink};
+use crate::snapshot::sinks::MemorySink;
 use crate::state::State;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rand::Rng;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -34,7 +36,8 @@ pub(crate) fn begin(state: &mut State, order: Order) {
     let replicas = order.replicas.clone();
     let begun = match order.diskless {
         true => begin_diskless(state, order),
-        false => begin_in_file(state, order),
+        false if state.persistence.keeps_files => begin_in_file(state, order),
+        false => begin_in_memory(state, order),
     };
     if let Err(error) = begun {
         state.logger.warning(format!("BGSAVE for replication failed: {error}"));
@@ -91,18 +94,40 @@ fn begin_in_file(state: &mut State, order: Order) -> io::Result<()> {
     let sink = OwnFile { disk: state.disk.clone(), path: path.clone(), file: None };
     let disk = state.disk.clone();
     let over = move |state: &mut State, outcome: Outcome| {
-        // Those who have come since the beginning share it.
-        let replicas = replicas::waiting_for_file(state);
-        match outcome {
-            Outcome::Done => replicas::copy_in_file(state, &replicas, &path),
-            Outcome::Failed(_) | Outcome::Cancelled => replicas::copy_failed(state, &replicas),
-        }
+        let open = || {
+            let file = std::fs::File::open(&path)?;
+            let len = file.metadata()?.len();
+            Ok(Copy::File(file, len))
+        };
+        whole(state, &outcome, open);
         let _ = disk.remove(&path);
         over(state);
     };
     let pid = std::process::id();
     state.logger.notice(format!("Background saving started by pid {pid}"));
     start(state, order, sink, Box::new(over))
+}
+
+/// The same for a server that keeps no files.
+fn begin_in_memory(state: &mut State, order: Order) -> io::Result<()> {
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let sink = MemorySink(bytes.clone());
+    let over = move |state: &mut State, outcome: Outcome| {
+        let bytes = Bytes::from(std::mem::take(&mut *bytes.lock()));
+        whole(state, &outcome, || Ok(Copy::Memory(bytes.clone())));
+        over(state);
+    };
+    start(state, order, sink, Box::new(over))
+}
+
+/// A copy that is sent as a whole has been made, or not.
+fn whole(state: &mut State, outcome: &Outcome, open: impl Fn() -> io::Result<Copy>) {
+    // Those who have come since the beginning share it.
+    let replicas = replicas::waiting_for_file(state);
+    match outcome {
+        Outcome::Done => replicas::copy_is_whole(state, &replicas, open),
+        Outcome::Failed(_) | Outcome::Cancelled => replicas::copy_failed(state, &replicas),
+    }
 }
 
 /// The snapshot is over: the next may begin.

@@ -4,7 +4,7 @@
 //! With `repl-diskless-load swapdb` the old data stays if the copy is bad, and is served meanwhile
 //! if it is an earlier point of the same history. Otherwise it is dropped before, since there may
 //! be no room for both, and clients are told that the server is loading. A copy goes through a
-//! file first where the configuration says so; it takes the place of the snapshot file before the
+//! file first where the configuration says so and the server keeps files at all; it takes the place of the snapshot file before the
 //! old data goes, so that a restart finds it and goes on from there.
 //!
 //! Invariant: clients see the old data, none at all, or all of the new; and this server has a
@@ -44,8 +44,8 @@ struct How {
     disk: Arc<dyn Disk>,
     /// Where a copy is received to.
     path: PathBuf,
-    /// What it is called when it is whole; nothing for a server that keeps no files.
-    kept_as: Option<PathBuf>,
+    /// What it is called when it is whole.
+    kept_as: PathBuf,
     /// It is needed for loading alone: `rdb-del-sync-files`.
     is_passing: bool,
     syncs_often: bool,
@@ -106,7 +106,7 @@ pub(super) fn load(
                 let file = how.disk.open(path, Open::Read);
                 let file = file.map_err(|error| Broken::Nonsense(error_text(&error)))?;
                 let loaded = read(access, file, &how);
-                if how.is_passing && path != how.path {
+                if how.is_passing {
                     logger.notice(
                         "Removing the RDB file obtained from the master. This replica has \
                          persistence disabled",
@@ -147,6 +147,8 @@ fn how(state: &mut State, point: Option<(&str, u64)>) -> How {
     let mode = match settings.repl_diskless_load {
         DisklessLoad::SwapDb => Way::Swap { is_async: continues(state, point) },
         DisklessLoad::OnEmptyDb if is_empty => Way::Direct,
+        // As with a file: the old data stays until the copy is whole.
+        _ if !state.persistence.keeps_files => Way::Swap { is_async: continues(state, point) },
         _ => Way::File,
     };
     // Several servers of a process may share a folder and a second.
@@ -162,7 +164,7 @@ fn how(state: &mut State, point: Option<(&str, u64)>) -> How {
         now_ms: state.db.now_ms(),
         disk: state.disk.clone(),
         path: settings.dir.join(name),
-        kept_as: state.persistence.keeps_files.then(|| save::path(state)),
+        kept_as: save::path(state),
         is_passing: settings.rdb_del_sync_files
             && settings.save.is_empty()
             && !settings.append_only.on,
@@ -197,7 +199,7 @@ fn receive(payload: &mut Payload<'_>, how: &How) -> Result<(), Broken> {
 
 /// Puts the file where a restart looks for it; gives the path.
 fn keep<'a>(access: &Access, how: &'a How) -> Result<&'a Path, Broken> {
-    let Some(kept_as) = how.kept_as.as_deref() else { return Ok(&how.path) };
+    let kept_as = &how.kept_as;
     let failed = |what: &str, error: std::io::Error| {
         let text = error_text(&error);
         Broken::Nonsense(format!(

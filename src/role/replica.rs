@@ -53,6 +53,8 @@ pub enum Copy {
     Stream(Receiver<Part>),
     /// A file, and its length in bytes.
     File(File, u64),
+    /// Memory, of a server that keeps no files.
+    Memory(Bytes),
 }
 
 /// A snapshot for replicas.

@@ -146,7 +146,12 @@ impl Feed {
         let Some(replica) = client.replica.as_deref_mut() else { return false };
         if let Some(copy) = replica.copy.take() {
             replica.progress_ms = now_ms;
-            if let Copy::File(_, len) = &copy {
+            let len = match &copy {
+                Copy::Stream(_) => None,
+                Copy::File(_, len) => Some(*len),
+                Copy::Memory(bytes) => Some(bytes.len() as u64),
+            };
+            if let Some(len) = len {
                 self.pieces.push_back(Bytes::from(format!("${len}\r\n")));
             }
             self.copy = Some(copy);
@@ -213,6 +218,15 @@ impl Feed {
                 *left -= wanted as u64;
                 self.pieces.push_back(Bytes::from(bytes));
                 if *left == 0 {
+                    self.copy = None;
+                    self.copied = Some(false);
+                }
+                Ok(true)
+            }
+            Some(Copy::Memory(bytes)) => {
+                let taken = bytes.split_to(bytes.len().min(TAKEN_BYTES));
+                self.pieces.push_back(taken);
+                if bytes.is_empty() {
                     self.copy = None;
                     self.copied = Some(false);
                 }

@@ -3,7 +3,9 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::Arc;
 
+use redouble::disk::{Call, FaultyDisk};
 use redouble::resp::reader::Value;
 use redouble::{Builder, Server};
 
@@ -33,6 +35,27 @@ fn a_copy_is_kept_and_a_restart_goes_on_from_it() {
         let (full, partial) = (info(&primary, "sync_full"), info(&primary, "sync_partial_ok"));
         let wanted = if removes == "no" { ("1", "1") } else { ("3", "1") };
         assert_eq!((&*full, &*partial), wanted);
+    }
+}
+
+/// A server that keeps no files gives and takes copies without any, whatever is configured.
+#[test]
+fn copies_between_servers_without_files_touch_no_disk() {
+    for (of_primary, of_replica) in [("no", "disabled"), ("no", "swapdb"), ("yes", "on-empty-db")] {
+        let disk = FaultyDisk::default();
+        let on_disk = |builder: Builder| start(builder.disk(Arc::new(disk.clone())));
+        let primary = on_disk(builder().config("repl-diskless-sync", of_primary));
+        primary.command(&["DEBUG", "POPULATE", "20000", "key", "100"]);
+        let replica = builder().config("repl-diskless-load", of_replica);
+        let replica = on_disk(replica.replica_of(primary.addr().expect("an address")));
+        in_sync(&primary, &replica);
+        let port = super::port(&primary);
+        let own = on_disk(builder().config("repl-diskless-load", of_replica));
+        own.command(&["SET", "own", "value"]);
+        own.command(&["REPLICAOF", "127.0.0.1", &port]);
+        in_sync(&primary, &own);
+        let touched = Call::ALL.map(|call| disk.calls(call));
+        assert_eq!(touched, [0; Call::ALL.len()], "{of_primary} {of_replica}");
     }
 }
 

@@ -158,14 +158,16 @@ fn primaries_that_send_nonsense_change_nothing() {
         format!("{FULL}{}", "\n".repeat(1000)),
         format!("{FULL}$18\r\nREDIS0011\u{ff}00000000"),
     ];
-    for payload in payloads {
-        let server = start(builder().config("repl-diskless-load", "swapdb"));
+    // A server that keeps no files receives in memory all the same.
+    let ways = payloads.iter().flat_map(|payload| [(payload, "swapdb"), (payload, "disabled")]);
+    for (payload, way) in ways {
+        let server = start(builder().config("repl-diskless-load", way));
         server.command(&["SET", "key", "value"]);
         let primary = False::sending(payload.clone().into_bytes(), false);
         server.command(&["REPLICAOF", "127.0.0.1", &primary.addr.port().to_string()]);
         wait_until("another attempt", || primary.connections.load(Ordering::Relaxed) > 1);
         let kept = server.command(&["GET", "key"]);
-        assert_eq!(kept, Value::Bulk(b"value".to_vec()), "{payload:?}");
+        assert_eq!(kept, Value::Bulk(b"value".to_vec()), "{payload:?} {way}");
         assert_eq!(info(&server, "master_link_status"), "down");
         server.command(&["REPLICAOF", "NO", "ONE"]);
         assert_eq!(server.command(&["SET", "key", "x"]), Value::Simple("OK".into()));
