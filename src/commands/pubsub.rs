@@ -284,8 +284,7 @@ fn send(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>, sharded: bool) -
     let settings = state.config.settings();
     let receivers =
         state.pubsub.publish(sharded, channel, message, &mut state.clients, settings, now_ms);
-    let db = state.db.current();
-    state.db.effects.record_for_replicas(db, args.all());
+    state.db.effects.record_message(args.all());
     Ok(out.int(receivers as i64))
 }
 

@@ -427,6 +427,13 @@ fn set(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if stored {
         let ttl = options.ttl.unwrap_or_default();
         store_with_ttl(db, key, value, ttl);
+        if options.wants_old && !matches!(ttl, Ttl::At(_)) {
+            // Redis: who replays it wants no answer.
+            let is_told = |word: &&[u8]| !word.eq_ignore_ascii_case(b"GET");
+            let (head, options) = args.all().split_at(3);
+            let told = head.iter().copied().chain(options.iter().copied().filter(is_told));
+            db.replay_as(&told.collect::<Vec<_>>());
+        }
     }
     Ok(match (options.wants_old, stored) {
         (true, _) => out.bulk_or_null(old.as_deref()),

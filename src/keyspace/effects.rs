@@ -357,10 +357,10 @@ impl Effects {
         self.push_record(db, argv, self.reach);
     }
 
-    /// A record of what concerns replicas alone: the file keeps no messages.
-    pub fn record_for_replicas<B: AsRef<[u8]>>(&mut self, db: usize, argv: &[B]) {
-        if self.reach.includes(Reach::REPLICAS) {
-            self.push_record(db, argv, Reach::REPLICAS);
+    /// A record of a message, which concerns replicas alone and no database.
+    pub fn record_message<B: AsRef<[u8]>>(&mut self, argv: &[B]) {
+        if self.reach.includes(Reach::REPLICAS) && self.hears(listener::LOG) {
+            self.records.push_anywhere(None, argv, Reach::REPLICAS);
         }
     }
 

@@ -15,7 +15,7 @@ const SPARE_RECORDS_MAX: usize = 4096;
 /// Where a record lies, and whom it concerns.
 #[derive(Debug)]
 struct Place {
-    db: usize,
+    db: Option<usize>,
     reach: Reach,
     span: Range<usize>,
 }
@@ -30,8 +30,8 @@ pub struct Records {
 /// One record for the log: a command in its deterministic form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The database it runs in.
-    pub db: usize,
+    /// The database it runs in, where that matters.
+    pub db: Option<usize>,
     /// Who reads it.
     pub reach: Reach,
     /// The command as it goes over the wire.
@@ -41,6 +41,11 @@ pub struct Record<'a> {
 impl Records {
     /// Adds a record.
     pub fn push<B: AsRef<[u8]>>(&mut self, db: usize, argv: &[B], reach: Reach) {
+        self.push_anywhere(Some(db), argv, reach);
+    }
+
+    /// The same for one that may run in any database.
+    pub fn push_anywhere<B: AsRef<[u8]>>(&mut self, db: Option<usize>, argv: &[B], reach: Reach) {
         let start = self.bytes.len();
         push_request(&mut self.bytes, argv);
         self.places.push(Place { db, reach, span: start..self.bytes.len() });
@@ -115,7 +120,8 @@ mod tests {
         records.push(3, &["DEL", "\r\n"], Reach::FILE);
         records.push(3, &["PING"], Reach::REPLICAS);
         let seen: Vec<_> = records.iter().map(|record| (record.db, record.reach)).collect();
-        assert_eq!(seen, [(0, Reach::ALL), (3, Reach::FILE), (3, Reach::REPLICAS)]);
+        let wanted = [(Some(0), Reach::ALL), (Some(3), Reach::FILE), (Some(3), Reach::REPLICAS)];
+        assert_eq!(seen, wanted);
         assert_eq!(records.iter().nth(1).unwrap().encoded, b"*2\r\n$3\r\nDEL\r\n$2\r\n\r\n\r\n");
         records.truncate(2);
         assert_eq!(records.words()[1], [b"DEL".to_vec(), b"\r\n".to_vec()]);
@@ -130,7 +136,7 @@ mod tests {
             records.words()[..2],
             [vec![b"x".to_vec()], ["SET", "a", ""].map(Vec::from).into()]
         );
-        assert_eq!(records.iter().nth(2).unwrap().db, 3);
+        assert_eq!(records.iter().nth(2).unwrap().db, Some(3));
         records.truncate(1);
         assert_eq!(records.words(), [[b"x".to_vec()]]);
         records.clear();

@@ -128,12 +128,14 @@ impl Log {
         if records.clone().all(|record| record.reach == Reach::ALL) {
             return self.append_for(Reach::ALL, records);
         }
-        for kind in [Reach::FILE, Reach::REPLICAS] {
-            // What the other kind was told last is not known here.
-            self.selected = None;
+        let before = self.selected;
+        let told = [Reach::FILE, Reach::REPLICAS].map(|kind| {
+            self.selected = before;
             self.append_for(kind, records.clone().filter(|record| record.reach.includes(kind)));
-        }
-        self.selected = None;
+            self.selected
+        });
+        // From here on both are told again unless they have heard the same.
+        self.selected = told[0].filter(|_| told[0] == told[1]);
     }
 
     fn append_for<'a>(
@@ -144,7 +146,7 @@ impl Log {
         let rest = records.clone();
         let Some(first) = records.next() else { return };
         let is_alone = records.next().is_none();
-        if is_alone && self.selected == Some(first.db) {
+        if is_alone && (first.db.is_none() || self.selected == first.db) {
             return self.spread(kind, first.encoded);
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -173,11 +175,10 @@ impl Log {
         }
     }
 
-    fn select(&mut self, db: usize, scratch: &mut Vec<u8>) {
-        if self.selected != Some(db) {
-            push_request(scratch, &["SELECT", itoa::Buffer::new().format(db)]);
-            self.selected = Some(db);
-        }
+    fn select(&mut self, db: Option<usize>, scratch: &mut Vec<u8>) {
+        let Some(number) = db.filter(|_| self.selected != db) else { return };
+        push_request(scratch, &["SELECT", itoa::Buffer::new().format(number)]);
+        self.selected = db;
     }
 }
 
@@ -220,7 +221,20 @@ mod tests {
             ("e", Reach::FILE),
         ]));
         log.append_each(&records(&[("f", Reach::ALL), ("g", Reach::ALL)]));
-        assert_eq!(*file.lock(), "SELECT 0 a MULTI SELECT 0 b d e EXEC SELECT 0 f g ");
-        assert_eq!(*replicas.lock(), "SELECT 0 a MULTI SELECT 0 c d EXEC SELECT 0 f g ");
+        assert_eq!(*file.lock(), "SELECT 0 a MULTI b d e EXEC f g ");
+        assert_eq!(*replicas.lock(), "SELECT 0 a MULTI c d EXEC f g ");
+        file.lock().clear();
+        replicas.lock().clear();
+        let mut away = Records::default();
+        away.push(1, &["h"], Reach::REPLICAS);
+        log.append(&away);
+        let mut message = Records::default();
+        message.push_anywhere(None, &["m"], Reach::REPLICAS);
+        log.append(&message);
+        log.append(&records(&[("i", Reach::ALL)]));
+        log.append(&message);
+        log.append(&records(&[("j", Reach::ALL)]));
+        assert_eq!(*file.lock(), "SELECT 0 i j ");
+        assert_eq!(*replicas.lock(), "SELECT 1 h m SELECT 0 i m j ");
     }
 }

@@ -2,10 +2,11 @@
 //! thread and without the lock, and then takes the place of the old data in one go.
 //!
 //! With `repl-diskless-load swapdb` the old data stays if the copy is bad, and is served meanwhile
-//! if it is an earlier point of the same history. Otherwise it is dropped before, since there may
-//! be no room for both, and clients are told that the server is loading. A copy goes through a
-//! file first where the configuration says so and the server keeps files at all; it takes the place of the snapshot file before the
-//! old data goes, so that a restart finds it and goes on from there.
+//! if it is an earlier point of the same history; a server that keeps no files does so in any case.
+//! Otherwise it is dropped before, since there may be no room for both, and clients are told that
+//! the server is loading. A copy goes through a file first where the configuration says so; it
+//! takes the place of the snapshot file before the old data goes, so that a restart finds it and
+//! goes on from there.
 //!
 //! Invariant: clients see the old data, none at all, or all of the new; and this server has a
 //! history to go on with only while it has data of that history.

@@ -49,8 +49,8 @@ fn scripts_choose_who_reads_their_writes() {
     wire.call(&["SET", "f", "1"]).unwrap();
     let file = file.lock().unwrap().clone();
     let replicas = replicas.lock().unwrap().clone();
-    assert_eq!(file, "MULTI SELECT 0 set a 1 SET b 1.5 KEEPTTL set e 1 EXEC SELECT 0 SET f 1 ");
-    assert_eq!(replicas, "MULTI SELECT 0 set a 1 set c 1 set e 1 EXEC SELECT 0 SET f 1 ");
+    assert_eq!(file, "MULTI SELECT 0 set a 1 SET b 1.5 KEEPTTL set e 1 EXEC SET f 1 ");
+    assert_eq!(replicas, "MULTI SELECT 0 set a 1 set c 1 set e 1 EXEC SET f 1 ");
 }
 
 /// What a script that is pipelined `times` times answers.
