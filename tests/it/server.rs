@@ -158,12 +158,12 @@ impl Genuine {
     fn ask_version(&mut self) -> io::Result<u32> {
         let until = Instant::now() + PATIENCE;
         let mut wire = loop {
-            match Wire::connect(self.addr) {
+            match Wire::connect_now(self.addr) {
                 Ok(wire) => break wire,
                 Err(e) if self.child.try_wait()?.is_some() || Instant::now() > until => {
                     return Err(e)
                 }
-                Err(_) => {}
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
             }
         };
         let Reply::Bulk(info) = wire.call(&["INFO", "server"])? else {
@@ -187,6 +187,10 @@ impl Server for Genuine {
 
     fn version(&self) -> Option<u32> {
         Some(self.version)
+    }
+
+    fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
     }
 
     fn advance(&mut self, _: Duration) -> bool {

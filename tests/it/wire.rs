@@ -3,7 +3,7 @@
 
 use crate::patience::PATIENCE;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 /// One reply as it came over the wire.
@@ -147,8 +147,24 @@ impl Wire {
                 Err(_) => std::thread::sleep(Duration::from_millis(2)),
             }
         };
+        Wire::on(stream)
+    }
+
+    /// Connects to somebody who listens already.
+    pub fn connect_now(addr: impl ToSocketAddrs) -> io::Result<Wire> {
+        Wire::on(TcpStream::connect(addr)?)
+    }
+
+    fn on(stream: TcpStream) -> io::Result<Wire> {
         stream.set_nodelay(true)?;
+        // A peer that stops reading must not keep us for ever.
+        stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Wire { stream, unread: Vec::new(), taken: 0, closed: false })
+    }
+
+    /// Our end's address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
     }
 
     /// Sends bytes as they are. A broken pipe is no error here: the reply will be `Closed`.
@@ -199,6 +215,14 @@ impl Wire {
             Err(e) => return Err(e),
         }
         Ok(true)
+    }
+}
+
+impl Drop for Wire {
+    /// The end of the connection is told now: a child that another test has just forked keeps a
+    /// twin of the socket until it becomes another program, and to drop ours alone tells nobody.
+    fn drop(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 

@@ -34,6 +34,7 @@
 //! * `@save name`: the reply's value becomes `$name` in later words; its text is not compared.
 
 pub mod compare;
+mod control;
 pub mod parse;
 pub mod record;
 pub mod run;

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::compare::{agrees, shown};
+use super::control::{Control, GLANCES, QUIET};
 use super::parse::{Block, Mark, Send, What};
 use crate::wire::{request, Reply, Wire};
 
@@ -15,6 +16,10 @@ pub trait Server {
     fn addr(&self) -> SocketAddr;
     /// Its version as major * 100 + minor, or `None` for ours.
     fn version(&self) -> Option<u32>;
+    /// Whether it has ended.
+    fn has_ended(&mut self) -> bool {
+        false
+    }
     /// Moves its clock; false if it has none that can be moved.
     fn advance(&mut self, step: Duration) -> bool;
 }
@@ -52,13 +57,10 @@ fn concerns(marks: &[Mark], version: Option<u32>) -> bool {
 
 const SLEEP_MAX: Duration = Duration::from_millis(200);
 const SLEEP_MAX_RECORDING: Duration = Duration::from_secs(15);
-const REPLY_LIMIT: Duration = crate::patience::PATIENCE;
-const QUIET: Duration = Duration::from_millis(150);
 
 struct Client {
     name: String,
     wire: Wire,
-    parked: bool,
     /// The end of the connection was seen.
     gone: bool,
 }
@@ -66,11 +68,9 @@ struct Client {
 struct Stage<'s> {
     server: &'s mut dyn Server,
     recording: bool,
-    control: Wire,
+    control: Control,
     clients: Vec<Client>,
     resp3: Vec<String>,
-    /// Somebody would see our own commands.
-    monitored: bool,
     saved: HashMap<String, Vec<u8>>,
     settings: Vec<(Vec<u8>, Vec<u8>)>,
     seen: Vec<(usize, Seen)>,
@@ -79,14 +79,13 @@ struct Stage<'s> {
 impl<'s> Stage<'s> {
     fn play(block: &Block, server: &'s mut dyn Server, recording: bool) -> Result<Self, String> {
         let version = server.version();
-        let control = Wire::connect(server.addr()).map_err(|e| format!("no connection: {e}"))?;
+        let control = Control::connect(server.addr()).map_err(|e| format!("no connection: {e}"))?;
         let mut stage = Stage {
             server,
             recording,
             control,
             clients: Vec::new(),
             resp3: Vec::new(),
-            monitored: false,
             saved: HashMap::new(),
             settings: Vec::new(),
             seen: Vec::new(),
@@ -138,7 +137,8 @@ impl<'s> Stage<'s> {
             let is = |at: usize, word: &str| {
                 words.get(at).is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()))
             };
-            self.monitored |= is(0, "MONITOR");
+            self.control.pauses |= is(0, "CLIENT") && is(1, "PAUSE");
+            self.control.is_silent |= is(0, "DEBUG") && is(1, "RELOAD");
             if is(0, "CONFIG") && is(1, "SET") {
                 for pair in words[2..].chunks_exact(2) {
                     self.remember(&pair[0])?;
@@ -189,14 +189,11 @@ impl<'s> Stage<'s> {
                 }
             }
             What::Comment(_) | What::Mark(_) => {}
-            What::Close(name) => self.clients.retain(|client| client.name != *name),
+            What::Close(name) => self.close(name)?,
             What::Clock(step) => return Ok(self.advance(*step)),
             What::Receive { .. } if self.recording => self.seen.push((at, Seen::Replaced)),
             What::Receive { client, expected, marks } => {
-                let late = self.client(client)?;
-                let reply = late.wire.wait(REPLY_LIMIT).map_err(|e| e.to_string())?;
-                late.parked = false;
-                let reply = reply.ok_or_else(|| format!("{client} received nothing"))?;
+                let reply = self.reply(client).map_err(|why| format!("{client}< {why}"))?;
                 self.compare(&format!("{client}<"), expected, &reply, marks)?;
                 self.seen.push((at, Seen::Reply(reply)));
             }
@@ -206,9 +203,8 @@ impl<'s> Stage<'s> {
             // Ours answers otherwise: it is played for what it does, but not compared.
             What::Send(send) if send.marks.iter().all(|m| !matches!(m, Mark::Since(_))) => {
                 let bytes = self.bytes(send);
-                let wire = &mut self.client(&send.client)?.wire;
-                wire.send(&bytes);
-                wire.wait(QUIET).map_err(|e| e.to_string())?;
+                self.client(&send.client)?.wire.send(&bytes);
+                self.parked(send)?;
             }
             What::Send(_) => {}
         }
@@ -217,39 +213,51 @@ impl<'s> Stage<'s> {
 
     fn send(&mut self, at: usize, send: &Send) -> Result<(), String> {
         let bytes = self.bytes(send);
-        let silent = send.expected.is_empty() && !self.recording;
-        let recording = self.recording;
-        let client = self.client(&send.client)?;
-        client.wire.send(&bytes);
+        self.client(&send.client)?.wire.send(&bytes);
+        let what = || format!("{}> {}", send.client, send.text);
         for _ in 1..send.times {
-            client.wire.wait(REPLY_LIMIT).map_err(|e| e.to_string())?;
+            self.reply(&send.client).map_err(|why| format!("{}\n  {why}", what()))?;
         }
-        let limit = match (silent, recording) {
-            (true, _) => Duration::ZERO,
-            (_, true) => QUIET,
-            _ => REPLY_LIMIT,
+        let reply = if self.recording {
+            self.client(&send.client)?.wire.wait(QUIET).map_err(|e| e.to_string())?
+        } else if send.expected.is_empty() {
+            self.parked(send)?
+        } else {
+            Some(self.reply(&send.client).map_err(|why| format!("{}\n  {why}", what()))?)
         };
-        if silent {
-            client.parked = true;
-            self.wait_until_parked(send.raw);
-        }
-        let wire = &mut self.client(&send.client)?.wire;
-        match wire.wait(limit).map_err(|e| e.to_string())? {
-            Some(reply) => {
-                self.client(&send.client)?.gone = reply == Reply::Closed;
-                self.compare(
-                    &format!("{}> {}", send.client, send.text),
-                    &send.expected,
-                    &reply,
-                    &send.marks,
-                )?;
-                self.save(&send.marks, &reply);
-                self.seen.push((at, Seen::Reply(reply)));
-            }
-            None if silent || recording => self.seen.push((at, Seen::Silence)),
-            None => return Err(format!("{}> {}\n  no reply", send.client, send.text)),
-        }
+        let Some(reply) = reply else {
+            self.seen.push((at, Seen::Silence));
+            return Ok(());
+        };
+        self.client(&send.client)?.gone = reply == Reply::Closed;
+        self.compare(&what(), &send.expected, &reply, &send.marks)?;
+        self.save(&send.marks, &reply);
+        self.seen.push((at, Seen::Reply(reply)));
         Ok(())
+    }
+
+    /// Waits until a command that nothing answers is in effect. What comes nevertheless is a fault
+    /// unless the client was seen waiting: then its time may be over already.
+    fn parked(&mut self, send: &Send) -> Result<Option<Reply>, String> {
+        let at = self.place(&send.client)?;
+        let glances = if send.raw { 5 } else { GLANCES };
+        self.control.see_read(&mut self.clients[at].wire, glances).map_err(|e| e.to_string())
+    }
+
+    fn reply(&mut self, name: &str) -> Result<Reply, String> {
+        let at = self.place(name)?;
+        let Stage { control, clients, server, .. } = self;
+        control.await_reply(&mut clients[at].wire, || server.has_ended())
+    }
+
+    /// Cuts the client's connection and waits until the server knows.
+    fn close(&mut self, name: &str) -> Result<(), String> {
+        let Some(at) = self.clients.iter().position(|client| client.name == name) else {
+            return Err(format!("there is no client {name} to close"));
+        };
+        let addr = self.clients[at].wire.local_addr().map_err(|e| e.to_string())?;
+        drop(self.clients.remove(at));
+        self.control.wait_until_gone(addr).map_err(|e| e.to_string())
     }
 
     fn bytes(&self, send: &Send) -> Vec<u8> {
@@ -304,24 +312,6 @@ impl<'s> Stage<'s> {
         Err(text)
     }
 
-    /// A command that parks its client is in effect when the server counts it as blocked. That
-    /// count is only asked for its order: a server that does not answer is not waited for long.
-    fn wait_until_parked(&mut self, raw: bool) {
-        let parked = self.clients.iter().filter(|client| client.parked).count();
-        let until = Instant::now() + Duration::from_millis(if raw { 5 } else { 300 });
-        while Instant::now() < until {
-            self.control.send(&request(&["INFO", "clients"]));
-            let Ok(Some(Reply::Bulk(info))) = self.control.wait(QUIET) else { return };
-            let blocked = String::from_utf8_lossy(&info)
-                .lines()
-                .find_map(|line| line.strip_prefix("blocked_clients:")?.trim().parse().ok());
-            if blocked.unwrap_or(0) >= parked {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
     fn note_late(&mut self, at: usize) -> Result<(), io::Error> {
         for client in &mut self.clients {
             let limit = Duration::from_millis(4);
@@ -338,9 +328,7 @@ impl<'s> Stage<'s> {
 
     fn nothing_is_left(&mut self) -> Result<(), String> {
         // A round trip first, so that what the last command caused has been sent.
-        if !self.monitored {
-            let _ = self.control.call(&["PING"]);
-        }
+        let _ = self.control.call(&["SLOWLOG", "LEN"]);
         for client in &mut self.clients {
             match client.wire.wait(Duration::ZERO) {
                 Ok(None | Some(Reply::Closed)) | Err(_) => {}
@@ -368,15 +356,22 @@ impl<'s> Stage<'s> {
     }
 
     fn client(&mut self, name: &str) -> Result<&mut Client, String> {
+        let at = self.place(name)?;
+        Ok(&mut self.clients[at])
+    }
+
+    /// Where the client is among all; it connects if it is not there yet.
+    fn place(&mut self, name: &str) -> Result<usize, String> {
         if let Some(at) = self.clients.iter().position(|client| client.name == name) {
-            return Ok(&mut self.clients[at]);
+            return Ok(at);
         }
-        let wire = Wire::connect(self.server.addr()).map_err(|e| format!("no connection: {e}"))?;
-        self.clients.push(Client { name: name.into(), wire, parked: false, gone: false });
+        let wire =
+            Wire::connect_now(self.server.addr()).map_err(|e| format!("no connection: {e}"))?;
+        self.clients.push(Client { name: name.into(), wire, gone: false });
         if self.resp3.iter().any(|other| other == name) {
             self.hello(name)?;
         }
-        Ok(self.clients.last_mut().expect("just pushed"))
+        Ok(self.clients.len() - 1)
     }
 
     fn hello(&mut self, name: &str) -> Result<(), String> {
