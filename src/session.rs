@@ -93,6 +93,8 @@ pub struct Session {
     kept: Kept,
     /// `kept` may hold a whole request, which waits for this session's next turn.
     more: bool,
+    /// The last turn has left to the next one what is told after all that came at once.
+    untold: bool,
     /// Replies that have not left.
     output: Output,
     /// The peer does not take everything at once.
@@ -129,6 +131,7 @@ impl Session {
             place: Place::default(),
             kept: Kept::default(),
             more: false,
+            untold: false,
             output: Output::default(),
             behind: false,
             mark: 0,

@@ -72,7 +72,10 @@ impl Session {
         let most = self.pace.0;
         let decoded = self.decoder.decode(input, bounds, most, batch);
         let (requests, flow) = match batch.requests.len() {
-            0 => (0, Flow::Next),
+            0 => {
+                self.tell_rest();
+                (0, Flow::Next)
+            }
             _ => self.run_batch(input, out, batch, names),
         };
         let all = requests == batch.requests.len();
@@ -160,7 +163,8 @@ impl Session {
         let end_of = |number: usize| number.checked_sub(1).map_or(0, |at| batch.requests[at].end);
         // The session's next turn, or its end, is for what came with the rest.
         let has_rest = done < batch.requests.len() || (done == most && end_of(done) < input.len());
-        if flow != Flow::Next || !has_rest {
+        self.untold = flow == Flow::Next && has_rest;
+        if !self.untold {
             settle::turn_over(&mut state);
         }
         let in_bytes = (end_of(done) - end_of(first)) as u64;
@@ -196,6 +200,16 @@ impl Session {
             self.shared.cron.notify_one();
         }
         (done, flow)
+    }
+
+    /// The rest of what came was no whole request: what the turn before left to be told is told now.
+    fn tell_rest(&mut self) {
+        if std::mem::take(&mut self.untold) {
+            // While a slow script runs, its end tells it.
+            if let Some(mut state) = self.shared.lock_unless_busy() {
+                settle::turn_over(&mut state);
+            }
+        }
     }
 
     /// The client waits: who would give it something has to know whether it is still there.

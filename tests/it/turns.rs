@@ -243,6 +243,23 @@ fn who_waits_for_the_lock_gets_it_between_the_batches_of_another_worker() {
     assert!((0..200).any(is_soon), "the bystander waits for more than one turn again and again");
 }
 
+#[test]
+fn caches_in_broadcasting_mode_hear_although_half_a_request_has_come_with_the_rest() {
+    let stage = Stage::new(1);
+    let (mut tracker, mut writer) = (stage.client(), stage.client());
+    stage.send(&mut tracker, b"HELLO 3\r\nCLIENT TRACKING ON BCAST PREFIX k\r\n");
+    stage.replies(&mut tracker, 2);
+    // Time would tell it, too.
+    stage.server.command(&["DEBUG", "PAUSE-CRON", "1"]);
+    // After a slow turn comes one of sixteen requests.
+    let rest = "SET k 1\r\n".repeat(16) + "SET k";
+    stage.send(&mut writer, (slow_push('w') + &rest).as_bytes());
+    let keys = Value::Array(vec![Value::Bulk(b"k".to_vec())]);
+    let message = Value::Push(vec![Value::Bulk(b"invalidate".to_vec()), keys]);
+    assert_eq!(stage.replies(&mut tracker, 1), [message]);
+    stage.server.command(&["DEBUG", "PAUSE-CRON", "0"]);
+}
+
 /// A tick of time may come between the turns that a batch takes: then it is sent again.
 #[test]
 fn caches_in_broadcasting_mode_hear_after_the_replies_to_all_that_came_at_once() {
