@@ -7,10 +7,13 @@
 //! back than a sync lasts, and to wait for it would leave the disk idle. So each wait is weighed by
 //! what it brought, and after one that did not pay the next ones are left out, ever more of them.
 //!
-//! Invariant: a wait is at most half as long as a sync.
+//! Invariant: a wait is at most half as long as a sync, and as a bound: one sync that took seconds
+//! says nothing of the next.
 
 /// Syncs that are shorter are not worth a wait.
 const SYNC_NS_MIN: u64 = 60_000;
+/// Longer syncs count as this long: nobody waits longer than half of it.
+const SYNC_NS_MAX: u64 = 20_000_000;
 /// Waits that are left out in a row, at most.
 const LEFT_OUT_MAX: u32 = 63;
 
@@ -58,6 +61,7 @@ impl Gathering {
     pub(super) fn synced(&mut self, begun: u64, here: u64, took_ns: u64) {
         self.expected = here + begun.saturating_sub(self.begun);
         self.begun = begun;
+        let took_ns = took_ns.min(SYNC_NS_MAX);
         self.sync_ns = match self.sync_ns {
             0 => took_ns,
             before => before - before / 8 + took_ns / 8,
@@ -120,6 +124,14 @@ mod tests {
             assert_eq!(gathering.wish(unit), None);
             gathering.synced(unit, unit, 1_000_000);
         }
+    }
+
+    #[test]
+    fn one_sync_that_took_seconds_makes_no_long_waits() {
+        let mut gathering = Gathering::default();
+        gathering.synced(50, 100, 5_000_000_000);
+        let (_, patience_ns) = gathering.wish(51).expect("the others may come");
+        assert!(patience_ns <= SYNC_NS_MAX / 2, "{patience_ns}");
     }
 
     #[test]
