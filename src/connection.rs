@@ -43,12 +43,14 @@ pub struct Connection {
     messages: VecDeque<Value>,
     /// How many channels, patterns and shard channels it listens to.
     listens: [usize; 3],
+    /// MULTI has queued something that changes that.
+    queues: bool,
 }
 
 impl Connection {
     pub(crate) fn new(stream: DuplexStream) -> Connection {
         let (read, messages) = (Vec::new(), VecDeque::new());
-        Connection { stream, read, messages, listens: [0; 3] }
+        Connection { stream, read, messages, listens: [0; 3], queues: false }
     }
 
     /// Runs one command and gives its reply; an error when the connection ends without one.
@@ -76,13 +78,17 @@ impl Connection {
         let mut words = argv.as_ref().iter().map(B::as_ref);
         let name = words.next().unwrap_or_default().to_ascii_lowercase();
         let mut reply = self.reply()?;
-        if name == b"reset" && reply == "RESET" {
-            self.listens = [0; 3];
+        match &*name {
+            b"reset" if reply == "RESET" => (self.listens, self.queues) = ([0; 3], false),
+            b"discard" => self.queues = false,
+            b"exec" if std::mem::take(&mut self.queues) => self.note_answers(&reply),
+            _ => {}
         }
         if !name.ends_with(b"subscribe") {
             return Ok(reply);
         }
         let before = self.listens;
+        self.queues |= reply == "QUEUED";
         // What was refused, or queued by MULTI, has no other reply.
         if let Some(kind) = self.note_answer(&reply) {
             let count = match words.len() {
@@ -95,6 +101,15 @@ impl Connection {
             }
         }
         Ok(reply)
+    }
+
+    /// The same for the answers to what MULTI has queued.
+    fn note_answers(&mut self, replies: &Value) {
+        if let Value::Array(replies) = replies {
+            for reply in replies {
+                self.note_answer(reply);
+            }
+        }
     }
 
     /// Counts what is listened to after the answer to one channel; which of [`ANSWERS`] it is.

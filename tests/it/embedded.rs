@@ -207,6 +207,13 @@ fn a_connection_knows_how_many_answers_a_subscription_has() {
         assert_eq!(client.command(&["MULTI"]), "OK");
         assert_eq!(client.command(&["SUBSCRIBE", "a", "b"]), "QUEUED");
         assert_eq!(client.command(&["DISCARD"]), "OK");
+        // What a transaction begins to listen to is known afterwards.
+        let unit = [&["MULTI"][..], &["SUBSCRIBE", "a"], &["PSUBSCRIBE", "p*"], &["EXEC"]];
+        unit.iter().for_each(|argv| drop(client.command(argv)));
+        server.command(&["PUBLISH", "a", "text"]);
+        assert_eq!(last(client.command(&["PUNSUBSCRIBE"])), 1);
+        assert_eq!(client.message().unwrap(), ["message", "a", "text"]);
+        assert_eq!(last(client.command(&["UNSUBSCRIBE"])), 0);
         let refused = client.command(&["SUBSCRIBE"]);
         assert!(matches!(refused, Value::Error(_)), "{refused:?}");
         server.command(&["ACL", "SETUSER", "deaf", "on", "nopass", "+@all", "resetchannels"]);
