@@ -42,10 +42,13 @@ pub(super) fn lcs(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let a = db.string(first).map_err(not_strings)?.map(|text| text.to_vec()).unwrap_or_default();
     let b = db.string(second).map_err(not_strings)?.map(|text| text.to_vec()).unwrap_or_default();
     let options = Options::read(args)?;
-    let cells = (a.len() + 1).checked_mul(b.len() + 1).filter(|cells| cells * 4 <= 1 << 32);
-    let Some(cells) = cells else {
-        let text = "ERR Insufficient memory, failed allocating transient memory for LCS";
-        return Err(Error::of(text));
+    // Redis: the table of lengths, 32 bits each, may be as large as the longest string.
+    let cells = (a.len() + 1).checked_mul(b.len() + 1);
+    let fits = |cells: &usize| *cells <= db.string_bytes_max / size_of::<u32>();
+    let Some(cells) = cells.filter(fits) else {
+        return Err(Error::of(
+            "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
+        ));
     };
     let mut table = vec![0u32; cells];
     let at = |i: usize, j: usize| i * (b.len() + 1) + j;
