@@ -108,15 +108,19 @@ const ROWS: &[Row] = &[
 /// Most bits of a password that GENPASS makes up.
 const GENPASS_BITS_MAX: i64 = 4096;
 
-/// Notes that a client was refused something.
+/// Notes that a client was refused something that it asked for with `argv`.
 pub fn note_refusal(
     state: &mut State,
     me: ClientId,
     reason: Reason,
-    origin: Origin,
+    (origin, argv): (Origin, &[&[u8]]),
     object: &[u8],
     user: &[u8],
 ) {
+    // The request of a script's client is not known here.
+    if origin != Origin::Script {
+        state.clients.at(me).at_hand.argv_bytes = super::client::request_bytes(state, argv);
+    }
     let entries_max = state.config.settings().acllog_max_len;
     let refusal = Refusal {
         reason,

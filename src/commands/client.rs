@@ -93,13 +93,18 @@ pub(super) fn info(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Re
     Ok(out.verbatim("txt", &text))
 }
 
+/// Bytes of the words of the request at hand, which CLIENT LIST calls `argv-mem`.
+pub(super) fn request_bytes(state: &State, argv: &[&[u8]]) -> usize {
+    // Redis: inside a transaction the request at hand is EXEC.
+    match state.inside_unit {
+        true => b"EXEC".len(),
+        false => argv.iter().map(|word| word.len()).sum(),
+    }
+}
+
 /// Notes what the calling client has in buffers besides its input.
 fn note_request(call: &mut Call<'_>, args: &Args<'_>, out: &Out<'_>) {
-    // Redis: inside a transaction the request at hand is EXEC.
-    let argv_bytes = match call.state.inside_unit {
-        true => b"EXEC".len(),
-        false => args.all().iter().map(|word| word.len()).sum(),
-    };
+    let argv_bytes = request_bytes(call.state, args.all());
     let at_hand = &mut call.client().at_hand;
     (at_hand.argv_bytes, at_hand.reply_bytes) = (argv_bytes, out.bytes_before());
 }

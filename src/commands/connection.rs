@@ -254,16 +254,18 @@ fn auth(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
         [user, password] => (user, password),
         _ => return Err(Error::Syntax),
     };
-    log_in(call, args.all()[0], user, password)?;
+    log_in(call, args.all(), user, password)?;
     Ok(out.ok())
 }
 
-fn log_in(call: &mut Call<'_>, command: &[u8], user: &[u8], password: &[u8]) -> Result<()> {
+fn log_in(call: &mut Call<'_>, argv: &[&[u8]], user: &[u8], password: &[u8]) -> Result<()> {
     if settle::users::log_in(call.state, call.me, user, password) {
         return Ok(());
     }
-    let origin = if call.client().multi.is_some() { Origin::Multi } else { Origin::Client };
-    note_refusal(call.state, call.me, Reason::Login, origin, command, user);
+    // No script comes here: inside a unit it is a transaction that EXEC runs.
+    let origin = if call.state.inside_unit { Origin::Multi } else { Origin::Client };
+    let command = argv.first().copied().unwrap_or_default();
+    note_refusal(call.state, call.me, Reason::Login, (origin, argv), command, user);
     Err(Error::WrongPass)
 }
 
@@ -295,7 +297,7 @@ fn hello(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done>
         }
     }
     if let Some((user, password)) = login {
-        log_in(call, args.all()[0], user, password)?;
+        log_in(call, args.all(), user, password)?;
     }
     if !call.client().authenticated {
         return Err(Error::of(

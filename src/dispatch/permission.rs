@@ -72,7 +72,8 @@ impl Dispatcher<'_> {
                 Reason::Key | Reason::Channel => argv.get(denial.at).copied().unwrap_or_default(),
                 Reason::Command | Reason::Login => spec.name.as_bytes(),
             };
-            note_refusal(self.state, self.me, denial.reason, origin, object, &user.name);
+            let asked = (origin, argv);
+            note_refusal(self.state, self.me, denial.reason, asked, object, &user.name);
             (denial, user.name.clone())
         })
     }
