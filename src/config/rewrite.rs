@@ -43,6 +43,13 @@ impl Config {
                         draft.put(row.name, line, limits[class] != default[class] || all);
                     }
                 }
+                (Kind::Save, Value::Save(points)) if !points.is_empty() => {
+                    // Redis: a line each, as older servers read them.
+                    for point in points {
+                        let line = format!("save {} {}", point.seconds, point.changes);
+                        draft.put(row.name, line, true);
+                    }
+                }
                 (kind, _) => {
                     // Redis: these three are always written.
                     let always = matches!(kind, Kind::Save | Kind::Percentiles | Kind::Directory);
