@@ -202,7 +202,7 @@ impl Session {
         (done, flow)
     }
 
-    /// The rest of what came was no whole request: what the turn before left to be told is told now.
+    /// The rest of what came was no whole request: what the turn before left is told now.
     fn tell_rest(&mut self) {
         if std::mem::take(&mut self.untold) {
             // While a slow script runs, its end tells it.

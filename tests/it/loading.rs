@@ -110,6 +110,21 @@ fn keys_without_a_value_are_named_and_left_out() {
     assert_eq!(ask(&mut wire, &["GET", "k"]), Reply::Bulk(b"v".to_vec()));
 }
 
+/// Its age would be a sum that no number holds.
+#[test]
+fn a_file_from_before_all_times_is_read() {
+    let folder = Folder::new("ancient");
+    let mut rdb = b"REDIS0009\xfa\x05ctime\x14".to_vec();
+    rdb.extend(i64::MIN.to_string().bytes());
+    rdb.extend(b"\xfe\x00\x00\x01k\x01v\xff");
+    rdb.extend([0; 8]);
+    fs::write(folder.path("dump.rdb"), rdb).expect("it is written");
+    let server = Process::start(&["--dir", &folder.path("")]);
+    let age = format!("* RDB age {} seconds", i64::MAX);
+    assert!(server.log.contains(&age), "{}", server.log);
+    assert_eq!(ask(&mut server.wire(), &["GET", "k"]), Reply::Bulk(b"v".to_vec()));
+}
+
 #[test]
 fn a_file_that_cannot_be_opened_ends_the_start_with_a_reason() {
     let folder = Folder::new("no-open");

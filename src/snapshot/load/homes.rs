@@ -205,7 +205,7 @@ fn tell(state: &State, name: &[u8], value: &[u8]) {
     match name {
         b"redis-ver" => state.logger.notice(format!("Loading RDB produced by version {text}")),
         b"ctime" => {
-            let age_s = (state.clock.now_ms() / 1000 - number).max(0);
+            let age_s = (state.clock.now_ms() / 1000).saturating_sub(number).max(0);
             state.logger.notice(format!("RDB age {age_s} seconds"));
         }
         b"used-mem" => {

@@ -31,7 +31,8 @@ pub struct Control {
     turn: Duration,
     /// The server may be told to answer nobody for a while.
     pub pauses: bool,
-    /// It is not asked while a reply is late. Redis: it ends when somebody speaks while it loads in a transaction.
+    /// It is not asked while a reply is late.
+    // Redis: it ends when somebody speaks while it loads in a transaction.
     pub is_silent: bool,
 }
 
