@@ -102,6 +102,14 @@ fn run(program: &str, call: &Run) {
         exit(1);
     }
     let pidfile = write_pidfile(&config, &log);
+    // Before anybody can connect: a signal that comes while one is being listened for is lost.
+    let signals = match signals::Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            log.warning(format!("No signals: {}", error_text(&error)));
+            exit(1);
+        }
+    };
     let builder = Server::builder().with_config(config.clone(), &file).clock(clock).standalone();
     let builder = builder.giving_back(allocator::give_back);
     let server =
@@ -121,13 +129,6 @@ fn run(program: &str, call: &Run) {
         log.warning(format!("The directive '{name}' is accepted and has no effect yet."));
     }
     arm_crash_log(&config, &server, &log);
-    let signals = match signals::Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => {
-            log.warning(format!("No signals: {}", error_text(&error)));
-            exit(1);
-        }
-    };
     let listens = [listens_tcp, settings.unixsocket.is_some(), listens_tls];
     let loading = load(&server, &log, listens, supervisor);
     if signals.serve(&server, &log) == End::Failed {

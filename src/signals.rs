@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-/// Signals that are listened to. Made before the server says that it is ready: a signal that
+/// Signals that are listened to. Made before the server can be reached: a signal that
 /// comes right after must not end it the hard way.
 pub struct Signals {
     runtime: Runtime,
