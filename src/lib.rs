@@ -59,6 +59,7 @@ pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod crash;
+mod crew;
 pub mod cron;
 mod direct;
 pub mod disk;

@@ -12,6 +12,7 @@ use crate::client::Asker;
 use crate::clock::{random_hex_id, Clock};
 use crate::config::{title, Config};
 use crate::connection::Connection;
+use crate::crew::Crew;
 use crate::disk::{Disk, RealDisk};
 use crate::dispatch::{Dispatcher, Flow};
 use crate::ending::{self, Progress};
@@ -566,9 +567,9 @@ impl Builder {
             is_embedded: self.embedded,
             tail,
             workers: senders,
-            next_worker: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            endless: AtomicUsize::new(0),
+            crew: Crew::new(workers),
+            waiting: AtomicUsize::default(),
+            endless: AtomicUsize::default(),
         });
         first_look(&mut shared.lock(), workers);
         if self.rdb.is_some() || self.keeps_files || settings.append_only.on {

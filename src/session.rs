@@ -120,6 +120,7 @@ impl Session {
         shared: Arc<Shared>,
         scratch: Rc<RefCell<Scratch>>,
     ) -> Session {
+        let place = Place::of(me, shared.crew.active());
         Session {
             socket: Socket::known(stream, me),
             me,
@@ -128,7 +129,7 @@ impl Session {
             decoder: Decoder::default(),
             room_bytes: 0,
             pace: Pace::default(),
-            place: Place::default(),
+            place,
             kept: Kept::default(),
             more: false,
             untold: false,

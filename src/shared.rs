@@ -7,6 +7,7 @@ use crate::client::ClientId;
 use crate::clock::Clock;
 use crate::config::{title, Settings};
 use crate::crash;
+use crate::crew::Crew;
 use crate::cron;
 use crate::listeners::{Listener, Listening, Port};
 use crate::log::aof::tail::{Owner, Tail};
@@ -68,7 +69,8 @@ pub struct Shared {
     /// The end of the append-only file: says when replies may leave.
     pub(crate) tail: Arc<Tail>,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Incoming>>,
-    pub(crate) next_worker: AtomicUsize,
+    /// Those of them that serve sessions.
+    pub(crate) crew: Crew,
     /// Sessions that wait for the lock in this moment.
     pub(crate) waiting: AtomicUsize,
     /// Endless sessions: while there is one, the lane is open.
@@ -142,6 +144,12 @@ impl Shared {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Lets all workers serve sessions, however little there is to do: for who looks at how they
+    /// get along with each other.
+    pub fn keep_all_workers(&self) {
+        self.crew.keep_all();
+    }
+
     /// The listeners of a port.
     pub(crate) fn listening(&self, port: Port) -> &Listening {
         let [plain, tls, metrics] = &self.listening;
@@ -160,9 +168,13 @@ impl Shared {
         }
     }
 
-    /// Gives a connection to the next worker in turn.
+    /// Gives a connection to the next worker in turn, of those that serve sessions. One with TLS
+    /// stays where it begins, so all of them take their part.
     pub(crate) fn hand_over(&self, connection: Incoming) {
-        let mut number = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        let mut number = match &connection {
+            Incoming::Handshake(_) => self.crew.next(self.workers.len()),
+            _ => self.crew.next(self.crew.active()),
+        };
         if self.stuck.lock().is_some_and(|(_, stuck)| stuck == number) {
             number = (number + 1) % self.workers.len();
         }

@@ -5,11 +5,12 @@
 
 use crate::client::Client;
 use crate::clock::Stopwatch;
+use crate::crew::Foreman;
 use crate::cron;
 use crate::listeners::{Listener, Port};
 use crate::memory;
 use crate::session::Scratch;
-use crate::shared::{Incoming, Shared};
+use crate::shared::{Incoming, Shared, WORKER};
 use crate::welcome::{accept_tcp, accept_unix, entertain, go_on_shaking, shake_hands, welcome};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -59,6 +60,7 @@ pub(crate) fn run(
     incoming: mpsc::UnboundedReceiver<Incoming>,
     listeners: Option<Listeners>,
 ) {
+    shared.crew.joined(WORKER.get());
     let mut builder = tokio::runtime::Builder::new_current_thread();
     if shared.workers.len() == 1 {
         // There may be thousands like this one: its share of memory counts more than its rounds.
@@ -171,6 +173,7 @@ impl Surplus {
 async fn time(shared: Arc<Shared>) {
     let mut moves = shared.clock.moves();
     let mut surplus = Surplus { high_bytes: 0, since: Stopwatch::start() };
+    let mut foreman = Foreman::new();
     loop {
         let (more, mut wait_ms, used_bytes, give_back) = {
             let mut state = shared.lock_when_free().await;
@@ -182,6 +185,7 @@ async fn time(shared: Arc<Shared>) {
             tokio::task::yield_now().await;
             continue;
         }
+        foreman.look(&shared.crew);
         if surplus.look(&shared, used_bytes, give_back) {
             wait_ms = Some(wait_ms.map_or(100, |ms| ms.min(100)));
         }

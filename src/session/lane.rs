@@ -1,5 +1,5 @@
-//! Which worker serves a session: the one that it came to, or, with an endless pipeline in the
-//! house, the one that all share who meet at the lock: the lane.
+//! Which worker serves a session: one of those that are active (`crew`), its home, or, with an
+//! endless pipeline in the house, the one that all share who meet at the lock: the lane.
 //!
 //! A client that sends without an end takes all that a worker has, and its worker is under the lock
 //! most of the time. Two such workers would pass the lock to and fro with each batch, each waiting
@@ -36,21 +36,24 @@ const WAITS: u8 = 3;
 #[derive(Debug)]
 pub(super) struct Place {
     home: usize,
+    /// So many workers were active when its home was chosen.
+    among: usize,
+    /// Chooses a home when their number changes.
+    number: usize,
     now: usize,
     excess: u8,
     is_endless: bool,
     waits: u8,
 }
 
-impl Default for Place {
-    /// The worker of this thread.
-    fn default() -> Place {
-        let here = WORKER.get();
-        Place { home: here, now: here, excess: 0, is_endless: false, waits: 0 }
-    }
-}
-
 impl Place {
+    /// That of a client whose session begins at this thread's worker, while so many are active.
+    pub(super) fn of(me: ClientId, active: usize) -> Place {
+        let (number, here) = (me.serial as usize, WORKER.get());
+        let (home, among) = (here, active);
+        Place { home, among, number, now: here, excess: 0, is_endless: false, waits: 0 }
+    }
+
     /// A turn is over, and there is more to do already, or not.
     pub(super) fn note(&mut self, more: bool, endless: &AtomicUsize) {
         self.excess = match more {
@@ -77,13 +80,17 @@ impl Place {
         }
     }
 
-    /// The worker to go to.
-    fn elsewhere(&mut self, workers: usize, endless: &AtomicUsize) -> Option<usize> {
+    /// The worker to go to, when so many are active.
+    #[inline]
+    fn elsewhere(&mut self, active: usize, workers: usize, endless: &AtomicUsize) -> Option<usize> {
         if workers == 1 {
             return None;
         }
         if endless.load(Ordering::Relaxed) == 0 {
             self.waits = 0;
+        }
+        if active != self.among {
+            (self.home, self.among) = (self.number % active, active);
         }
         let in_lane = self.is_endless || self.waits >= WAITS;
         let wanted = if in_lane { workers - 1 } else { self.home };
@@ -108,7 +115,8 @@ pub(crate) struct Moved {
 impl Session {
     /// The worker to go to now.
     pub(super) fn wants_to_move(&mut self) -> Option<usize> {
-        let worker = self.place.elsewhere(self.shared.workers.len(), &self.shared.endless)?;
+        let Shared { crew, workers, endless, .. } = &*self.shared;
+        let worker = self.place.elsewhere(crew.active(), workers.len(), endless)?;
         let rests = self.output.is_empty() && !self.waiting && !self.closing;
         // A move needs the lock: during a slow script the client is answered where it is.
         let may = rests && self.socket.may_move() && !self.shared.running.is_slow();
@@ -185,7 +193,7 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        Place { home: 0, now: 0, excess: 0, is_endless: false, waits: 0 }
+        Place { home: 0, among: 3, number: 6, now: 0, excess: 0, is_endless: false, waits: 0 }
     }
 
     #[test]
@@ -193,19 +201,31 @@ mod tests {
         let (mut place, endless) = (place(), AtomicUsize::new(0));
         for _ in 1..ENDLESS {
             place.note(true, &endless);
-            assert_eq!(place.elsewhere(3, &endless), None);
+            assert_eq!(place.elsewhere(3, 3, &endless), None);
         }
         place.note(true, &endless);
-        assert_eq!(place.elsewhere(3, &endless), Some(2));
-        assert_eq!(place.elsewhere(1, &endless), None);
+        assert_eq!(place.elsewhere(3, 3, &endless), Some(2));
+        assert_eq!(place.elsewhere(1, 1, &endless), None);
         place.now = 2;
         for _ in 1..ENDLESS {
             place.note(false, &endless);
-            assert_eq!(place.elsewhere(3, &endless), None);
+            assert_eq!(place.elsewhere(3, 3, &endless), None);
         }
         place.note(false, &endless);
-        assert_eq!(place.elsewhere(3, &endless), Some(0));
+        assert_eq!(place.elsewhere(3, 3, &endless), Some(0));
         assert_eq!(endless.into_inner(), 0);
+    }
+
+    #[test]
+    fn sessions_follow_the_active_workers() {
+        let endless = AtomicUsize::new(0);
+        let mut place = Place { number: 7, among: 1, ..place() };
+        for (active, wanted) in [(1, None), (2, Some(1)), (4, Some(3)), (3, Some(1)), (1, Some(0))]
+        {
+            assert_eq!(place.elsewhere(active, 4, &endless), wanted);
+            place.now = wanted.unwrap_or(place.now);
+            assert_eq!(place.elsewhere(active, 4, &endless), None);
+        }
     }
 
     #[test]
@@ -213,7 +233,7 @@ mod tests {
         let (mut place, endless) = (place(), AtomicUsize::new(0));
         for turn in 0..1000 {
             place.note(turn % 2 == 0, &endless);
-            assert_eq!(place.elsewhere(2, &endless), None);
+            assert_eq!(place.elsewhere(2, 2, &endless), None);
         }
     }
 
@@ -222,17 +242,17 @@ mod tests {
         let (mut place, endless) = (place(), AtomicUsize::new(0));
         for _ in 0..2 * WAITS {
             place.note_wait();
-            assert_eq!(place.elsewhere(2, &endless), None);
+            assert_eq!(place.elsewhere(2, 2, &endless), None);
         }
         endless.store(1, Ordering::Relaxed);
         for _ in 0..WAITS {
-            assert_eq!(place.elsewhere(2, &endless), None);
+            assert_eq!(place.elsewhere(2, 2, &endless), None);
             place.note_wait();
         }
-        assert_eq!(place.elsewhere(2, &endless), Some(1));
+        assert_eq!(place.elsewhere(2, 2, &endless), Some(1));
         place.now = 1;
-        assert_eq!(place.elsewhere(2, &endless), None);
+        assert_eq!(place.elsewhere(2, 2, &endless), None);
         endless.store(0, Ordering::Relaxed);
-        assert_eq!(place.elsewhere(2, &endless), Some(0));
+        assert_eq!(place.elsewhere(2, 2, &endless), Some(0));
     }
 }

@@ -66,6 +66,7 @@ const LAYERS: &[&[&str]] = &[
     &["cron", "replay"],
     &[
         "busy",
+        "crew",
         "session",
         "server",
         "connection",

@@ -19,7 +19,9 @@ impl Stage {
     fn new(workers: usize) -> Stage {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let builder = Server::builder().without_tcp().config("enable-debug-command", "yes");
-        Stage { server: builder.workers(workers).start().unwrap(), runtime }
+        let server = builder.workers(workers).start().unwrap();
+        server.shared().keep_all_workers();
+        Stage { server, runtime }
     }
 
     /// A client whose session sleeps.
