@@ -59,7 +59,10 @@ pub(super) const CLIENTS: &[Directive] = &[
     )
     .honoured()
     .about("Class, hard limit, soft limit, seconds: when a client that does not read is closed."),
-    number("io-threads", "1", 1, 128).fixed().honoured().about("Threads that serve connections."),
+    number("io-threads", "1", 1, 128)
+        .fixed()
+        .honoured()
+        .about("Threads that serve connections, at most: as many as there is work for."),
     off("io-threads-do-reads")
         .fixed()
         .about("Whether these threads read as well; here they always do."),
