@@ -1,5 +1,5 @@
 //! What time and memory remove, as the stream tells it: each key is a unit of its own, unless it
-//! went inside a command that names it, or a transaction.
+//! went inside a command that names it, or a transaction. And in which words it tells of writes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -45,6 +45,13 @@ impl Tap {
 
     /// The commands of the stream since the last call, without those that only keep it going.
     fn exact(&mut self) -> Vec<String> {
+        let mut all = self.all();
+        all.retain(|words| !["SELECT", "PUBLISH"].iter().any(|name| words.starts_with(name)));
+        all
+    }
+
+    /// The same with SELECT and messages.
+    fn all(&mut self) -> Vec<String> {
         self.marks += 1;
         let mark = format!("mark:{}", self.marks);
         self.call(&format!("PUBLISH {mark} x"));
@@ -63,9 +70,8 @@ impl Tap {
             let words = words.filter(|word| !word.starts_with('$') && !word.is_empty());
             words.collect::<Vec<_>>().join(" ").to_uppercase()
         });
-        let kept =
-            |words: &String| !["PING", "SELECT", "PUBLISH"].iter().any(|w| words.starts_with(w));
-        requests.filter(kept).collect()
+        let is_mark = |words: &String| words.starts_with("PUBLISH MARK:");
+        requests.filter(|words| !words.starts_with("PING") && !is_mark(words)).collect()
     }
 
     /// Two keys that are gone, although nobody has met them since.
@@ -183,15 +189,36 @@ fn tells_of_fields(addr: SocketAddr) {
     }
 }
 
+/// Who replays a SET wants no answer, and a message leaves the database selected.
+fn tells_of_words(addr: SocketAddr) {
+    let mut tap = Tap::open(addr);
+    tap.call("SET k v");
+    tap.all();
+    for (line, told) in [
+        ("SET k v GET", &["SET K V"][..]),
+        ("SET k w XX GET KEEPTTL", &["SET K W XX KEEPTTL"]),
+        ("SET k w NX GET", &[]),
+        ("SET get get NX GET", &["SET GET GET NX"]),
+        ("PUBLISH c m", &["PUBLISH C M"]),
+        ("SET k v", &["SET K V"]),
+        ("DEL k get", &["DEL K GET"]),
+    ] {
+        tap.call(line);
+        assert_eq!(tap.all(), told, "{line}");
+    }
+}
+
 #[test]
 fn the_stream_tells_of_each_removal_alone() {
     let ours = start(builder());
+    tells_of_words(ours.addr().expect("an address"));
     tells_of_removals(ours.addr().expect("an address"), false);
     tells_of_fields(ours.addr().expect("an address"));
     if let Some(line) = Genuine::command_line() {
         let genuine = Genuine::start(&line, &["--repl-diskless-sync-delay", "0"]);
         let genuine = genuine.expect("a genuine server");
         let version = genuine.version().unwrap_or(0);
+        tells_of_words(genuine.addr());
         tells_of_removals(genuine.addr(), version < 702);
         if version >= 800 {
             tells_of_fields(genuine.addr());
