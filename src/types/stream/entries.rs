@@ -8,6 +8,7 @@ use super::block::{Block, Entry, Walk};
 use super::group::Group;
 use super::id::{IdWish, StreamId};
 use super::ordered::{Ordered, Place};
+use super::trie::{self, Horizon};
 use crate::types::compact::Listpack;
 use crate::types::limits::Limits;
 
@@ -196,7 +197,7 @@ impl Entries {
     /// far as whole blocks go. Stops before a block with which it would pass `limit` entries
     /// (0 is no limit).
     pub fn trim(&mut self, goal: Trim, whole_blocks: bool, limit: u64) -> u64 {
-        let mut removed = 0;
+        let (mut removed, mut horizon) = (0, Horizon::default());
         while let Some((block_id, block)) = self.blocks.first() {
             if matches!(goal, Trim::MaxLen(len) if self.len <= len) {
                 break;
@@ -210,7 +211,7 @@ impl Entries {
                 Trim::MinId(id) => block.last_id(block_id) < id,
             };
             if whole {
-                self.remove_block(block_id);
+                self.remove_first_block(&mut horizon);
                 self.len -= live;
                 removed += live;
                 continue;
@@ -438,7 +439,7 @@ impl Entries {
     }
 
     fn insert_block(&mut self, id: StreamId, block: Block) {
-        self.trie_nodes += self.trie_change(id);
+        self.trie_nodes += trie::nodes_of(&self.blocks, id);
         self.block_bytes += block.heap_bytes();
         self.blocks.insert(id, block);
     }
@@ -446,7 +447,14 @@ impl Entries {
     fn remove_block(&mut self, id: StreamId) {
         let Some(block) = self.blocks.remove(&id) else { return };
         self.block_bytes -= block.heap_bytes();
-        self.trie_nodes -= self.trie_change(id);
+        self.trie_nodes -= trie::nodes_of(&self.blocks, id);
+    }
+
+    /// The same for the block of the smallest id.
+    fn remove_first_block(&mut self, horizon: &mut Horizon) {
+        let Some((id, block)) = self.blocks.pop_first() else { return };
+        self.block_bytes -= block.heap_bytes();
+        self.trie_nodes -= horizon.nodes_of_front(&self.blocks, id);
     }
 
     /// Flags entries of one block as deleted.
@@ -462,39 +470,6 @@ impl Entries {
             end = block.pack().end();
         }
         self.block_bytes = self.block_bytes - before + block.heap_bytes();
-    }
-
-    /// How many nodes the key `id`, which is not there, adds to Redis's radix tree: one for the
-    /// key, one for what no other key shares, and those by which a chain of single children
-    /// splits. The tree itself exists only as this figure, for XINFO.
-    fn trie_change(&self, id: StreamId) -> usize {
-        let wide = |id: StreamId| u128::from_be_bytes(id.to_be_bytes());
-        let from = |wide: u128| StreamId::from_be_bytes(wide.to_be_bytes());
-        let shared = |a: u128, b: u128| ((a ^ b).leading_zeros() / 8) as usize;
-        let at = |place: Option<Place>| place.and_then(|place| self.blocks.at(place));
-        let key = wide(id);
-        let below = at(self.blocks.floor(&id)).map(|item| wide(item.0));
-        let above = at(self.blocks.ceiling(&id)).map(|item| wide(item.0));
-        let depth = match below.into_iter().chain(above).map(|other| shared(other, key)).max() {
-            Some(depth) => depth.min(15),
-            None => return 2,
-        };
-        let added = 1 + usize::from(depth < 15);
-        // All keys with the same first `depth` bytes, from the smallest to the largest.
-        let mask = u128::MAX >> (8 * depth);
-        let (low, high) =
-            (self.blocks.ceiling(&from(key & !mask)), self.blocks.floor(&from(key | mask)));
-        let (Some(low_at), Some(high_at)) = (low, high) else { return added };
-        let (Some(low), Some(high)) = (at(low), at(high)) else { return added };
-        let (low, high) = (wide(low.0), wide(high.0));
-        let fork = shared(low, high);
-        if fork == depth {
-            return added;
-        }
-        let before = at(self.blocks.before(low_at)).map(|item| shared(wide(item.0), low) + 1);
-        let after = at(self.blocks.after(high_at)).map(|item| shared(wide(item.0), high) + 1);
-        let chain_start = before.max(after).unwrap_or(0);
-        added + usize::from(depth > chain_start) + usize::from(fork > depth + 1)
     }
 }
 

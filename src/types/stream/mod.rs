@@ -18,6 +18,7 @@ mod id;
 mod ordered;
 #[cfg(test)]
 mod tests;
+mod trie;
 
 pub use block::{Entry, Fields};
 pub use entries::{AppendError, Entries, Range, Seeker, Trim};

@@ -180,6 +180,17 @@ impl<V: Clone> Ordered<V> {
         Some(value)
     }
 
+    /// Takes the item of the smallest id out.
+    pub fn pop_first(&mut self) -> Option<(StreamId, V)> {
+        if self.is_empty() {
+            return None;
+        }
+        let item = self.open(0, 0).remove(0);
+        self.len -= 1;
+        self.mend(0, 0);
+        Some(item)
+    }
+
     /// Frees a bounded piece at the front; gives the number of its items.
     pub fn pop_run(&mut self) -> Option<usize> {
         let items = self.shelves.first()?.runs.first()?.items.len();

@@ -205,6 +205,12 @@ fn trie_nodes_are_counted_as_blocks_come_and_go() {
                 };
                 stream.append(id, &["f", "v"], &limits).unwrap();
                 keys.insert(id.to_be_bytes());
+            } else if rng.random_range(0..10) == 0 {
+                let left = rng.random_range(0..=stream.len() as u64);
+                stream.trim(Trim::MaxLen(left), false, 0);
+                while keys.len() as u64 > left {
+                    keys.pop_first();
+                }
             } else if !keys.is_empty() {
                 let key = *keys.iter().nth(rng.random_range(0..keys.len())).unwrap();
                 keys.remove(&key);
