@@ -258,9 +258,15 @@ impl Session {
                 0 => client.has_taken_all(),
                 bytes => client.unwritten_bytes = bytes,
             }
+            let is_silenced = self.waiting && client.close_after_reply;
+            if is_silenced && !client.outbox.is_empty() {
+                // Redis: what would be told to it yet ends it.
+                client.outbox.clear();
+                client.close_now = true;
+            }
             client.outbox.drain_into(&mut out);
             client.net_out_bytes += out.len() as u64;
-            let go_on = client.blocked.is_none() && !client.paused;
+            let go_on = client.blocked.is_none() && !client.paused && !is_silenced;
             let answer = (client.close_now, client.cut.is_some(), go_on);
             if !out.is_empty() {
                 self.mark = state.aof.tail.appended();

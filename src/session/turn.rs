@@ -106,10 +106,19 @@ impl Session {
         match decoded {
             Ok(consumed) => Turn { consumed, more: requests == most, ..turn },
             Err(error) => {
-                if let Some(mut state) = self.shared.lock_unless_busy() {
-                    settle::misunderstood(&mut state, self.me, &error);
+                let mut state = self.shared.lock_unless_busy();
+                let hears = state
+                    .as_mut()
+                    .is_none_or(|state| settle::misunderstood(state, self.me, &error));
+                if state.is_some_and(|mut state| self.is_silenced(&mut state, out)) {
+                    self.waiting = true;
+                    self.decoder = Decoder::default();
+                    return turn;
                 }
-                out.extend_from_slice(format!("-ERR {}\r\n", shown(error.0.as_bytes())).as_bytes());
+                if hears {
+                    let text = format!("-ERR {}\r\n", shown(error.0.as_bytes()));
+                    out.extend_from_slice(text.as_bytes());
+                }
                 self.closing = true;
                 Turn { consumed: input.len(), more: false, ..turn }
             }
@@ -158,7 +167,7 @@ impl Session {
         let mut dispatcher = Dispatcher::since(watch, &mut state, self.me).knowing(names);
         let bound = dispatcher.bound().bytes();
         let out_bytes_max = BATCH_REPLY_BYTES_MAX.min(bound);
-        let (done, flow) = run(&mut dispatcher, batch, input, first, out, out_bytes_max);
+        let (done, mut flow) = run(&mut dispatcher, batch, input, first, out, out_bytes_max);
         self.mark = self.mark.max(dispatcher.mark());
         let end_of = |number: usize| number.checked_sub(1).map_or(0, |at| batch.requests[at].end);
         // The session's next turn, or its end, is for what came with the rest.
@@ -181,7 +190,10 @@ impl Session {
             self.watch_end(&mut state);
         }
         if flow == Flow::Close {
-            settle::leave(&mut state, self.me);
+            match self.is_silenced(&mut state, out) {
+                true => flow = Flow::HeldBack,
+                false => settle::leave(&mut state, self.me),
+            }
         }
         let outgrown = out.total_bytes() > bound;
         if outgrown {
@@ -210,6 +222,18 @@ impl Session {
                 settle::turn_over(&mut state);
             }
         }
+    }
+
+    /// The client should go when it has been told so, and CLIENT REPLY keeps that from it. Redis:
+    /// the connection ends when the last byte has left, so if there is none it stays, and no
+    /// request of it runs any more.
+    fn is_silenced(&self, state: &mut State, out: &Replies) -> bool {
+        let client = state.clients.at(self.me);
+        client.close_after_reply
+            && !client.close_now
+            && client.cut.is_none()
+            && out.total_bytes() == 0
+            && self.output.is_empty()
     }
 
     /// The client waits: who would give it something has to know whether it is still there.

@@ -1,7 +1,7 @@
 //! Who comes: a connection becomes a client, or is refused.
 
 use super::users;
-use crate::client::{ClientId, Transport, Visitor};
+use crate::client::{ClientId, ReplyMode, Transport, Visitor};
 use crate::config::LogLevel;
 use crate::resp::decode::{ProtocolError, TLS_GREETING};
 use crate::state::State;
@@ -50,15 +50,19 @@ pub fn connect(state: &mut State, visitor: &Visitor) -> Result<ClientId, &'stati
     Ok(*visitor.id.get_or_init(|| id))
 }
 
-/// Notes that a client's bytes are no requests. What they were stays out of the log: it may be a
-/// secret.
-pub fn misunderstood(state: &mut State, me: ClientId, error: &ProtocolError) {
+/// Notes that a client's bytes are no requests; whether CLIENT REPLY lets it hear so. What they
+/// were stays out of the log: it may be a secret.
+pub fn misunderstood(state: &mut State, me: ClientId, error: &ProtocolError) -> bool {
     let level = if error.0 == TLS_GREETING { LogLevel::Warning } else { LogLevel::Verbose };
     if state.logger.wants(level) {
         let what = error.0.trim_start_matches("Protocol error: ");
         let addr = state.clients.at(me).addr.clone();
         state.logger.log(level, &format!("Protocol error ({what}) from client: addr={addr}"));
     }
+    let client = state.clients.at(me);
+    let hears = client.reply_mode == ReplyMode::On;
+    client.close_after_reply |= !hears;
+    hears
 }
 
 /// Ends the connection of somebody who speaks HTTP.

@@ -194,3 +194,60 @@ fn timeout_ends_who_is_idle_and_spares_who_monitors() {
     let Ok(Some(Reply::Status(line))) = monitor.wait(PATIENCE) else { panic!("not shown") };
     assert!(String::from_utf8_lossy(&line).ends_with("\"ECHO\" \"still here\""));
 }
+
+/// The flags of a client in CLIENT LIST, and bytes of requests that do not run; none when it is
+/// gone.
+fn flags(main: &mut Wire, name: &str) -> Option<(String, u64)> {
+    let Ok(Reply::Bulk(list)) = main.call(&["CLIENT", "LIST"]) else { panic!("CLIENT LIST") };
+    let list = String::from_utf8(list).unwrap();
+    let line = list.lines().find(|line| line.contains(&format!(" name={name} ")))?;
+    let flags = line.split(' ').find_map(|word| word.strip_prefix("flags="))?.to_string();
+    Some((flags, field(main, name, "qbuf")?))
+}
+
+/// Redis: who goes when the last reply has left stays when CLIENT REPLY has kept it back.
+#[test]
+fn who_is_told_nothing_before_the_end_stays_and_is_not_heard() {
+    let server = Ours::start(&[]).unwrap();
+    let mut main = named(&server, "main");
+    let ends = ["QUIT\r\n", "*a\r\n", "CLIENT KILL TYPE normal SKIPME no\r\n"];
+    for (number, end) in ends.iter().enumerate() {
+        for mode in ["OFF", "SKIP"] {
+            if *end == ends[2] {
+                main = named(&server, "main");
+            }
+            let name = format!("silent-{mode}-{number}");
+            let mut silent = named(&server, &name);
+            silent.send(format!("CLIENT REPLY {mode}\r\n{end}").as_bytes());
+            if *end == ends[2] {
+                assert_eq!(main.wait(PATIENCE).unwrap(), Some(Reply::Closed));
+                main = named(&server, "main");
+            }
+            let unheard = if *end == ends[1] { end.len() } else { 0 };
+            until(&mut main, &name, "qbuf", |bytes| bytes == Some(unheard as u64));
+            let patience = Instant::now() + PATIENCE;
+            while flags(&mut main, &name) != Some(("c".into(), unheard as u64)) {
+                assert!(Instant::now() < patience, "{end:?}: {:?}", flags(&mut main, &name));
+            }
+            let words = "CLIENT REPLY ON\r\nPING\r\n";
+            silent.send(words.as_bytes());
+            let unheard = (unheard + words.len()) as u64;
+            until(&mut main, &name, "qbuf", |bytes| bytes == Some(unheard));
+            assert_eq!(silent.wait(Duration::ZERO).unwrap(), None);
+            match number {
+                0 => drop(silent),
+                _ => drop(main.call(&["CLIENT", "KILL", "TYPE", "normal"])),
+            }
+            until(&mut main, &name, "qbuf", |bytes| bytes.is_none());
+        }
+    }
+}
+
+#[test]
+fn what_was_said_before_the_silence_still_leaves_and_the_connection_with_it() {
+    let server = Ours::start(&[]).unwrap();
+    let mut wire = named(&server, "leaves");
+    wire.send(b"PING\r\nCLIENT REPLY OFF\r\nQUIT\r\n");
+    assert_eq!(wire.wait(PATIENCE).unwrap(), Some(Reply::Status(b"PONG".into())));
+    assert_eq!(wire.wait(PATIENCE).unwrap(), Some(Reply::Closed));
+}

@@ -129,6 +129,6 @@ fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Wa
     }
     // Nothing is answered: the connection ends with the process, after its listeners; where
     // there is none of its own, at once.
-    call.client().close_after_reply = call.state.facts.embedded;
+    call.client().close_now = call.state.facts.embedded;
     Ok(Wait::Done(out.several().end()))
 }

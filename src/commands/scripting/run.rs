@@ -244,7 +244,7 @@ fn start(
             // Its client finds the connection closed, and is told nothing.
             let client = state.clients.at(me);
             client.reply_mode = ReplyMode::Off;
-            client.close_after_reply = state.facts.embedded;
+            client.close_now = state.facts.embedded;
         }
     }
     running.over();
