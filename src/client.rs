@@ -15,7 +15,7 @@ use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-pub use buffers::{AtHand, Incomplete, ReplyBuffer, Resizing};
+pub use buffers::{Arriving, AtHand, Incomplete, ReplyBuffer, Resizing};
 pub use waits::{Acks, Awaited, Blocked};
 
 /// Names a connection: a slot of the register, and the number that CLIENT ID answers.
@@ -225,6 +225,8 @@ impl Outbox {
 /// one load while nobody has rung.
 #[derive(Debug, Default)]
 pub struct Kick {
+    /// What its session tells the other way round.
+    pub arriving: Arriving,
     rung: AtomicBool,
     waker: OnceLock<Waker>,
 }
@@ -337,8 +339,6 @@ pub struct Client {
     pub unwritten_bytes: usize,
     /// Since when it has been over the soft limit (Unix ms).
     pub over_soft_limit_since_ms: Option<i64>,
-    /// What its session keeps of a request that has not arrived as a whole.
-    pub incomplete: Incomplete,
     /// What the batch that runs now has in the worker's buffers.
     pub at_hand: AtHand,
     /// How much of a buffer its replies have needed of late.
@@ -402,7 +402,6 @@ impl Client {
             outbox: Outbox::default(),
             unwritten_bytes: 0,
             over_soft_limit_since_ms: None,
-            incomplete: Incomplete::default(),
             at_hand: AtHand::default(),
             reply_buffer: ReplyBuffer::default(),
             names_bytes: 0,
@@ -511,9 +510,7 @@ impl Client {
             + self.addr.capacity()
             + self.laddr.capacity()
             + self.output_bytes()
-            + self.incomplete.raw_bytes
-            + self.incomplete.free_bytes
-            + self.incomplete.argv_bytes
+            + self.incomplete().memory_bytes()
             + self.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
             + self.names_bytes
             + watched
@@ -522,7 +519,17 @@ impl Client {
     /// Bytes that it takes, and what it has announced: Redis reserves room for a large argument
     /// when its length comes, so this is what CLIENT LIST shows and `maxmemory-clients` looks at.
     pub fn promised_bytes(&self) -> usize {
-        self.memory_bytes() + self.incomplete.announced_bytes
+        self.memory_bytes() + self.incomplete().announced_bytes
+    }
+
+    /// What its session keeps of a request that has not arrived as a whole.
+    pub fn incomplete(&self) -> Incomplete {
+        self.kick.arriving.incomplete()
+    }
+
+    /// When it was heard of last, a part of a request being enough (Unix ms).
+    pub fn heard_ms(&self) -> i64 {
+        self.active_ms.max(self.kick.arriving.heard_ms())
     }
 
     /// Subscribed to anything.

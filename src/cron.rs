@@ -177,7 +177,7 @@ fn check_clients(state: &mut State) {
     let settings = state.config.settings();
     let timeout_ms = settings.timeout_s as i64 * 1000;
     for client in state.clients.iter_mut() {
-        let idle = timeout_ms > 0 && now_ms - client.active_ms > timeout_ms;
+        let idle = timeout_ms > 0 && now_ms - client.heard_ms() > timeout_ms;
         let listens = client.is_subscriber() || client.is_monitor || client.is_replica();
         if idle && client.blocked.is_none() && !listens && !client.is_internal {
             client.close_soon();

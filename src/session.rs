@@ -105,6 +105,10 @@ pub struct Session {
     held: Option<u64>,
     /// What it does not take has been counted for its limits.
     counted: bool,
+    /// What is kept of a request has been told.
+    noted: bool,
+    /// The client has logged in, as its last batch has left it.
+    authenticated: Option<bool>,
     /// The client waits for a key, or CLIENT PAUSE holds it back: its requests stay in `kept`.
     waiting: bool,
     closing: bool,
@@ -138,6 +142,8 @@ impl Session {
             mark: 0,
             held: None,
             counted: false,
+            noted: false,
+            authenticated: None,
             waiting: false,
             closing: false,
             attached: false,

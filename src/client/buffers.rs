@@ -4,6 +4,8 @@
 //! about the request at hand hold while a batch runs, and the size of its reply buffer is what the
 //! worker's has to give it: as much as its replies have needed of late.
 
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
+
 /// What a client has sent of requests that are not complete, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Incomplete {
@@ -15,6 +17,65 @@ pub struct Incomplete {
     pub argv_bytes: usize,
     /// Still to come of an argument whose length was announced, beyond that room.
     pub announced_bytes: usize,
+}
+
+impl Incomplete {
+    /// What it takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.raw_bytes + self.free_bytes + self.argv_bytes
+    }
+
+    /// What it takes, and will take when all that was announced has come, in bytes.
+    pub fn promised_bytes(&self) -> usize {
+        self.memory_bytes() + self.announced_bytes
+    }
+}
+
+/// What a session tells of a request that is not complete. A byte that comes alone costs little
+/// more than the system call that reads it, so nobody waits for the lock to tell it: each figure is
+/// true by itself, and those who look under the lock see the last ones soon.
+#[derive(Debug, Default)]
+pub struct Arriving {
+    raw_bytes: AtomicUsize,
+    free_bytes: AtomicUsize,
+    argv_bytes: AtomicUsize,
+    announced_bytes: AtomicUsize,
+    heard_ms: AtomicI64,
+}
+
+impl Arriving {
+    /// More of it has come (Unix ms).
+    pub fn note(&self, what: Incomplete, now_ms: i64) {
+        self.heard_ms.store(now_ms, Relaxed);
+        self.set(what);
+    }
+
+    /// It is complete.
+    pub fn clear(&self) {
+        self.set(Incomplete::default());
+    }
+
+    /// When a part of a request came last (Unix ms).
+    pub fn heard_ms(&self) -> i64 {
+        self.heard_ms.load(Relaxed)
+    }
+
+    /// What has come of it.
+    pub fn incomplete(&self) -> Incomplete {
+        Incomplete {
+            raw_bytes: self.raw_bytes.load(Relaxed),
+            free_bytes: self.free_bytes.load(Relaxed),
+            argv_bytes: self.argv_bytes.load(Relaxed),
+            announced_bytes: self.announced_bytes.load(Relaxed),
+        }
+    }
+
+    fn set(&self, what: Incomplete) {
+        self.raw_bytes.store(what.raw_bytes, Relaxed);
+        self.free_bytes.store(what.free_bytes, Relaxed);
+        self.argv_bytes.store(what.argv_bytes, Relaxed);
+        self.announced_bytes.store(what.announced_bytes, Relaxed);
+    }
 }
 
 /// What the batch that runs now has in the worker's buffers, in bytes.

@@ -72,7 +72,7 @@ pub fn line(state: &State, id: ClientId) -> Vec<u8> {
     let command = client.last_command.map(|id| super::table().specs[id].name.as_str());
     let tracking = state.tracking.options(id);
     let multi_bytes = multi.map_or(0, |multi| multi.bytes);
-    let (incomplete, at_hand) = (client.incomplete, client.at_hand);
+    let (incomplete, at_hand) = (client.incomplete(), client.at_hand);
     let waiting = client.blocked.iter().flat_map(|blocked| &blocked.argv).map(Vec::len);
     let head = format!(
         "id={} addr={} laddr={} fd={} name=",
@@ -83,7 +83,7 @@ pub fn line(state: &State, id: ClientId) -> Vec<u8> {
          qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} \
          events={} cmd={} user=",
         (now_ms - client.since_ms).max(0) / 1000,
-        (now_ms - client.active_ms).max(0) / 1000,
+        (now_ms - client.heard_ms()).max(0) / 1000,
         flags(state, client),
         client.db,
         state.pubsub.count_of(Scope::Channel, id),

@@ -3,6 +3,8 @@
 //! Invariant: what is kept takes little more room than it has bytes, and its room grows with what
 //! has arrived, never on the word of a length that was announced.
 
+use crate::types::alloc::class;
+
 /// Bytes that wait: part of a request, or requests whose turn has not come.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -45,9 +47,11 @@ impl Kept {
     pub(super) fn append(&mut self, more: &[u8]) {
         if self.bytes.capacity() - self.bytes.len() < more.len() {
             self.compact();
-            // Exact while it is small: a thousand peers may each have sent half a request. From
-            // there on by a share, so that appending stays linear whatever the allocator does.
-            self.bytes.reserve_exact(more.len().max(self.len() / 8));
+            // What the allocator hands out while it is small: a thousand peers may each have sent
+            // half a request. From there on by a share, so that appending stays linear whatever
+            // the allocator does.
+            let least = self.len() + more.len().max(self.len() / 8);
+            self.bytes.reserve_exact(class(least) - self.len());
         }
         self.bytes.extend_from_slice(more);
     }

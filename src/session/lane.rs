@@ -109,6 +109,8 @@ pub(crate) struct Moved {
     place: Place,
     kept: Kept,
     more: bool,
+    untold: bool,
+    noted: bool,
     mark: u64,
 }
 
@@ -132,6 +134,9 @@ impl Session {
         // What rings from here on wakes the session there.
         let kick = Arc::new(Kick::default());
         kick.ring();
+        if let Some(before) = self.socket.kick.get() {
+            kick.arriving.note(before.arriving.incomplete(), before.arriving.heard_ms());
+        }
         state.clients.at(me).kick = kick.clone();
         let Ok(stream) = self.socket.detach() else {
             self.place.leave(&shared.endless);
@@ -149,6 +154,8 @@ impl Session {
             place: self.place,
             kept: self.kept,
             more: self.more,
+            untold: self.untold,
+            noted: self.noted,
             mark: self.mark,
         };
         // Where nobody listens any more the server has ended.
@@ -175,6 +182,8 @@ impl Moved {
             place,
             kept: self.kept,
             more: self.more,
+            untold: self.untold,
+            noted: self.noted,
             mark: self.mark,
             ..Session::new(stream, me, shared, scratch)
         };

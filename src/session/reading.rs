@@ -8,6 +8,8 @@ use crate::client::{Cut, Incomplete};
 use std::io;
 use std::task::{ready, Context, Poll};
 
+/// Up to here a part of a request is within every limit, by itself: nobody looks.
+const SMALL_BYTES: usize = 4096;
 /// What one read takes at most of a large argument.
 const LARGE_READ_BYTES: usize = 256 * 1024;
 /// A waiting client's requests are read up to here, so that its going away is noticed.
@@ -73,14 +75,14 @@ impl Session {
             self.kept.append(&self.scratch.borrow().input[from..from + len]);
         }
         self.more = true;
-        self.check_query_limit();
+        self.note_kept();
     }
 
     /// Takes a turn with what is kept and what has arrived, and sends the replies.
     pub(super) fn work(&mut self, cx: &mut Context<'_>, arrived: &Arrived) {
         if matches!(arrived, Arrived::Kept) && self.kept.len() > READ_BYTES {
             // Redis: the limit counts what was read, before any of it is understood.
-            self.check_query_limit();
+            self.note_kept();
             if self.closing {
                 return;
             }
@@ -117,27 +119,39 @@ impl Session {
             **out = Vec::new();
         }
         if !self.kept.is_empty() && !self.closing {
-            self.check_query_limit();
+            self.note_kept();
         }
     }
 
-    /// `client-query-buffer-limit`, and `maxmemory-clients` for what has arrived of a request.
-    fn check_query_limit(&mut self) {
-        let Some(mut guard) = self.shared.lock_unless_busy() else { return };
-        let state = &mut *guard;
-        let settings = state.config.settings();
-        let limit = settings.client_query_buffer_limit;
-        let client = state.clients.at(self.me);
+    /// Tells what is kept of requests. What is small waits for no lock: whoever sends byte by byte
+    /// makes as many reads.
+    fn note_kept(&mut self) {
         let missing = self.decoder.missing_bytes(self.kept.len());
         let free_bytes = self.kept.free_bytes();
-        client.incomplete = Incomplete {
+        let kept = Incomplete {
             raw_bytes: self.kept.len().saturating_sub(self.decoder.understood_bytes()),
             free_bytes,
             argv_bytes: self.decoder.argv_bytes(),
             announced_bytes: missing.map_or(0, |missing| missing.saturating_sub(free_bytes)),
         };
+        if let Some(kick) = self.socket.kick.get() {
+            kick.arriving.note(kept, self.shared.clock.now_ms());
+            self.noted = true;
+        }
+        if kept.promised_bytes() > SMALL_BYTES {
+            self.check_query_limit(kept);
+        }
+    }
+
+    /// `client-query-buffer-limit`, and `maxmemory-clients` for what has arrived of a request.
+    fn check_query_limit(&mut self, kept: Incomplete) {
+        let Some(mut guard) = self.shared.lock_unless_busy() else { return };
+        let state = &mut *guard;
+        let settings = state.config.settings();
+        let limit = settings.client_query_buffer_limit;
+        let client = state.clients.at(self.me);
         let queued_bytes = client.multi.as_ref().map_or(0, |multi| multi.bytes);
-        if limit > 0 && client.incomplete.raw_bytes + queued_bytes > limit {
+        if limit > 0 && kept.raw_bytes + queued_bytes > limit {
             client.cut_off(Cut::Query);
         }
         client.check_memory_limit(settings);

@@ -6,7 +6,7 @@
 
 use super::{news, Session};
 use crate::busy::{self, Answer};
-use crate::client::{Asker, AtHand, Cut, Incomplete, Peer};
+use crate::client::{Asker, AtHand, Cut, Peer};
 use crate::dispatch::{Dispatcher, Flow, KnownNames, Prepared};
 use crate::error::shown;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
@@ -125,12 +125,16 @@ impl Session {
         }
     }
 
-    fn is_unauthenticated(&self) -> bool {
-        self.shared.login_needed.load(Ordering::Relaxed)
-            && self
-                .shared
-                .lock_unless_busy()
-                .is_some_and(|mut state| !state.clients.at(self.me).authenticated)
+    /// What a client may do changes with its own requests alone.
+    fn is_unauthenticated(&mut self) -> bool {
+        if !self.shared.login_needed.load(Ordering::Relaxed) {
+            return false;
+        }
+        if self.authenticated.is_none() {
+            let state = self.shared.lock_unless_busy();
+            self.authenticated = state.map(|mut state| state.clients.at(self.me).authenticated);
+        }
+        self.authenticated == Some(false)
     }
 
     /// Runs a batch under one lock, or its beginning; returns how many of its requests are done.
@@ -156,7 +160,9 @@ impl Session {
         let now_ms = state.db.now_ms();
         let client = state.clients.at(self.me);
         client.active_ms = now_ms;
-        client.incomplete = Incomplete::default();
+        if std::mem::take(&mut self.noted) {
+            client.kick.arriving.clear();
+        }
         client.at_hand.input_bytes = input.len();
         client.at_hand.free_bytes = self.room_bytes.saturating_sub(input.len());
         if client.close_now {
@@ -183,6 +189,7 @@ impl Session {
         client.net_out_bytes += out_bytes;
         client.at_hand = AtHand::default();
         client.reply_buffer.wrote(out_bytes as usize);
+        self.authenticated = Some(client.authenticated);
         let busy_ns = state.stats.work.command_ns.saturating_sub(ns_before);
         state.stats.batch(busy_ns, (done - first) as u64, in_bytes, out_bytes);
         news::spread(&mut state);

@@ -251,3 +251,24 @@ fn what_was_said_before_the_silence_still_leaves_and_the_connection_with_it() {
     assert_eq!(wire.wait(PATIENCE).unwrap(), Some(Reply::Status(b"PONG".into())));
     assert_eq!(wire.wait(PATIENCE).unwrap(), Some(Reply::Closed));
 }
+
+/// A part of a request is a sign of life.
+#[test]
+fn who_sends_slowly_is_not_idle() {
+    let server = Ours::start(&[("timeout", "5")]).unwrap();
+    let clock = server.handle().clock().clone();
+    clock.freeze();
+    let mut sender = named(&server, "sender");
+    let mut idle = named(&server, "idle");
+    let mut main = named(&server, "main");
+    let raw_bytes = [1, 2, 3, 0, 1, 2, 3, 0, 1, 2];
+    for (raw, byte) in raw_bytes.into_iter().zip(b"*1\r\n$4\r\nPI") {
+        main.call(&["PING"]).expect("a reply");
+        sender.send(&[*byte]);
+        until(&mut main, "sender", "qbuf", |bytes| bytes == Some(raw));
+        clock.advance(Duration::from_secs(2));
+    }
+    assert_eq!(idle.wait(PATIENCE).unwrap(), Some(Reply::Closed));
+    sender.send(b"NG\r\n");
+    assert_eq!(sender.wait(PATIENCE).unwrap(), Some(Reply::Status(b"PONG".into())));
+}

@@ -22,7 +22,7 @@ pub(super) fn clients(report: &mut Report, state: &mut State) {
         ("maxclients", settings.maxclients as u64),
         (
             "client_recent_max_input_buffer",
-            connected.iter().map(|client| client.incomplete.raw_bytes as u64).max().unwrap_or(0),
+            connected.iter().map(|client| client.incomplete().raw_bytes as u64).max().unwrap_or(0),
         ),
         (
             "client_recent_max_output_buffer",
