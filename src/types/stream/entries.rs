@@ -404,9 +404,10 @@ impl Entries {
 
     /// Frees a bounded piece; false when nothing is left. The entries are of no use afterwards.
     pub(super) fn pop_chunk(&mut self) -> bool {
-        let Some((id, _)) = self.blocks.first() else { return false };
-        self.remove_block(id);
-        true
+        let blocks = self.blocks.first_run().iter();
+        self.block_bytes -= blocks.map(|(_, block)| block.heap_bytes()).sum::<usize>();
+        self.trie_nodes = 0;
+        self.blocks.pop_run().is_some()
     }
 
     /// Panics when the invariant is broken.

@@ -191,6 +191,12 @@ impl<V: Clone> Ordered<V> {
         Some(item)
     }
 
+    /// The items of the bounded piece at the front.
+    pub fn first_run(&self) -> &[(StreamId, V)] {
+        let run = self.shelves.first().and_then(|shelf| shelf.runs.first());
+        run.map_or(&[], |run| &run.items)
+    }
+
     /// Frees a bounded piece at the front; gives the number of its items.
     pub fn pop_run(&mut self) -> Option<usize> {
         let items = self.shelves.first()?.runs.first()?.items.len();
