@@ -175,7 +175,10 @@ impl Shared {
             Incoming::Handshake(_) => self.crew.next(self.workers.len()),
             _ => self.crew.next(self.crew.active()),
         };
-        if self.stuck.lock().is_some_and(|(_, stuck)| stuck == number) {
+        // Kept until it is sent: a worker that is stuck from then on has it among its arrivals,
+        // which are looked after.
+        let stuck = self.stuck.lock();
+        if stuck.is_some_and(|(_, stuck)| stuck == number) {
             number = (number + 1) % self.workers.len();
         }
         let _ = self.workers[number].send(connection);

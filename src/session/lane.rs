@@ -143,7 +143,6 @@ impl Session {
             end(&mut state, me);
             return None;
         };
-        drop(state);
         let moved = Moved {
             stream,
             me,
@@ -160,6 +159,8 @@ impl Session {
         };
         // Where nobody listens any more the server has ended.
         let _ = shared.workers[worker].send(Incoming::Moved(Box::new(moved)));
+        // Not before: a script that begins now and becomes slow there finds it among the arrivals.
+        drop(state);
         None
     }
 }
