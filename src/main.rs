@@ -130,8 +130,10 @@ fn run(program: &str, call: &Run) {
     }
     arm_crash_log(&config, &server, &log);
     let listens = [listens_tcp, settings.unixsocket.is_some(), listens_tls];
+    // Before the data is there no script can run and keep the lock.
+    let final_save = server.shared().lock().persistence.file.final_save.clone();
     let loading = load(&server, &log, listens, supervisor);
-    if signals.serve(&server, &log) == End::Failed {
+    if signals.serve(&server, &log, &final_save) == End::Failed {
         fall(&server);
     }
     drop(loading);

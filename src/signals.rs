@@ -35,8 +35,9 @@ impl Signals {
     }
 
     /// Serves until a signal or a client ends it, or it cannot go on; tells which: not
-    /// [`End::CalledOff`].
-    pub fn serve(self, server: &Server, log: &Logger) -> End {
+    /// [`End::CalledOff`]. `final_save` names the file of the last save while it is written. The
+    /// thread that hears the signals never waits for the lock.
+    pub fn serve(self, server: &Server, log: &Logger, final_save: &Mutex<Option<PathBuf>>) -> End {
         let Signals { runtime, mut arriving } = self;
         // What a signal asks for needs the lock, which a slow script may hold; this thread goes
         // on listening meanwhile.
@@ -74,13 +75,12 @@ impl Signals {
             }
             runtime.block_on(async {
                 let mut asked = false;
-                let final_save = server.shared().lock().persistence.file.final_save.clone();
                 loop {
                     tokio::select! {
                         Some(signal) = arriving.recv() => match signal {
                             SIGINT => {
                                 if asked {
-                                    insist(server, log, &final_save);
+                                    insist(server, log, final_save);
                                 }
                                 asked = true;
                                 log.warning("Received SIGINT scheduling shutdown...");
