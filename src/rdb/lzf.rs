@@ -88,104 +88,83 @@ impl Packer {
     /// Writes literals and copies, and says how many bytes; `None` when there is no room.
     fn runs(&mut self, text: &[u8], out: &mut [u8]) -> Option<usize> {
         let base = self.base;
-        let mut row = Row { out, len: 1, literals: 0 };
-        let (mut at, mut misses) = (0, 0);
+        let mut row = Row { out, len: 0 };
+        // What is between `literals` and `at` is to be written as literals.
+        let (mut literals, mut at, mut misses) = (0, 0, 0);
         while let Some(here) = word(text, at) {
             let place = std::mem::replace(&mut self.places[slot(here)], base + at as u32);
             // What is of an earlier text is further away than the beginning of this one.
             let distance = (base + at as u32).wrapping_sub(place) as usize;
             let is_near = distance <= DISTANCE_MAX.min(at);
             if !is_near || word(text, at - distance) != Some(here) {
-                let step = 1 + (misses >> MISSES_BITS);
+                at += 1 + (misses >> MISSES_BITS);
                 misses += 1;
-                match step {
-                    1 => row.push_literal(text[at])?,
-                    _ => row.push_literals(&text[at..text.len().min(at + step)])?,
-                }
-                at += step;
                 continue;
             }
             misses = 0;
             let length = alike(text, at - distance, at);
+            row.push_literals(text, literals, at)?;
             row.push_copy(distance, length)?;
             for inside in at + length - 2..at + length {
                 let Some(word) = word(text, inside) else { break };
                 self.places[slot(word)] = base + inside as u32;
             }
             at += length;
+            literals = at;
         }
-        row.push_literals(text.get(at..).unwrap_or_default())?;
-        row.end_literals();
+        row.push_literals(text, literals, text.len())?;
         Some(row.len)
     }
 }
 
-/// The row of literal runs and copies that a text becomes. The run at its end is open: the byte
-/// for its length, which stands before it, is there already, be the run empty or not.
+/// The row of literal runs and copies that a text becomes.
 struct Row<'a> {
     out: &'a mut [u8],
     len: usize,
-    /// Of the open run.
-    literals: usize,
 }
 
 impl Row<'_> {
+    /// The bytes of the text from one place to another, in runs.
     #[inline(always)]
-    fn push_literal(&mut self, byte: u8) -> Option<()> {
-        *self.out.get_mut(self.len)? = byte;
-        self.len += 1;
-        self.literals += 1;
-        if self.literals == LITERALS_MAX {
-            self.end_literals();
-            self.len += 1;
-        }
-        Some(())
-    }
-
-    #[inline(never)]
-    fn push_literals(&mut self, mut literals: &[u8]) -> Option<()> {
-        while !literals.is_empty() {
-            let room = LITERALS_MAX - self.literals;
-            let (now, later) = literals.split_at(room.min(literals.len()));
-            self.out.get_mut(self.len..self.len + now.len())?.copy_from_slice(now);
-            self.len += now.len();
-            self.literals += now.len();
-            if self.literals == LITERALS_MAX {
-                self.end_literals();
-                self.len += 1;
+    fn push_literals(&mut self, text: &[u8], mut from: usize, to: usize) -> Option<()> {
+        const SHORT: usize = 8;
+        while from < to {
+            let run = (to - from).min(LITERALS_MAX);
+            let most = from..from + LITERALS_MAX;
+            let room = self.len..self.len + 1 + LITERALS_MAX;
+            // As many as a run can have, where there is room for them: to copy a fixed number
+            // is quick, and what is too much is written over.
+            if let (Some(most), Some(room)) = (text.get(most), self.out.get_mut(room)) {
+                room[0] = run as u8 - 1;
+                room[1..1 + SHORT].copy_from_slice(&most[..SHORT]);
+                if run > SHORT {
+                    room[1 + SHORT..].copy_from_slice(&most[SHORT..]);
+                }
+            } else {
+                let room = self.out.get_mut(self.len..self.len + 1 + run)?;
+                room[0] = run as u8 - 1;
+                room[1..].copy_from_slice(text.get(from..from + run)?);
             }
-            literals = later;
+            self.len += 1 + run;
+            from += run;
         }
         Some(())
-    }
-
-    /// Closes the run: `len` is what is written then, without a place for the next one's length.
-    #[inline(always)]
-    fn end_literals(&mut self) {
-        // The length of an empty run is written over, if there is room for anything.
-        if let Some(length) = self.out.get_mut(self.len - self.literals - 1) {
-            *length = (self.literals as u8).wrapping_sub(1);
-        }
-        self.len -= usize::from(self.literals == 0);
-        self.literals = 0;
     }
 
     /// So many bytes from so far back.
     #[inline(always)]
     fn push_copy(&mut self, distance: usize, length: usize) -> Option<()> {
         debug_assert!((COPY_MIN..=COPY_MAX).contains(&length));
-        self.end_literals();
         let (back, length) = (distance - 1, length - 2);
         if length < 7 {
-            *self.out.get_mut(self.len)? = (length << 5 | back >> 8) as u8;
-            self.len += 1;
-        } else {
-            let long = self.out.get_mut(self.len..self.len + 2)?;
-            long.copy_from_slice(&[(7 << 5 | back >> 8) as u8, (length - 7) as u8]);
+            let short = self.out.get_mut(self.len..self.len + 2)?;
+            short.copy_from_slice(&[(length << 5 | back >> 8) as u8, back as u8]);
             self.len += 2;
+        } else {
+            let long = self.out.get_mut(self.len..self.len + 3)?;
+            long.copy_from_slice(&[(7 << 5 | back >> 8) as u8, (length - 7) as u8, back as u8]);
+            self.len += 3;
         }
-        *self.out.get_mut(self.len)? = back as u8;
-        self.len += 2;
         Some(())
     }
 }
