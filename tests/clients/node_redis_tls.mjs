@@ -44,7 +44,11 @@ for (const RESP of [2, 3]) {
 
 const known = await client(shown, 3).connect();
 await known.configSet('tls-auth-clients', 'yes');
-await assert.rejects(async () => (await client({}, 3).connect()).ping());
+// Its calls may stay open for ever when the refusal comes between two of them; it hears of it.
+const refused = client({}, 3);
+const refusal = new Promise((resolve) => refused.on('error', resolve));
+refused.connect().then(() => refused.ping()).catch(() => {});
+assert.match((await refusal).message, /certificate required|closed|ECONNRESET|EPIPE/i);
 assert.equal(await known.ping(), 'PONG');
 await known.configSet('tls-auth-clients', 'optional');
 known.destroy();
