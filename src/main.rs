@@ -28,7 +28,6 @@ const OWN_FILES: u64 = 32;
 fn main() {
     // Before anything touches memory; the configuration may take it back.
     process::forbid_huge_pages(true);
-    allocator::maps::give_back_aside();
     let mut args = std::env::args_os().map(std::ffi::OsString::into_encoded_bytes);
     let program = String::from_utf8_lossy(&args.next().unwrap_or_default()).into_owned();
     let args: Vec<Vec<u8>> = args.collect();
@@ -80,6 +79,8 @@ fn run(program: &str, call: &Run) {
             exit(1);
         }
     }
+    // Threads do not follow a process to the background.
+    allocator::maps::give_back_aside();
     announce(&log, call, &settings.redis_version);
     log.set_role(Role::Primary);
     let config = fit_open_files(config, &log);
