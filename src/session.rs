@@ -111,6 +111,8 @@ pub struct Session {
     authenticated: Option<bool>,
     /// The client waits for a key, or CLIENT PAUSE holds it back: its requests stay in `kept`.
     waiting: bool,
+    /// It has asked for the end and hears nothing of it: nothing that it sends counts any more.
+    deaf: bool,
     closing: bool,
     /// The connection is a replica's: what follows is its feed's.
     attached: bool,
@@ -145,6 +147,7 @@ impl Session {
             noted: false,
             authenticated: None,
             waiting: false,
+            deaf: false,
             closing: false,
             attached: false,
         }

@@ -44,7 +44,8 @@ impl Session {
     pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Arrived>> {
         let kept_bytes = self.kept.len();
         if self.waiting && kept_bytes > WAITING_READ_BYTES_MAX {
-            return Poll::Pending;
+            // Who waits is read on later; who is deaf would keep its place for ever.
+            return if self.deaf { Poll::Ready(Ok(Arrived::End)) } else { Poll::Pending };
         }
         let missing = self.decoder.missing_bytes(kept_bytes).unwrap_or(0);
         if kept_bytes <= READ_BYTES && missing <= READ_BYTES {

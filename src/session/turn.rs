@@ -111,7 +111,7 @@ impl Session {
                     .as_mut()
                     .is_none_or(|state| settle::misunderstood(state, self.me, &error));
                 if state.is_some_and(|mut state| self.is_silenced(&mut state, out)) {
-                    self.waiting = true;
+                    (self.waiting, self.deaf) = (true, true);
                     self.decoder = Decoder::default();
                     return turn;
                 }
@@ -198,7 +198,7 @@ impl Session {
         }
         if flow == Flow::Close {
             match self.is_silenced(&mut state, out) {
-                true => flow = Flow::HeldBack,
+                true => (flow, self.deaf) = (Flow::HeldBack, true),
                 false => settle::leave(&mut state, self.me),
             }
         }

@@ -244,6 +244,19 @@ fn who_is_told_nothing_before_the_end_stays_and_is_not_heard() {
 }
 
 #[test]
+fn who_is_not_heard_and_goes_on_does_not_keep_his_place() {
+    use std::io::Write;
+    let server = Ours::start(&[]).unwrap();
+    let mut main = named(&server, "main");
+    // Much more than is kept of anybody who waits, and then the end.
+    let mut socket = std::net::TcpStream::connect(server.addr()).expect("connected");
+    socket.write_all(b"CLIENT SETNAME deaf\r\nCLIENT REPLY OFF\r\nQUIT\r\n").expect("sent");
+    let _ = socket.write_all(&vec![b'x'; 8 << 20]);
+    drop(socket);
+    until(&mut main, "deaf", "qbuf", |bytes| bytes.is_none());
+}
+
+#[test]
 fn what_was_said_before_the_silence_still_leaves_and_the_connection_with_it() {
     let server = Ours::start(&[]).unwrap();
     let mut wire = named(&server, "leaves");
