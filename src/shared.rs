@@ -172,7 +172,7 @@ impl Shared {
     /// stays where it begins, so all of them take their part.
     pub(crate) fn hand_over(&self, connection: Incoming) {
         let mut number = match &connection {
-            Incoming::Handshake(_) => self.crew.next(self.workers.len()),
+            Incoming::Handshake(_) | Incoming::Tls(_) => self.crew.next(self.workers.len()),
             _ => self.crew.next(self.crew.active()),
         };
         // Kept until it is sent: a worker that is stuck from then on has it among its arrivals,

@@ -35,8 +35,7 @@ impl Signals {
     }
 
     /// Serves until a signal or a client ends it, or it cannot go on; tells which: not
-    /// [`End::CalledOff`]. `final_save` names the file of the last save while it is written. The
-    /// thread that hears the signals never waits for the lock.
+    /// [`End::CalledOff`]. `final_save` names the file of the last save while it is written.
     pub fn serve(self, server: &Server, log: &Logger, final_save: &Mutex<Option<PathBuf>>) -> End {
         let Signals { runtime, mut arriving } = self;
         // What a signal asks for needs the lock, which a slow script may hold; this thread goes

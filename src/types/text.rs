@@ -112,14 +112,15 @@ impl Text {
     }
 }
 
-/// Lets a string grow by so many bytes and have room for more: as much again while it is short,
-/// an eighth of it when it is long.
+/// Lets a string grow by so many bytes. One that grows again and again has room for more: as much
+/// again while it is short, an eighth of it when it is long.
 #[inline]
 fn make_room(bytes: &mut Vec<u8>, more: usize) {
     const DOUBLED_MAX: usize = 1 << 20;
     if bytes.capacity() - bytes.len() < more {
         let len = bytes.len().saturating_add(more);
-        bytes.reserve_exact(more.saturating_add(len.min(DOUBLED_MAX.max(len / 8))));
+        let spare = if bytes.is_empty() { 0 } else { len.min(DOUBLED_MAX.max(len / 8)) };
+        bytes.reserve_exact(more.saturating_add(spare));
     }
 }
 
