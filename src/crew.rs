@@ -13,7 +13,7 @@
 use crate::clock::Stopwatch;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::OnceLock;
 
 /// Between two looks.
@@ -22,7 +22,7 @@ const LOOK_NS: u64 = 100_000_000;
 const FULL: f64 = 0.85;
 /// Of the time of those who would be left: as much as they should have to do at most.
 const EASY: f64 = 0.6;
-/// Looks in a row that find the active ones full before others join them.
+/// Looks in a row that find an active one full, and no room beside it, before others join them.
 const LOOKS_TO_GROW: u8 = 2;
 /// Looks in a row that find too little work before some of them go.
 const LOOKS_TO_SHRINK: u8 = 20;
@@ -34,7 +34,7 @@ pub(crate) struct Crew {
     /// So many stay, however little there is to do.
     least: AtomicUsize,
     /// Connections that were given to one of them.
-    given: AtomicUsize,
+    given: AtomicU64,
     /// What the system tells of each one's processor time.
     times: Vec<OnceLock<File>>,
 }
@@ -45,7 +45,7 @@ impl Crew {
         let tells = workers == 1 || own_times().is_some();
         let active = if tells { 1 } else { workers };
         let times = (0..workers).map(|_| OnceLock::new()).collect();
-        Crew { active: active.into(), least: 1.into(), given: AtomicUsize::default(), times }
+        Crew { active: active.into(), least: 1.into(), given: AtomicU64::default(), times }
     }
 
     /// How many serve sessions now: the first ones.
@@ -56,7 +56,7 @@ impl Crew {
 
     /// The one whose turn it is to be given a connection, among the first ones.
     pub(crate) fn next(&self, among: usize) -> usize {
-        self.given.fetch_add(1, Ordering::Relaxed) % among
+        dealt(self.given.fetch_add(1, Ordering::Relaxed), among)
     }
 
     /// All serve sessions from now on.
@@ -73,7 +73,7 @@ impl Crew {
         }
     }
 
-    /// Nanoseconds on a processor of each active worker; `None` where that is not known.
+    /// Nanoseconds on a processor of each worker; `None` where that is not known.
     fn busy_ns(&self) -> Option<Vec<u64>> {
         let read = |times: &OnceLock<File>| {
             let mut text = [0; 64];
@@ -82,6 +82,15 @@ impl Crew {
         };
         self.times.iter().map(read).collect()
     }
+}
+
+/// The worker, among the first ones, that is given the connection of that number. Numbers in a row
+/// are spread evenly, and so is every second or third of them: who opens connections in pairs, one
+/// of them for little, shall not find all the busy ones at one worker (multiplication by the golden
+/// ratio; Knuth, The Art of Computer Programming, 6.4).
+pub(crate) fn dealt(number: u64, among: usize) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    (((number.wrapping_mul(GOLDEN) >> 32) * among as u64) >> 32) as usize
 }
 
 /// The scheduler's statistics of this thread (`proc_pid_schedstat(5)`).
@@ -134,7 +143,10 @@ impl Trend {
         let serving = &shares[..active.min(shares.len())];
         let work: f64 = serving.iter().sum();
         let enough = ((work / EASY).ceil() as usize).max(1);
-        let is_full = active < shares.len() && serving.iter().all(|share| *share > FULL);
+        // Sessions are dealt to workers by number, not by their work: who is full may sit beside
+        // others who are not.
+        let is_one_full = serving.iter().any(|share| *share > FULL);
+        let is_full = is_one_full && enough > active && active < shares.len();
         self.full = if is_full { self.full + 1 } else { 0 };
         self.easy = if enough < active { self.easy + 1 } else { 0 };
         let next = if self.full == LOOKS_TO_GROW {
@@ -158,12 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn others_join_when_all_have_been_full_for_a_while() {
+    fn others_join_when_one_has_been_full_for_a_while_and_the_rest_have_no_room() {
         let mut trend = Trend::default();
         assert_eq!(after(100, &mut trend, 1, &[0.8, 0.0, 0.0, 0.0]), 1);
         assert_eq!(after(1, &mut trend, 1, &[0.9, 0.0, 0.0, 0.0]), 1);
         assert_eq!(after(1, &mut trend, 1, &[0.9, 0.0, 0.0, 0.0]), 2);
-        assert_eq!(after(100, &mut trend, 2, &[0.9, 0.7, 0.0, 0.0]), 2);
+        assert_eq!(after(100, &mut trend, 2, &[0.9, 0.2, 0.0, 0.0]), 2);
+        assert_eq!(after(100, &mut trend, 2, &[0.8, 0.8, 0.0, 0.0]), 2);
+        assert_eq!(after(2, &mut Trend::default(), 2, &[0.9, 0.5, 0.0, 0.0]), 4);
         assert_eq!(after(2, &mut trend, 2, &[0.9, 0.9, 0.0, 0.0]), 4);
         assert_eq!(after(100, &mut trend, 4, &[1.0, 1.0, 1.0, 1.0]), 4);
         assert_eq!(after(2, &mut Trend::default(), 2, &[1.0, 1.0, 1.0]), 3);
@@ -185,6 +199,18 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(after(10, &mut trend, 2, &[0.1, 0.1]), 2);
             assert_eq!(after(1, &mut trend, 2, &[0.9, 0.8]), 2);
+        }
+    }
+
+    #[test]
+    fn connections_are_dealt_evenly_in_whatever_step_they_come() {
+        for among in 1..=5 {
+            for step in 1..=4 {
+                let mut dealt_to = vec![0; among];
+                (0..100 * among as u64).for_each(|turn| dealt_to[dealt(turn * step, among)] += 1);
+                let uneven = dealt_to.iter().any(|given| !(90..=110).contains(given));
+                assert!(!uneven, "{dealt_to:?} of every {step}th");
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use super::stream::{Detached, Socket};
 use super::turn::Pace;
 use super::{note_end, Scratch, Session};
 use crate::client::{ClientId, Kick};
+use crate::crew::dealt;
 use crate::resp::decode::Decoder;
 use crate::settle;
 use crate::shared::{Incoming, Shared, WORKER};
@@ -39,7 +40,7 @@ pub(super) struct Place {
     /// So many workers were active when its home was chosen.
     among: usize,
     /// Chooses a home when their number changes.
-    number: usize,
+    number: u64,
     now: usize,
     excess: u8,
     is_endless: bool,
@@ -49,7 +50,7 @@ pub(super) struct Place {
 impl Place {
     /// That of a client whose session begins at this thread's worker, while so many are active.
     pub(super) fn of(me: ClientId, active: usize) -> Place {
-        let (number, here) = (me.serial as usize, WORKER.get());
+        let (number, here) = (me.serial, WORKER.get());
         let (home, among) = (here, active);
         Place { home, among, number, now: here, excess: 0, is_endless: false, waits: 0 }
     }
@@ -90,7 +91,7 @@ impl Place {
             self.waits = 0;
         }
         if active != self.among {
-            (self.home, self.among) = (self.number % active, active);
+            (self.home, self.among) = (dealt(self.number, active), active);
         }
         let in_lane = self.is_endless || self.waits >= WAITS;
         let wanted = if in_lane { workers - 1 } else { self.home };
@@ -203,7 +204,7 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        Place { home: 0, among: 3, number: 6, now: 0, excess: 0, is_endless: false, waits: 0 }
+        Place { home: 0, among: 3, number: 0, now: 0, excess: 0, is_endless: false, waits: 0 }
     }
 
     #[test]
@@ -229,8 +230,8 @@ mod tests {
     #[test]
     fn sessions_follow_the_active_workers() {
         let endless = AtomicUsize::new(0);
-        let mut place = Place { number: 7, among: 1, ..place() };
-        for (active, wanted) in [(1, None), (2, Some(1)), (4, Some(3)), (3, Some(1)), (1, Some(0))]
+        let mut place = Place { number: 3, among: 1, ..place() };
+        for (active, wanted) in [(1, None), (2, Some(1)), (4, Some(3)), (3, Some(2)), (1, Some(0))]
         {
             assert_eq!(place.elsewhere(active, 4, &endless), wanted);
             place.now = wanted.unwrap_or(place.now);
