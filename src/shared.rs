@@ -102,6 +102,11 @@ impl Shared {
         }
     }
 
+    /// The state, or nothing when it does not come free for so long.
+    pub fn lock_within(&self, patience: Duration) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock_for(patience)
+    }
+
     #[cold]
     fn wait_unless_busy(&self) -> Option<MutexGuard<'_, State>> {
         const LOOK: Duration = Duration::from_millis(20);

@@ -10,8 +10,12 @@ use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Caught;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+
+/// Who insists waits so long for the lock, which tells what there is to be removed.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Signals that are listened to. Made before the server can be reached: a signal that
 /// comes right after must not end it the hard way.
@@ -108,14 +112,15 @@ impl Signals {
 }
 
 /// An interrupt while the server is about to end: it ends now, unless the shutdown was called off.
-/// The lock is not waited for while all data is being saved under it, to the file `final_save`.
+/// The lock is not waited for while all data is being saved under it, to the file `final_save`, and
+/// not long while something else keeps it.
 fn insist(server: &Server, log: &Logger, final_save: &Mutex<Option<PathBuf>>) {
     if let Some(unfinished) = &*final_save.lock() {
         let _ = std::fs::remove_file(unfinished);
         log.warning("You insist... exiting now.");
         std::process::exit(1);
     }
-    if let Some(state) = server.shared().lock_unless_busy() {
+    if let Some(state) = server.shared().lock_within(PATIENCE) {
         if state.shutdown.is_none() {
             return;
         }

@@ -219,6 +219,25 @@ fn a_second_interrupt_does_not_wait_for_a_slow_script() {
 }
 
 #[test]
+fn a_second_interrupt_does_not_wait_for_what_keeps_the_server() {
+    let args = ["--enable-debug-command", "yes", "--busy-reply-threshold", "0"];
+    let mut process = Process::start(&args);
+    let mut wire = process.wire();
+    wire.call(&["MULTI"]).expect("a reply");
+    wire.call(&["DEBUG", "LOG", "it begins"]).expect("a reply");
+    // Nobody waits as long as this lasts.
+    wire.call(&["DEBUG", "SLEEP", "100000"]).expect("a reply");
+    wire.send(&request(&["EXEC"]));
+    process.read_until("DEBUG LOG: it begins");
+    process.signal("INT");
+    process.read_until("Received SIGINT scheduling shutdown...");
+    process.signal("INT");
+    let (code, log) = process.end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("You insist... exiting now."), "{log}");
+}
+
+#[test]
 fn a_second_interrupt_does_not_wait_for_the_last_save() {
     let folder = Folder::new("interrupted-save");
     let dir = folder.path("");
