@@ -22,8 +22,12 @@ mod signals;
 #[global_allocator]
 static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
-/// Files that the server needs besides its clients' connections.
+/// Files that a server of few workers needs besides its clients' connections.
 const OWN_FILES: u64 = 32;
+/// So many workers are few.
+const FEW_WORKERS: usize = 4;
+/// Files of each further one: what it waits for, its bell, and what tells of its time.
+const WORKER_FILES: u64 = 4;
 
 fn main() {
     // Before anything touches memory; the configuration may take it back.
@@ -229,7 +233,9 @@ fn announce(log: &Logger, call: &Run, version: &str) {
 
 /// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients`.
 fn fit_open_files(mut config: Config, log: &Logger) -> Config {
-    let wanted = config.settings().maxclients as u64 + OWN_FILES;
+    let further = config.settings().io_threads.saturating_sub(FEW_WORKERS) as u64;
+    let own = OWN_FILES + further * WORKER_FILES;
+    let wanted = config.settings().maxclients as u64 + own;
     let before = process::raise_open_files(0);
     let OpenFiles { granted, refusal } = process::open_files(wanted);
     if granted >= wanted {
@@ -241,7 +247,7 @@ fn fit_open_files(mut config: Config, log: &Logger) -> Config {
         }
         return config;
     }
-    let clients = granted.saturating_sub(OWN_FILES);
+    let clients = granted.saturating_sub(own);
     if clients == 0 {
         log.warning(format!(
             "Your current 'ulimit -n' of {granted} is not enough for the server to start. Please \

@@ -125,7 +125,8 @@ impl Session {
         }
     }
 
-    /// What a client may do changes with its own requests alone.
+    /// Whether somebody must log in first. A client gets rights by its own requests alone; who
+    /// loses them by somebody else's is closed in that moment (`users::cast_out`).
     fn is_unauthenticated(&mut self) -> bool {
         if !self.shared.login_needed.load(Ordering::Relaxed) {
             return false;
