@@ -96,6 +96,8 @@ pub struct Db {
     spaces_made: u64,
     /// Images of the data that are being taken.
     pub(super) images: Option<Box<Images>>,
+    /// How many have ever begun.
+    pub(super) images_begun: u64,
     /// Heap bytes from which an image walks a value instead of copying it.
     pub(super) big_bytes: usize,
     current: usize,
@@ -153,6 +155,7 @@ impl Db {
                 .collect(),
             spaces_made: databases.max(1) as u64,
             images: None,
+            images_begun: 0,
             big_bytes: BIG_BYTES,
             current: 0,
             now_us: 0,

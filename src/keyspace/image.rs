@@ -61,7 +61,8 @@ const ENDED_WALKS: usize = 64;
 /// Pieces that are saved in one row.
 const SAVED_ROW: usize = 64;
 
-/// Which image.
+/// Which image. No two images of a server have the same one: who is late with the end of his own
+/// must not meet another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageId(u64);
 
@@ -108,7 +109,7 @@ pub struct Slice {
 }
 
 /// What a call of [`Db::take_pieces`] has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// There is more.
     pub more: bool,
@@ -162,7 +163,6 @@ pub struct Images {
     /// Spaces that were flushed while an image had some of them ahead.
     kept: Vec<Space>,
     bigs: Bigs,
-    last_id: u64,
 }
 
 impl Image {
@@ -298,8 +298,8 @@ impl Db {
     /// Begins an image of everything as it is now. Only between units.
     pub fn begin_image(&mut self) -> ImageId {
         let images = self.images.get_or_insert_default();
-        images.last_id += 1;
-        let id = ImageId(images.last_id);
+        self.images_begun += 1;
+        let id = ImageId(self.images_begun);
         let stretches = self.spaces.iter().enumerate().filter(|(_, space)| !space.is_empty());
         let stretches = stretches.map(|(db, space)| Stretch {
             space: space.number(),
@@ -331,14 +331,17 @@ impl Db {
         image.map_or(Tally::default(), |image| image.tally.clone())
     }
 
-    /// Hands out the next pieces.
-    pub fn take_pieces(&mut self, id: ImageId, slice: Slice, out: &mut Vec<Piece>) -> Taken {
+    /// Hands out the next pieces; `None` when there is no such image, of which nobody can say what
+    /// is left.
+    pub fn take_pieces(
+        &mut self,
+        id: ImageId,
+        slice: Slice,
+        out: &mut Vec<Piece>,
+    ) -> Option<Taken> {
         let (hash_key, big_bytes) = (self.limits.hash_key, self.big_bytes);
-        let Some(images) = self.images.as_deref_mut() else { return Taken::default() };
-        let Images { open, kept, bigs, .. } = images;
-        let Some(image) = open.iter_mut().find(|image| image.id == id) else {
-            return Taken::default();
-        };
+        let Images { open, kept, bigs } = self.images.as_deref_mut()?;
+        let image = open.iter_mut().find(|image| image.id == id)?;
         let (keys_left, bytes_left) = (slice.keys, slice.bytes);
         let places = Places { spaces: &mut self.spaces, kept };
         let passed = false;
@@ -352,14 +355,14 @@ impl Db {
         if tools.passed {
             self.release_kept();
         }
-        taken
+        Some(taken)
     }
 
     /// Ends an image, whether it has come to its end or not, in bounded steps: one each time, for
     /// as long as there are remains of it. From the first of them on it keeps nothing more.
     #[must_use = "it is to be freed without the lock"]
     pub fn end_image(&mut self, id: ImageId) -> Option<Remains> {
-        let Images { open, kept, bigs, .. } = self.images.as_deref_mut()?;
+        let Images { open, kept, bigs } = self.images.as_deref_mut()?;
         let at = open.iter().position(|image| image.id == id)?;
         let image = open.get_mut(at)?;
         let mut remains = Remains::of(std::mem::take(&mut image.stretches));

@@ -185,7 +185,7 @@ impl Walk {
 
     fn run_outside(&mut self, access: &dyn Access) {
         loop {
-            let mut more = false;
+            let mut more = Some(false);
             let is_there = access.with(&mut |state| {
                 self.tell(state);
                 more = self.slice(state);
@@ -213,17 +213,18 @@ impl Walk {
         }
     }
 
-    /// Takes the next pieces; false when there are no more.
-    fn slice(&mut self, state: &mut State) -> bool {
+    /// Takes the next pieces; false when there are no more, `None` when nobody knows: the image is
+    /// not there.
+    fn slice(&mut self, state: &mut State) -> Option<bool> {
         let watch = Stopwatch::start();
-        let Some(running) = state.persistence.find(self.image) else { return false };
+        let running = state.persistence.find(self.image)?;
         running.is_under_way = true;
         self.fresh.append(&mut running.waiting);
         let is_slow = self.key_delay_us() > 0;
         let slice = Slice { keys: if is_slow { 1 } else { SLICE_KEYS }, bytes: SLICE_BYTES };
         let mut bytes = 0;
         let more = loop {
-            let taken = state.db.take_pieces(self.image, slice, &mut self.pieces);
+            let taken = state.db.take_pieces(self.image, slice, &mut self.pieces)?;
             bytes += taken.bytes;
             let is_full = bytes >= SLICE_BYTES || watch.elapsed_ns() >= SLICE_NS;
             if is_slow || is_full || !taken.more {
@@ -235,7 +236,7 @@ impl Walk {
             running.keys_done = self.keys_done;
             running.written_bytes = self.written_bytes();
         }
-        more
+        Some(more)
     }
 
     /// Gives the pieces to the jobs; those that fail are over.
@@ -310,7 +311,14 @@ impl Walk {
         self.start.key_delay_us.load(Ordering::Relaxed)
     }
 
-    fn goes_on(&self, more: bool) -> bool {
+    fn goes_on(&mut self, more: Option<bool>) -> bool {
+        let Some(more) = more else {
+            // What has been written is not all there was: it must not pass for it.
+            for job in std::mem::take(&mut self.jobs) {
+                self.keep(job, Err(io::Error::other("the image is not there any more")));
+            }
+            return false;
+        };
         more && !self.jobs.is_empty() && !self.wanted.is_cancelled()
     }
 

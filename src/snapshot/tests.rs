@@ -2,14 +2,18 @@
 
 use super::rdb_output::RdbOutput;
 use super::sinks::MemorySink;
+use super::{prepare, Walk};
 use crate::keyspace::db::Db;
 use crate::keyspace::image::model::{assert_same, change, databases, picture, Picture};
 use crate::keyspace::image::Slice;
-use crate::persistence::{Output, Start, Wanted};
+use crate::persistence::{Job, Outcome, Output, Start, Wanted};
 use crate::rdb::read::{Item, Reader, Rules};
+use crate::server::Server;
+use crate::state::{Access, State};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 fn start(db: &Db, image: crate::keyspace::image::ImageId, compress: bool) -> Start {
@@ -65,7 +69,7 @@ fn a_file_has_the_data_of_the_moment_when_its_snapshot_began() {
             while more {
                 let mut pieces = Vec::new();
                 let slice = Slice { keys: rng.random_range(1..40), bytes: 4096 };
-                more = db.take_pieces(image, slice, &mut pieces).more;
+                more = db.take_pieces(image, slice, &mut pieces).expect("it is there").more;
                 output.take(&pieces).expect("memory takes all");
                 for _ in 0..rng.random_range(0..20) {
                     db.set_now_ms(db.now_ms() + rng.random_range(0..2));
@@ -77,4 +81,77 @@ fn a_file_has_the_data_of_the_moment_when_its_snapshot_began() {
             assert_same(&read(&bytes.lock(), &db.limits), &expected);
         }
     }
+}
+
+/// Turns of the lock, and what others do between them.
+struct Turns<'a, F>(RefCell<(&'a mut State, F)>);
+
+impl<F: FnMut(&mut State)> Access for Turns<'_, F> {
+    fn with(&self, work: &mut dyn FnMut(&mut State)) -> bool {
+        let (state, others) = &mut *self.0.borrow_mut();
+        work(state);
+        others(state);
+        true
+    }
+}
+
+/// A snapshot in memory: its bytes, and how it ended.
+#[derive(Clone, Default)]
+struct Taken {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    outcome: Arc<Mutex<Option<Outcome>>>,
+}
+
+impl Taken {
+    fn job(&self) -> Job {
+        let output = Box::new(RdbOutput::new(MemorySink(self.bytes.clone()), Vec::new()));
+        let outcome = self.outcome.clone();
+        Job { output, over: Box::new(move |_, ended| *outcome.lock() = Some(ended)) }
+    }
+
+    fn is_done(&self) -> bool {
+        matches!(*self.outcome.lock(), Some(Outcome::Done))
+    }
+}
+
+/// A server with something in it.
+fn filled() -> Server {
+    let server = Server::builder().without_tcp().start().expect("it starts");
+    server.command(&["MSET", "a", "1", "b", "2"]);
+    server
+}
+
+#[test]
+fn who_ends_late_leaves_the_next_image_alone() {
+    let server = filled();
+    let mut state = server.shared().lock();
+    let (early, late) = (Taken::default(), Taken::default());
+    let first = prepare(&mut state, early.job());
+    let mut walk = Walk::of(&mut state, first).expect("it runs");
+    let mut second = None;
+    // The image of the first is gone, and its thread has a turn left.
+    let others = |state: &mut State| {
+        if second.is_none() && state.db.image_outline(first).is_empty() {
+            second = Some(prepare(state, late.job()));
+        }
+    };
+    walk.run_outside(&Turns(RefCell::new((&mut state, others))));
+    assert!(early.is_done());
+    let second = second.expect("there was a turn between");
+    Walk::of(&mut state, second).expect("it runs").run_inside(&mut state);
+    assert!(late.is_done());
+    let limits = databases(3, 0).limits;
+    assert_same(&read(&late.bytes.lock(), &limits), &picture(&state.db));
+}
+
+#[test]
+fn a_snapshot_whose_image_is_gone_has_failed() {
+    let server = filled();
+    let mut state = server.shared().lock();
+    let taken = Taken::default();
+    let image = prepare(&mut state, taken.job());
+    while state.db.end_image(image).is_some() {}
+    Walk::of(&mut state, image).expect("it runs").run_inside(&mut state);
+    assert!(matches!(*taken.outcome.lock(), Some(Outcome::Failed(_))));
+    assert!(taken.bytes.lock().is_empty(), "what was begun is discarded");
 }

@@ -40,7 +40,7 @@ fn an_image_is_the_data_at_the_moment_of_its_beginning() {
                 }
                 let mut pieces = Vec::new();
                 let (keys, bytes) = (rng.random_range(1..9), rng.random_range(1..4096));
-                let taken = db.take_pieces(*id, Slice { keys, bytes }, &mut pieces);
+                let taken = db.take_pieces(*id, Slice { keys, bytes }, &mut pieces).unwrap();
                 pieces.into_iter().for_each(|piece| album.add(piece));
                 if !taken.more {
                     assert!(album.is_between_keys());
