@@ -128,8 +128,9 @@ impl Wanted {
     }
 }
 
-/// Which of the saves of one file this is. One that was cancelled may still be at its end when the
-/// next one has its file in place; it must not put an older one there.
+/// Which of those who make one file this is: saves, and copies of a primary's data. A save that was
+/// cancelled may still be at its end when the next one has its file in place; it must not put an
+/// older one there.
 #[derive(Clone, Debug, Default)]
 pub struct Order {
     number: u64,
@@ -138,13 +139,13 @@ pub struct Order {
 }
 
 impl Order {
-    /// The next save begins.
+    /// The next begins.
     pub fn begin_next(&mut self) -> Order {
         self.number += 1;
         self.clone()
     }
 
-    /// Lets `place` put the file of this save in place, unless that of a newer one is there.
+    /// Lets `place` put this one's file in place, unless that of a newer one is there.
     pub fn place(&self, place: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut placed = self.placed.lock();
         if *placed > self.number {
@@ -199,7 +200,7 @@ pub struct FileFigures {
     pub last_took_s: i64,
     /// Saves that clients and save points began.
     pub saves: u64,
-    /// The last save that began, whoever asked for it.
+    /// The last that was given a place under the file's name: a save, or a copy of a primary's.
     pub order: Order,
     /// Bytes of pre-images that the last BGSAVE needed.
     pub last_copied_bytes: u64,

@@ -17,7 +17,7 @@ use super::Access;
 use crate::append_only;
 use crate::commands::load_library;
 use crate::config::{error_text, DisklessLoad};
-use crate::disk::{dir_of, Disk, Open, Pace};
+use crate::disk::{dir_of, Disk, DiskFile, Open, Pace};
 use crate::following;
 use crate::keyspace::db::Db;
 use crate::persistence::Loading;
@@ -30,7 +30,7 @@ use crate::snapshot::load::{self, LoadError, Report};
 use crate::snapshot::save;
 use crate::state::State;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -102,17 +102,15 @@ pub(super) fn load(
     let loaded = match how.mode {
         Way::File => {
             let received = receive(payload, &how).and_then(|()| keep(access, &how));
-            let loaded = received.and_then(|path| {
+            let loaded = received.and_then(|file| {
                 begin(access, &how, logger)?;
-                let file = how.disk.open(path, Open::Read);
-                let file = file.map_err(|error| Broken::Nonsense(error_text(&error)))?;
                 let loaded = read(access, file, &how);
                 if how.is_passing {
                     logger.notice(
                         "Removing the RDB file obtained from the master. This replica has \
                          persistence disabled",
                     );
-                    let _ = how.disk.remove(path);
+                    let _ = how.disk.remove(&how.kept_as);
                 }
                 loaded
             });
@@ -198,8 +196,8 @@ fn receive(payload: &mut Payload<'_>, how: &How) -> Result<(), Broken> {
     }
 }
 
-/// Puts the file where a restart looks for it; gives the path.
-fn keep<'a>(access: &Access, how: &'a How) -> Result<&'a Path, Broken> {
+/// Puts the file where a restart looks for it; gives the file, whatever has the name by now.
+fn keep(access: &Access, how: &How) -> Result<DiskFile, Broken> {
     let kept_as = &how.kept_as;
     let failed = |what: &str, error: std::io::Error| {
         let text = error_text(&error);
@@ -207,18 +205,17 @@ fn keep<'a>(access: &Access, how: &'a How) -> Result<&'a Path, Broken> {
             "Failed trying to {what} in MASTER <-> REPLICA synchronization: {text}"
         ))
     };
-    let file = how.disk.open(&how.path, Open::Read);
-    let synced = file.and_then(|file| file.sync_data());
-    synced.map_err(|error| failed("sync the temp DB to disk", error))?;
-    // What it would write is older, and has the same name.
-    access.with(save::stop_background).ok_or(Broken::Unwanted)?;
+    let opened = how.disk.open(&how.path, Open::Read);
+    let synced = opened.and_then(|file| file.sync_data().map(|()| file));
+    let file = synced.map_err(|error| failed("sync the temp DB to disk", error))?;
+    let order = access.with(save::supersede).ok_or(Broken::Unwanted)?;
     let name = kept_as.file_name().unwrap_or_default().to_string_lossy();
-    let moved = how.disk.rename(&how.path, kept_as);
+    let moved = order.place(|| how.disk.rename(&how.path, kept_as));
     moved.map_err(|error| failed(&format!("rename the temp DB into {name}"), error))?;
     let dir = dir_of(kept_as);
     let synced = how.disk.sync_dir(&dir);
     synced.map_err(|error| failed(&format!("sync DB directory {}", dir.display()), error))?;
-    Ok(kept_as)
+    Ok(file)
 }
 
 /// The old data goes, or is served until the new is there.
@@ -231,6 +228,8 @@ fn begin(access: &Access, how: &How, logger: &Logger) -> Result<(), Broken> {
             logger.notice("MASTER <-> REPLICA sync: Flushing old data");
             following::forget_history(state);
             append_only::turn_off(state);
+            // One that has begun since the copy was whole is of the old data.
+            save::stop_background(state);
             empty(state);
         }
         let loading = Loading::begin(state.db.now_ms(), 0, is_async);

@@ -13,7 +13,7 @@ use crate::clock::Stopwatch;
 use crate::config::error_text;
 use crate::disk::Pace;
 use crate::error::Error;
-use crate::persistence::{Job, Outcome, Over};
+use crate::persistence::{Job, Order, Outcome, Over};
 use crate::replicas;
 use crate::settle;
 use crate::state::{Shutdown, State};
@@ -176,6 +176,13 @@ pub fn stop_background(state: &mut State) -> bool {
     let Some((image, _)) = state.persistence.file.background else { return was_scheduled };
     cancel(state, image);
     true
+}
+
+/// The file comes from elsewhere: a save that is under way is not wanted any more, and takes its
+/// place no more than that of a newer save, even if it is at its end already.
+pub fn supersede(state: &mut State) -> Order {
+    stop_background(state);
+    state.persistence.file.order.begin_next()
 }
 
 /// Time goes by: a scheduled BGSAVE begins, or one that a save point asks for.

@@ -1,11 +1,14 @@
 //! Full copies: what becomes of the file that one is received to, and of those who share one with a
 //! replica that takes nothing.
 
-use std::io::Write;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use redouble::disk::{Call, FaultyDisk};
+use redouble::disk::{Backing, Call, Disk, DiskFile, FaultyDisk, Open, RealDisk};
 use redouble::resp::reader::Value;
 use redouble::{Builder, Server};
 
@@ -76,6 +79,111 @@ fn a_copy_that_cannot_be_kept_changes_nothing() {
     std::fs::remove_dir_all(journal.0.join("dump.rdb")).expect("removed");
     in_sync(&primary, &replica);
     assert_eq!(replica.command(&["DBSIZE"]), Value::Int(1));
+}
+
+/// A disk on which a BGSAVE stands still at its end, just before its file gets its name, until a
+/// received copy has got that name; then it comes first, if it may.
+#[derive(Clone, Debug, Default)]
+struct Late(Arc<Steps>);
+
+#[derive(Debug, Default)]
+struct Steps {
+    stands_still: AtomicBool,
+    may_go_on: AtomicBool,
+    is_over: AtomicBool,
+}
+
+fn is_of_a_save(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("temp-bg"))
+}
+
+impl Disk for Late {
+    fn open(&self, path: &Path, how: Open) -> io::Result<DiskFile> {
+        let file = RealDisk.open(path, how)?;
+        let late = is_of_a_save(path).then(|| self.clone());
+        Ok(DiskFile::new(LateFile { file, late }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let renamed = RealDisk.rename(from, to);
+        if is_of_a_save(from) {
+            self.0.is_over.store(true, Ordering::SeqCst);
+        }
+        renamed
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = RealDisk.remove(path);
+        if is_of_a_save(path) {
+            self.0.is_over.store(true, Ordering::SeqCst);
+        }
+        removed
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.make_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        RealDisk.list(path)
+    }
+
+    /// Follows the renaming of the copy.
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.may_go_on.store(true, Ordering::SeqCst);
+        wait_until("the end of the save", || self.0.is_over.load(Ordering::SeqCst));
+        RealDisk.sync_dir(path)
+    }
+}
+
+#[derive(Debug)]
+struct LateFile {
+    file: DiskFile,
+    late: Option<Late>,
+}
+
+impl Backing for LateFile {
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.file.clone().read(into)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_some(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        if let Some(Late(steps)) = &self.late {
+            steps.stands_still.store(true, Ordering::SeqCst);
+            wait_until("the copy", || steps.may_go_on.load(Ordering::SeqCst));
+        }
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+}
+
+#[test]
+fn a_save_at_its_end_does_not_take_the_place_of_a_copy() {
+    let primary = start(builder());
+    primary.command(&["SET", "key", "of the primary"]);
+    let (journal, disk) = (Journal::new("late"), Late::default());
+    let kept = || journal.kept_by(builder()).config("save", "");
+    let replica = start(kept().disk(Arc::new(disk.clone())));
+    replica.command(&["SET", "own", "value"]);
+    replica.command(&["BGSAVE"]);
+    wait_until("the save's end", || disk.0.stands_still.load(Ordering::SeqCst));
+    replica.command(&["REPLICAOF", "127.0.0.1", &super::port(&primary)]);
+    in_sync(&primary, &replica);
+    drop(replica);
+    let restarted = start(kept());
+    assert_eq!(restarted.command(&["DEBUG", "DIGEST"]), primary.command(&["DEBUG", "DIGEST"]));
 }
 
 #[test]
