@@ -125,6 +125,32 @@ impl Write for DiskFile {
     }
 }
 
+/// A file to read that is closed on a thread of its own: to close the last descriptor of a long
+/// file that has no name any more is to free all of it, and takes its time.
+#[derive(Debug)]
+pub struct ApartFile(Option<DiskFile>);
+
+impl From<DiskFile> for ApartFile {
+    fn from(file: DiskFile) -> ApartFile {
+        ApartFile(Some(file))
+    }
+}
+
+impl Read for ApartFile {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.as_mut().map_or(Ok(0), |file| file.read(into))
+    }
+}
+
+impl Drop for ApartFile {
+    fn drop(&mut self) {
+        let file = self.0.take();
+        // Where there is no thread to be had it is closed here.
+        let thread = std::thread::Builder::new().name("redouble-close".into());
+        let _ = thread.spawn(move || drop(file));
+    }
+}
+
 /// Bytes after which a file that is written at a pace goes to the disk.
 const PACE_BYTES: usize = 4 << 20;
 

@@ -17,7 +17,7 @@ use crate::role::{Copy, Copying, Order, Part};
 use crate::snapshot;
 use crate::snapshot::rdb_output::{RdbOutput, Sink};
 use crate::snapshot::sinks::MemorySink;
-use crate::state::State;
+use crate::state::{self, State};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::Rng;
@@ -95,17 +95,26 @@ fn begin_in_file(state: &mut State, order: Order) -> io::Result<()> {
     let disk = state.disk.clone();
     let over = move |state: &mut State, outcome: Outcome| {
         let open = || {
-            let file = std::fs::File::open(&path)?;
-            let len = file.metadata()?.len();
-            Ok(Copy::File(file, len))
+            let file = disk.open(&path, Open::Read)?;
+            let len = file.size()?;
+            Ok(Copy::File(file.into(), len))
         };
         whole(state, &outcome, open);
-        let _ = disk.remove(&path);
+        remove_apart(state, path);
         over(state);
     };
     let pid = std::process::id();
     state.logger.notice(format!("Background saving started by pid {pid}"));
     start(state, order, sink, Box::new(over))
+}
+
+/// Removes a copy's file on another thread: if nobody has opened it, that frees all of it.
+fn remove_apart(state: &State, path: PathBuf) {
+    let (disk, outside) = (state.disk.clone(), state.outside.clone());
+    let remove = move |_: &dyn state::Access| drop(disk.remove(&path));
+    if let Some(outside) = outside {
+        let _ = outside.assist("redouble-unlink", Box::new(remove));
+    }
 }
 
 /// The same for a server that keeps no files.

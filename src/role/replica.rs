@@ -2,9 +2,9 @@
 
 use crate::client::ClientId;
 use crate::clock::Stopwatch;
+use crate::disk::ApartFile;
 use crate::keyspace::image::ImageId;
 use bytes::Bytes;
-use std::fs::File;
 use std::sync::mpsc::Receiver;
 
 /// How far a replica has come.
@@ -51,8 +51,8 @@ pub enum Part {
 pub enum Copy {
     /// Made while it is sent; the sender waits when the replica does not keep up.
     Stream(Receiver<Part>),
-    /// A file, and its length in bytes.
-    File(File, u64),
+    /// A file without a name, and its length in bytes.
+    File(ApartFile, u64),
     /// Memory, of a server that keeps no files.
     Memory(Bytes),
 }

@@ -21,7 +21,7 @@ use crate::state::State;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice, Read as _};
 use std::sync::mpsc::TryRecvError;
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
@@ -52,12 +52,22 @@ enum Wake {
     Gone,
 }
 
+#[derive(Default)]
+enum Read {
+    #[default]
+    Nothing,
+    Some,
+    Failed(String),
+}
+
 /// One replica.
 pub(super) struct Feed {
     session: Session,
     kick: Arc<Kick>,
     pieces: VecDeque<Bytes>,
     copy: Option<Copy>,
+    /// What came of reading the copy, until the server has been told.
+    read: Read,
     /// The copy has arrived as a whole, and is announced when it has left.
     copied: Option<bool>,
     /// The stream or the copy may have more.
@@ -76,6 +86,7 @@ impl Feed {
             kick,
             pieces: VecDeque::new(),
             copy: None,
+            read: Read::Nothing,
             copied: None,
             has_more: true,
             decoder: Decoder::default(),
@@ -117,6 +128,7 @@ impl Feed {
 
     /// Takes what is to be sent next.
     fn collect(&mut self) -> Taken {
+        self.read_copy();
         let shared = self.shared().clone();
         let Some(mut state) = shared.lock_unless_busy() else { return Taken::Later };
         match self.collect_from(&mut state) {
@@ -144,6 +156,7 @@ impl Feed {
             self.pieces.push_back(Bytes::from(out));
         }
         let Some(replica) = client.replica.as_deref_mut() else { return false };
+        let mut is_new = false;
         if let Some(copy) = replica.copy.take() {
             replica.progress_ms = now_ms;
             let len = match &copy {
@@ -155,15 +168,14 @@ impl Feed {
                 self.pieces.push_back(Bytes::from(format!("${len}\r\n")));
             }
             self.copy = Some(copy);
+            is_new = true;
         }
-        if self.copy.is_some() && self.pieces.is_empty() {
-            match self.next_of_copy() {
-                Ok(moved) if moved => replica.progress_ms = now_ms,
-                Ok(_) => {}
-                Err(why) => {
-                    state.logger.warning(format!("Sending a copy to a replica failed: {why}"));
-                    return false;
-                }
+        match std::mem::take(&mut self.read) {
+            Read::Nothing => {}
+            Read::Some => replica.progress_ms = now_ms,
+            Read::Failed(why) => {
+                state.logger.warning(format!("Sending a copy to a replica failed: {why}"));
+                return false;
             }
         }
         replica.is_behind_copy = !self.pieces.is_empty();
@@ -188,8 +200,21 @@ impl Feed {
         };
         client.net_out_bytes += unwritten_bytes as u64;
         state.stats.pushed(unwritten_bytes as u64);
-        self.has_more = !self.pieces.is_empty();
+        self.has_more = is_new || !self.pieces.is_empty();
         true
+    }
+
+    /// Takes the next of the copy when all before it has left. It may come from the disk, so this
+    /// is not for who has the lock.
+    fn read_copy(&mut self) {
+        if !self.pieces.is_empty() || !matches!(self.read, Read::Nothing) {
+            return;
+        }
+        match self.next_of_copy() {
+            Ok(true) => self.read = Read::Some,
+            Ok(false) => {}
+            Err(why) => self.read = Read::Failed(why),
+        }
     }
 
     /// The next bytes of the copy; false when there are none yet.
@@ -204,8 +229,6 @@ impl Feed {
                 Ok(Part::End) => {
                     self.copy = None;
                     self.copied = Some(true);
-                    self.has_more = true;
-                    self.kick.ring();
                     Ok(true)
                 }
                 Err(TryRecvError::Empty) => Ok(false),

@@ -5,14 +5,16 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
 use redouble::disk::{Backing, Call, Disk, DiskFile, FaultyDisk, Open, RealDisk};
 use redouble::resp::reader::Value;
 use redouble::{Builder, Server};
 
 use super::{builder, in_sync, info, start, wait_until, Journal};
+use crate::patience::PATIENCE;
 use crate::wire::request;
 
 fn by_file(journal: &Journal, primary: &Server) -> Builder {
@@ -184,6 +186,108 @@ fn a_save_at_its_end_does_not_take_the_place_of_a_copy() {
     drop(replica);
     let restarted = start(kept());
     assert_eq!(restarted.command(&["DEBUG", "DIGEST"]), primary.command(&["DEBUG", "DIGEST"]));
+}
+
+/// A disk that reads, closes and removes copies for replicas only while others are answered.
+#[derive(Clone, Debug, Default)]
+struct Polite(Arc<Mutex<Option<Server>>>, Arc<AtomicUsize>);
+
+impl Polite {
+    /// Another thread asks the server for something.
+    fn look(&self) {
+        let Some(server) = self.0.lock().expect("not poisoned").clone() else { return };
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || sender.send(server.command(&["PING"])));
+        let answer = receiver.recv_timeout(PATIENCE);
+        assert!(answer.is_ok(), "who has the lock waits for the disk");
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn is_for_replicas(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("temp-repl"))
+}
+
+impl Disk for Polite {
+    fn open(&self, path: &Path, how: Open) -> io::Result<DiskFile> {
+        let file = RealDisk.open(path, how)?;
+        let watched = is_for_replicas(path) && how == Open::Read;
+        let disk = self.clone();
+        Ok(if watched { DiskFile::new(PoliteFile { file, disk }) } else { file })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if is_for_replicas(path) {
+            self.look();
+        }
+        RealDisk.remove(path)
+    }
+
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.make_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        RealDisk.list(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(path)
+    }
+}
+
+#[derive(Debug)]
+struct PoliteFile {
+    file: DiskFile,
+    disk: Polite,
+}
+
+impl Backing for PoliteFile {
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.disk.look();
+        self.file.clone().read(into)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_some(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+}
+
+impl Drop for PoliteFile {
+    fn drop(&mut self) {
+        self.disk.look();
+    }
+}
+
+#[test]
+fn nobody_waits_for_the_file_of_a_copy() {
+    let (journal, disk) = (Journal::new("polite"), Polite::default());
+    let primary = journal.kept_by(builder()).config("save", "").config("rdbcompression", "no");
+    let primary = primary.config("repl-diskless-sync", "no").disk(Arc::new(disk.clone()));
+    let primary = start(primary);
+    primary.command(&["DEBUG", "POPULATE", "20", "key", "100000"]);
+    *disk.0.lock().expect("not poisoned") = Some(primary.clone());
+    let replica = start(builder().replica_of(primary.addr().expect("an address")));
+    in_sync(&primary, &replica);
+    // It was removed, read more than once, and closed.
+    wait_until("the end of the file", || disk.1.load(Ordering::SeqCst) > 3);
+    disk.0.lock().expect("not poisoned").take();
 }
 
 #[test]
