@@ -33,6 +33,21 @@ use tokio::sync::{mpsc, watch, Notify};
 /// Between two looks whether a slow script has ended.
 pub(crate) const BUSY_LOOK: Duration = Duration::from_millis(10);
 
+/// Time of one stay under the lock, of who has many commands to run.
+pub(crate) const STAY_NS_MAX: u64 = 200_000;
+/// After a stay of this length the lock goes to who has waited longest. Shorter ones leave it to
+/// whoever comes first: to wake a thread for each of them would cost more than they do.
+const LONG_STAY_NS: u64 = 20_000;
+
+/// Lets go of the lock after a stay of so long.
+pub(crate) fn let_others_in(state: MutexGuard<'_, State>, stay_ns: u64) {
+    if stay_ns < LONG_STAY_NS {
+        drop(state);
+    } else {
+        MutexGuard::unlock_fair(state);
+    }
+}
+
 /// What the threads of one server share.
 pub struct Shared {
     pub(crate) state: Mutex<State>,

@@ -70,7 +70,8 @@ impl Arriving {
         }
     }
 
-    fn set(&self, what: Incomplete) {
+    /// What has come of it now.
+    pub fn set(&self, what: Incomplete) {
         self.raw_bytes.store(what.raw_bytes, Relaxed);
         self.free_bytes.store(what.free_bytes, Relaxed);
         self.argv_bytes.store(what.argv_bytes, Relaxed);

@@ -2,7 +2,9 @@
 //!
 //! A record is copied into the ring once, however many replicas there are. A replica's connection
 //! keeps nothing but a position; what it sends are [`Bytes`] that point into the ring's own chunks,
-//! so the ring may drop a piece while it is still on its way to somebody.
+//! so the ring may drop a piece while it is still on its way to somebody. Whoever reads makes a
+//! piece of what is there; where that has left a chunk in many little ones, they become one when it
+//! is full, by another copy.
 //!
 //! Positions count the bytes of the stream from its beginning: position `n` lies behind `n` bytes.
 //! Redis names bytes instead, from 1 on: the byte behind position `n` has the offset `n + 1`.
@@ -15,6 +17,9 @@ use std::collections::VecDeque;
 /// What is allocated at once.
 pub const CHUNK_BYTES: usize = 64 << 10;
 
+/// A full chunk in more pieces than this becomes one: each takes some forty bytes.
+const PIECES_MAX: usize = 64;
+
 /// A window on the stream.
 #[derive(Debug)]
 pub struct Ring {
@@ -22,6 +27,8 @@ pub struct Ring {
     pieces: VecDeque<(u64, Bytes)>,
     /// What was appended since the last piece.
     tail: BytesMut,
+    /// How many of the pieces, at most, lie in the chunk of the tail.
+    tail_pieces: usize,
     start: u64,
     end: u64,
 }
@@ -29,7 +36,13 @@ pub struct Ring {
 impl Ring {
     /// An empty window at a position.
     pub fn new(at: u64) -> Ring {
-        Ring { pieces: VecDeque::new(), tail: BytesMut::new(), start: at, end: at }
+        Ring {
+            pieces: VecDeque::new(),
+            tail: BytesMut::new(),
+            tail_pieces: 0,
+            start: at,
+            end: at,
+        }
     }
 
     /// The position of the first byte inside.
@@ -62,7 +75,7 @@ impl Ring {
         self.end += bytes.len() as u64;
         while !bytes.is_empty() {
             if self.tail.capacity() == self.tail.len() {
-                self.close_tail();
+                self.close_chunk();
                 self.tail = BytesMut::with_capacity(CHUNK_BYTES);
             }
             let room = self.tail.capacity() - self.tail.len();
@@ -78,7 +91,19 @@ impl Ring {
             let piece = self.tail.split().freeze();
             let end = self.pieces.back().map_or(self.start, |(at, last)| at + last.len() as u64);
             self.pieces.push_back((end, piece));
+            self.tail_pieces += 1;
         }
+    }
+
+    /// The chunk is full.
+    fn close_chunk(&mut self) {
+        self.close_tail();
+        let pieces = std::mem::take(&mut self.tail_pieces).min(self.pieces.len());
+        let first = self.pieces.len() - pieces;
+        let Some((at, _)) = self.pieces.get(first).filter(|_| pieces > PIECES_MAX) else { return };
+        let (at, mut whole) = (*at, Vec::with_capacity(CHUNK_BYTES));
+        self.pieces.drain(first..).for_each(|(_, piece)| whole.extend_from_slice(&piece));
+        self.pieces.push_back((at, whole.into()));
     }
 
     /// Puts the pieces from a position on into `into`, about `most_bytes` of them; false when they
@@ -108,7 +133,9 @@ impl Ring {
         if position <= self.start {
             return;
         }
-        self.close_tail();
+        if position > self.end - self.tail.len() as u64 {
+            self.close_tail();
+        }
         while let Some((at, piece)) = self.pieces.front_mut() {
             let gone = (position - *at).min(piece.len() as u64);
             if (gone as usize) < piece.len() {
@@ -134,7 +161,7 @@ impl Ring {
     /// Bytes that the ring takes, about.
     pub fn memory_bytes(&self) -> usize {
         let room = self.tail.capacity() - self.tail.len();
-        self.len() as usize + room
+        self.len() as usize + room + self.pieces.capacity() * size_of::<(u64, Bytes)>()
     }
 }
 
@@ -176,6 +203,27 @@ mod tests {
             assert!(ring.reaches(slowest) && ring.len() == ring.end() - ring.start());
         }
         assert!(ring.end() > 500_000 && ring.start() > 100);
+    }
+
+    #[test]
+    fn little_pieces_become_one() {
+        let (mut ring, mut at, record) = (Ring::new(0), 0, [7; 30]);
+        for _ in 0..100_000 {
+            ring.append(&record);
+            let mut pieces = Vec::new();
+            assert!(ring.read(at, usize::MAX, &mut pieces));
+            at += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+            assert_eq!(at, ring.end());
+            ring.drop_before(at.saturating_sub(1_000_000));
+        }
+        let in_a_chunk = CHUNK_BYTES / record.len() + 2;
+        assert!(ring.pieces.len() <= 1_000_000 / CHUNK_BYTES + 2 + in_a_chunk);
+        let pieces_bytes = ring.pieces.capacity() * size_of::<(u64, Bytes)>();
+        assert!(pieces_bytes < 200_000 && ring.memory_bytes() >= 1_000_000 + pieces_bytes);
+        // Who is in the middle of a chunk that has become one goes on from there.
+        let mut pieces = Vec::new();
+        assert!(ring.read(at - 777_777, usize::MAX, &mut pieces));
+        assert_eq!(pieces.concat().len(), 777_777);
     }
 
     #[test]

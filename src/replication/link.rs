@@ -44,7 +44,6 @@ struct Plan {
     me: Introduction,
     from: Option<String>,
     timeout_ms: u64,
-    nodelay: bool,
     /// `tls-replication`.
     tls: bool,
     logger: Arc<Logger>,
@@ -201,7 +200,6 @@ fn plan(state: &mut State) -> Plan {
         },
         from: settings.bind_source_addr.clone(),
         timeout_ms: settings.repl_timeout_s.max(1) * 1000,
-        nodelay: true,
         tls: settings.tls.replication,
         logger: state.logger.clone(),
     };
@@ -229,7 +227,7 @@ fn attempt(
         // Ciphers cost both sides something.
         *reached = Reached::Door;
     }
-    let _ = socket.set_nodelay(plan.nodelay);
+    let _ = socket.set_nodelay(true);
     if tell {
         plan.logger.notice("MASTER <-> REPLICA sync started");
     }
@@ -273,7 +271,10 @@ fn attempt(
     }
     let up = Stopwatch::start();
     let (addr, laddr) = wire.addresses();
-    let primary = step(access, |state| following::begin_stream(state, &addr, &laddr))?;
+    let primary = step(access, |state| {
+        let id = following::begin_stream(state, &addr, &laddr);
+        (id, state.clients.at(id).kick.clone())
+    })?;
     let broken = Stream::new(&mut wire, access, primary, plan.timeout_ms).run();
     *reached = Reached::Stream(up.elapsed_ns() / 1_000_000);
     match &broken {
@@ -308,8 +309,6 @@ fn encipher(socket: TcpStream, access: &Access, plan: &Plan) -> Result<Outward, 
     let limit = Duration::from_millis(plan.timeout_ms.max(1));
     let host = host(&plan.address).map_err(Broken::Io)?;
     let stream = tls::connect_blocking(&config, socket, host, limit).map_err(Broken::Io)?;
-    stream.sock.set_read_timeout(Some(limit)).map_err(Broken::Io)?;
-    stream.sock.set_write_timeout(Some(limit)).map_err(Broken::Io)?;
     Ok(Outward::Tls(Box::new(stream)))
 }
 

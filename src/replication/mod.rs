@@ -26,8 +26,9 @@ mod wire;
 
 pub(crate) use link::follow;
 
-use crate::shared::Shared;
+use crate::shared::{let_others_in, Shared};
 use crate::state::{self, State};
+use parking_lot::MutexGuard;
 use std::sync::Weak;
 
 /// The way of a link to the state, as long as its work is wanted.
@@ -41,13 +42,28 @@ impl Access {
     /// Runs `work` under the lock; nothing when the server ends, or has another role by now.
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> Option<R> {
         let shared = self.shared.upgrade()?;
+        self.locked(&shared).map(|mut state| work(&mut state))
+    }
+
+    /// The same for commands, where more will follow at once: who waits comes between.
+    fn with_turn<R>(&self, run: impl FnOnce(&mut State) -> R) -> Option<R> {
+        let shared = self.shared.upgrade()?;
+        let mut state = self.locked(&shared)?;
+        let before_ns = state.stats.work.command_ns;
+        let done = run(&mut state);
+        let stay_ns = state.stats.work.command_ns.saturating_sub(before_ns);
+        let_others_in(state, stay_ns);
+        Some(done)
+    }
+
+    fn locked<'a>(&self, shared: &'a Shared) -> Option<MutexGuard<'a, State>> {
         if *shared.stopping.borrow() {
             return None;
         }
         let mut state = shared.lock();
         let now_ms = shared.clock.now_ms();
         state.db.set_now_ms(now_ms);
-        (state.role.generation == self.generation).then(|| work(&mut state))
+        (state.role.generation == self.generation).then_some(state)
     }
 
     /// Whether the work is still wanted.

@@ -1,24 +1,27 @@
 //! The primary's commands, applied as they come.
 //!
-//! They run through dispatch as those of a client that nothing refuses, a batch under the lock at
-//! a time, and their bytes are passed on verbatim to the replicas of this replica. A transaction
-//! counts when its EXEC has run: a link that breaks inside one goes on before its MULTI.
+//! They run through dispatch as those of a client that nothing refuses, and their bytes are passed
+//! on verbatim to the replicas of this replica. A batch is decoded at once and runs in turns, each
+//! as long under the lock as a session's. A transaction counts when its EXEC has run: a link that
+//! breaks inside one goes on before its MULTI.
 //!
 //! Invariant: `log.offset` grows by exactly the bytes whose commands have run.
 
 use super::wire::{Broken, Wire};
 use super::Access;
-use crate::client::ClientId;
+use crate::client::{ClientId, Incomplete, Kick};
 use crate::clock::Stopwatch;
 use crate::dispatch::{Dispatcher, KnownNames, Prepared};
 use crate::replicas;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::out::push_request;
 use crate::resp::replies::Replies;
+use crate::shared::STAY_NS_MAX;
 use crate::state::State;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Commands of one stay under the lock.
+/// Commands that are decoded together.
 const BATCH_COMMANDS_MAX: usize = 512;
 /// Requests whose keys are fetched from memory together.
 const PREFETCH: usize = 16;
@@ -35,6 +38,9 @@ pub(super) struct Stream<'a> {
     wire: &'a mut Wire,
     access: &'a Access,
     primary: ClientId,
+    kick: Arc<Kick>,
+    /// A long command on its way is counted as the primary's.
+    counts_much: bool,
     decoder: Decoder,
     batch: Batch,
     /// Bytes of a transaction that has not ended.
@@ -48,11 +54,13 @@ pub(super) struct Stream<'a> {
     timeout_ms: u64,
 }
 
-/// What a batch left to do.
+/// How far a turn came, and what it left to do.
 #[derive(Default)]
-struct Applied {
+struct Turn {
+    /// Requests of the batch that have run, those of the turns before too.
+    done: usize,
     wants_ack: bool,
-    /// Nothing was run: CLIENT PAUSE.
+    /// Nothing was run: CLIENT PAUSE, or the end of this server.
     is_held: bool,
 }
 
@@ -60,13 +68,15 @@ impl<'a> Stream<'a> {
     pub(super) fn new(
         wire: &'a mut Wire,
         access: &'a Access,
-        primary: ClientId,
+        (primary, kick): (ClientId, Arc<Kick>),
         timeout_ms: u64,
     ) -> Stream<'a> {
         Stream {
             wire,
             access,
             primary,
+            kick,
+            counts_much: false,
             decoder: Decoder::default(),
             batch: Batch::default(),
             open: Vec::new(),
@@ -100,12 +110,28 @@ impl<'a> Stream<'a> {
                 self.since_heard = Stopwatch::start();
             } else if self.wire.fill_soon()? {
                 self.since_heard = Stopwatch::start();
+                self.count_much();
             } else if !self.access.is_wanted() {
                 return Err(Broken::Unwanted);
             } else if self.since_heard.elapsed_ns() / 1_000_000 > self.timeout_ms {
                 return Err(Broken::Silent);
             }
         }
+    }
+
+    /// Counts what a long command takes while it is on its way.
+    fn count_much(&mut self) {
+        let (raw_bytes, free_bytes) = (self.wire.unused().len(), self.wire.grown_bytes());
+        let counts_much = free_bytes > 0;
+        if counts_much || self.counts_much {
+            let what = if counts_much {
+                Incomplete { raw_bytes, free_bytes, ..Incomplete::default() }
+            } else {
+                Incomplete::default()
+            };
+            self.kick.arriving.set(what);
+        }
+        self.counts_much = counts_much;
     }
 
     /// Whether more is on the disk here than the primary knows.
@@ -149,26 +175,33 @@ impl<'a> Stream<'a> {
         if consumed == 0 {
             return Ok(false);
         }
-        let (batch, open, primary) = (&self.batch, &mut self.open, self.primary);
-        let input = &input[..consumed];
-        let applied = self.access.with(|state| run_batch(state, primary, input, batch, open));
-        let applied = applied.ok_or(Broken::Unwanted)?;
-        if applied.is_held {
-            // It is decoded once more, when the pause is over.
-            self.decoder = Decoder::default();
-            self.hold();
-            return Ok(false);
+        let mut done = 0;
+        loop {
+            let (batch, open, primary) = (&self.batch, &mut self.open, self.primary);
+            let input = &self.wire.unused()[..consumed];
+            let run = |state: &mut State| run_turn(state, primary, input, batch, done, open);
+            let turn = self.access.with_turn(run).ok_or(Broken::Unwanted)?;
+            if turn.is_held {
+                // The rest is decoded once more, when the pause is over.
+                self.wire.used(end_of(&self.batch, done));
+                self.decoder = Decoder::default();
+                self.hold();
+                return Ok(false);
+            }
+            done = turn.done;
+            self.holds_much = false;
+            // No session asks for what is appended here.
+            if let Some(shared) = self.access.shared.upgrade() {
+                shared.tail.write_soon();
+            }
+            if turn.wants_ack {
+                self.acknowledge()?;
+            }
+            if done == self.batch.requests.len() {
+                self.wire.used(consumed);
+                return Ok(true);
+            }
         }
-        self.holds_much = false;
-        self.wire.used(consumed);
-        // No session asks for what is appended here.
-        if let Some(shared) = self.access.shared.upgrade() {
-            shared.tail.write_soon();
-        }
-        if applied.wants_ack {
-            self.acknowledge()?;
-        }
-        Ok(true)
     }
 
     /// CLIENT PAUSE: what comes is kept, some of it here and the rest on its way.
@@ -193,31 +226,39 @@ fn inline() -> Broken {
     )
 }
 
-/// Runs a batch of the primary's commands. Deadlines are the primary's business: a key whose time
-/// has come here is still there for it.
-fn run_batch(
+/// Where the first so many requests of a batch end.
+fn end_of(batch: &Batch, requests: usize) -> usize {
+    let last = requests.checked_sub(1).and_then(|at| batch.requests.get(at));
+    last.map_or(0, |request| request.end)
+}
+
+/// Runs commands of the primary, from number `first` of the batch on, until it is time to let
+/// others have the lock. Deadlines are the primary's business: a key whose time has come here is
+/// still there for it.
+fn run_turn(
     state: &mut State,
     primary: ClientId,
     input: &[u8],
     batch: &Batch,
+    first: usize,
     open: &mut Vec<u8>,
-) -> Applied {
+) -> Turn {
     let is_paused = state.pause.is_some_and(|pause| pause.until_ms > state.db.now_ms());
-    if is_paused || state.ending.is_some() {
-        return Applied { is_held: true, ..Applied::default() };
+    if is_paused || state.ending.is_some() || state.has_failed {
+        return Turn { done: first, is_held: true, wants_ack: false };
     }
     state.db.stop_time();
     let now_ms = state.db.wall_ms();
     state.clients.at(primary).active_ms = now_ms;
-    state.clients.at(primary).net_in_bytes += input.len() as u64;
-    state.role.counters.net_in_bytes += input.len() as u64;
+    let until_ns = state.stats.work.command_ns + STAY_NS_MAX;
     let (mut argv, mut out) = (Argv::new(), Replies::default());
     let mut ahead = [Prepared::default(); PREFETCH];
-    let mut applied_to = 0;
+    let from = end_of(batch, first);
+    let (mut done, mut applied_to) = (first, from);
     let mut selected = None;
     let mut names = KnownNames::default();
     let mut dispatcher = Dispatcher::new(state, primary).knowing(&mut names);
-    'batch: for group in batch.requests.chunks(PREFETCH) {
+    'turn: for group in batch.requests[first..].chunks(PREFETCH) {
         for (prepared, request) in ahead.iter_mut().zip(group) {
             *prepared = dispatcher.prepare(|at| batch.word(request, input, at));
         }
@@ -228,23 +269,32 @@ fn run_batch(
             out.clear();
             dispatcher.request(&argv, prepared, &mut out);
             if dispatcher.state().has_failed {
-                break 'batch;
+                break 'turn;
             }
+            done += 1;
             let client = dispatcher.state().clients.at(primary);
             if client.multi.is_none() {
                 applied_to = request.end;
                 selected = Some(client.db);
             }
+            if dispatcher.state().stats.work.command_ns >= until_ns {
+                break 'turn;
+            }
         }
     }
-    if batch.requests.is_empty() {
+    let is_last = done == batch.requests.len();
+    let to = if is_last { input.len() } else { end_of(batch, done) };
+    if batch.requests.is_empty() && state.clients.at(primary).multi.is_none() {
         // Newlines: the primary is there.
-        applied_to = input.len();
+        applied_to = to;
     }
+    let in_bytes = (to - from) as u64;
+    state.clients.at(primary).net_in_bytes += in_bytes;
+    state.role.counters.net_in_bytes += in_bytes;
     let now_ms = state.db.wall_ms();
     state.db.resume_time(now_ms);
     crate::settle::turn_over(state);
-    pass_on(state, input, applied_to, open);
+    pass_on(state, &input[from..to], applied_to - from, open);
     let steady_ms = state.clock.steady_ms();
     let offset = state.log.offset;
     let mut wants_ack = false;
@@ -254,7 +304,7 @@ fn run_batch(
         upstream.selected = selected.unwrap_or(upstream.selected);
         wants_ack = std::mem::take(&mut upstream.wants_ack);
     }
-    Applied { wants_ack, is_held: false }
+    Turn { done, wants_ack, is_held: false }
 }
 
 /// Gives the bytes that have been applied to the replicas of this replica, and keeps the rest.
@@ -268,4 +318,76 @@ fn pass_on(state: &mut State, input: &[u8], applied_to: usize, open: &mut Vec<u8
         replicas::written(state);
     }
     open.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::following;
+
+    /// A stream as it comes, and what is kept of it.
+    #[derive(Default)]
+    struct Scene {
+        input: Vec<u8>,
+        batch: Batch,
+        open: Vec<u8>,
+    }
+
+    impl Scene {
+        /// What comes next.
+        fn comes(&mut self, input: Vec<u8>) {
+            let bounds = Bounds { bulk_bytes_max: 1000, unauthenticated: false };
+            self.batch.clear();
+            let decoded = Decoder::default().decode(&input, bounds, 100, &mut self.batch);
+            assert_eq!(decoded, Ok(input.len()));
+            self.input = input;
+        }
+
+        /// Runs a turn from request number `first` on: requests that have run, and where the
+        /// stream is then.
+        fn turn(&mut self, state: &mut State, primary: ClientId, first: usize) -> (usize, u64) {
+            let turn = run_turn(state, primary, &self.input, &self.batch, first, &mut self.open);
+            assert!(!turn.is_held);
+            (turn.done, state.log.offset)
+        }
+    }
+
+    fn requests(of: &[&[&str]]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        of.iter().for_each(|words| push_request(&mut bytes, words));
+        bytes
+    }
+
+    #[test]
+    fn a_turn_ends_in_time_and_a_transaction_counts_as_a_whole() {
+        let server = crate::Server::builder().config("enable-debug-command", "yes");
+        let server = server.start().expect("it starts");
+        let mut state = server.shared().lock();
+        let primary = following::begin_stream(&mut state, "", "");
+        state.log.keep();
+        state.log.relays = true;
+        // Each takes longer than a turn.
+        let slow: &[&str] = &["DEBUG", "SLEEP", "0.001"];
+        let slow_bytes = requests(&[slow]).len() as u64;
+        let mut scene = Scene::default();
+        scene.comes(requests(&[slow, slow, &["MULTI"], &["SET", "key", "value"]]));
+        let mut all = scene.input.clone();
+        assert_eq!(scene.turn(&mut state, primary, 0), (1, slow_bytes));
+        assert_eq!(scene.turn(&mut state, primary, 1), (2, slow_bytes * 2));
+        assert_eq!(scene.turn(&mut state, primary, 2), (4, slow_bytes * 2));
+        scene.comes(b"\r\n\r\n".to_vec());
+        all.extend_from_slice(&scene.input);
+        assert_eq!(scene.turn(&mut state, primary, 0), (0, slow_bytes * 2));
+        scene.comes(requests(&[&["EXEC"]]));
+        all.extend_from_slice(&scene.input);
+        assert_eq!(scene.turn(&mut state, primary, 0), (1, all.len() as u64));
+        scene.comes(b"\r\n".to_vec());
+        all.extend_from_slice(&scene.input);
+        assert_eq!(scene.turn(&mut state, primary, 0), (0, all.len() as u64));
+        let mut passed_on = Vec::new();
+        let ring = state.log.ring.as_mut().expect("it is kept");
+        assert!(ring.read(0, usize::MAX, &mut passed_on));
+        assert!(passed_on.concat() == all && scene.open.is_empty());
+        assert!(!state.db.space(0).is_empty());
+    }
 }

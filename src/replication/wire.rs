@@ -14,7 +14,7 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(100);
 /// The longest line of a handshake, in bytes.
 const LINE_BYTES_MAX: usize = 1024;
-/// What is read at once.
+/// What is read at once, and the size of the buffer while nothing longer has to be kept.
 const READ_BYTES: usize = 256 << 10;
 
 /// Why a link ended.
@@ -75,19 +75,18 @@ impl Wire {
         self.start = (self.start + bytes).min(self.end);
     }
 
+    /// The room behind what was read and not used, where the buffer has grown; 0 where it has its
+    /// size.
+    pub(super) fn grown_bytes(&self) -> usize {
+        match self.buffer.len() > READ_BYTES {
+            true => self.buffer.len() - self.unused().len(),
+            false => 0,
+        }
+    }
+
     /// Waits at most a moment for more bytes behind those that are not used; false when none came.
     pub(super) fn fill_soon(&mut self) -> Result<bool, Broken> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        } else if self.end == self.buffer.len() {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            if self.end == self.buffer.len() {
-                // More is kept only as more has come.
-                self.buffer.resize(self.end * 2, 0);
-            }
-        }
+        self.make_room();
         match self.socket.read(&mut self.buffer[self.end..]) {
             Ok(0) => Err(Broken::Closed),
             Ok(bytes) => {
@@ -99,6 +98,26 @@ impl Wire {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => Ok(false),
                 _ => Err(Broken::Io(error)),
             },
+        }
+    }
+
+    fn make_room(&mut self) {
+        let len = self.end - self.start;
+        if self.buffer.len() > READ_BYTES && len <= READ_BYTES / 2 {
+            // What was so long has been used.
+            let mut buffer = vec![0; READ_BYTES];
+            buffer[..len].copy_from_slice(&self.buffer[self.start..self.end]);
+            self.buffer = buffer;
+            (self.start, self.end) = (0, len);
+        } else if len == 0 {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, len);
+            if len == self.buffer.len() {
+                // More is kept only as more has come.
+                self.buffer.resize(len * 2, 0);
+            }
         }
     }
 
@@ -146,11 +165,46 @@ impl Wire {
         self.socket.tcp().try_clone().ok()
     }
 
-    /// Our end's address.
+    /// The address of the other end, and of ours.
     pub(super) fn addresses(&self) -> (String, String) {
         let shown = |address: io::Result<std::net::SocketAddr>| {
             address.map_or(String::new(), |address| address.to_string())
         };
         (shown(self.socket.tcp().peer_addr()), shown(self.socket.tcp().local_addr()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::sync::Weak;
+
+    #[test]
+    fn the_buffer_is_long_only_while_what_is_in_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let socket = TcpStream::connect(address).expect("it connects");
+        let (mut other, _) = listener.accept().expect("it is there");
+        let access = Access { shared: Weak::new(), generation: 0 };
+        let mut wire = Wire::new(Outward::Plain(socket), access, 60_000).expect("a socket");
+        let sent: Vec<u8> = (0..READ_BYTES * 5).map(|at| (at / 7) as u8).collect();
+        let bytes = sent.clone();
+        let writer = std::thread::spawn(move || {
+            other.write_all(&bytes).expect("it is taken");
+            other
+        });
+        while wire.unused().len() < sent.len() {
+            wire.fill_soon().expect("it goes on");
+        }
+        let mut other = writer.join().expect("it ends");
+        assert!(wire.unused() == sent && wire.grown_bytes() > READ_BYTES);
+        wire.used(sent.len() - 10);
+        other.write_all(b"more").expect("it is taken");
+        while wire.unused().len() < 14 {
+            wire.fill_soon().expect("it goes on");
+        }
+        assert_eq!((wire.buffer.len(), wire.grown_bytes()), (READ_BYTES, 0));
+        assert_eq!(wire.unused(), [&sent[sent.len() - 10..], b"more"].concat());
     }
 }

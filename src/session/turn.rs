@@ -12,19 +12,14 @@ use crate::error::shown;
 use crate::resp::decode::{Argv, Batch, Bounds, Decoder};
 use crate::resp::replies::Replies;
 use crate::settle;
+use crate::shared::{let_others_in, STAY_NS_MAX};
 use crate::state::State;
-use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering;
 
 /// Commands of one stay under the lock.
 const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of replies of one stay under the lock.
 const BATCH_REPLY_BYTES_MAX: usize = 256 * 1024;
-/// Time of one stay under the lock.
-const BATCH_NS_MAX: u64 = 200_000;
-/// After a stay of this length the lock goes to who has waited longest. Shorter ones leave it to
-/// whoever comes first: to wake a thread for each of them would cost more than they do.
-const LONG_STAY_NS: u64 = 20_000;
 /// Requests whose keys are fetched from memory together, before the first of them runs.
 const PREFETCH: usize = 16;
 
@@ -209,7 +204,7 @@ impl Session {
             client.unwritten_bytes = self.output.bytes() + out.total_bytes();
             client.cut_off(Cut::Output);
         }
-        let_go(state, busy_ns);
+        let_others_in(state, busy_ns);
         if outgrown {
             out.clear();
             self.drop_replies();
@@ -291,7 +286,7 @@ fn run<'a>(
         return (done + usize::from(flow != Flow::HeldBack), flow);
     }
     let mut ahead = [Prepared::default(); PREFETCH];
-    let until_ns = dispatcher.state().stats.work.command_ns + BATCH_NS_MAX;
+    let until_ns = dispatcher.state().stats.work.command_ns + STAY_NS_MAX;
     while done < batch.requests.len() {
         let group = &batch.requests[done..batch.requests.len().min(done + PREFETCH)];
         for (prepared, request) in ahead.iter_mut().zip(group) {
@@ -312,12 +307,4 @@ fn run<'a>(
         }
     }
     (done, Flow::Next)
-}
-
-fn let_go(state: MutexGuard<'_, State>, busy_ns: u64) {
-    if busy_ns < LONG_STAY_NS {
-        drop(state);
-    } else {
-        MutexGuard::unlock_fair(state);
-    }
 }

@@ -125,6 +125,8 @@ impl Sink for MemorySink {
     }
 
     fn finish(&mut self) -> io::Result<()> {
+        // It may live for long.
+        self.0.lock().shrink_to_fit();
         Ok(())
     }
 
