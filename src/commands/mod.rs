@@ -41,7 +41,7 @@ mod transactions;
 
 pub use admin::answer_flushed;
 pub use client_info::line as client_line;
-pub use scripting::load_library;
+pub use scripting::{load_library, replace_libraries};
 
 /// The figures of INFO for Prometheus. Called under the lock.
 pub fn metrics_text(state: &mut crate::state::State) -> String {

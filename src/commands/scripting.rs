@@ -9,7 +9,7 @@ use crate::command::{client, container, flag, nested, Args, Call, Family, Row, S
 use crate::error::{Error, Result};
 use crate::resp::out::{Done, Out};
 use crate::scripting::{shebang, Flags, Purpose, Scripting, Unkillable};
-pub use libraries::load_library;
+pub use libraries::{load_library, replace_libraries};
 
 /// The family.
 pub const FAMILY: Family = Family { group: "scripting", rows: ROWS };

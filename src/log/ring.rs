@@ -36,13 +36,7 @@ pub struct Ring {
 impl Ring {
     /// An empty window at a position.
     pub fn new(at: u64) -> Ring {
-        Ring {
-            pieces: VecDeque::new(),
-            tail: BytesMut::new(),
-            tail_pieces: 0,
-            start: at,
-            end: at,
-        }
+        Ring { pieces: VecDeque::new(), tail: BytesMut::new(), tail_pieces: 0, start: at, end: at }
     }
 
     /// The position of the first byte inside.

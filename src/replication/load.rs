@@ -15,7 +15,7 @@ use super::payload::Payload;
 use super::wire::Broken;
 use super::Access;
 use crate::append_only;
-use crate::commands::load_library;
+use crate::commands::replace_libraries;
 use crate::config::{error_text, DisklessLoad};
 use crate::disk::{dir_of, Disk, DiskFile, Open, Pace};
 use crate::following;
@@ -274,14 +274,8 @@ fn adopt(
     point: Option<(&str, u64)>,
     how: &How,
 ) -> Result<(), Broken> {
-    let old = std::mem::take(&mut state.scripting.libraries);
-    state.scripting.flush_libraries();
-    for code in &loaded.libraries {
-        if let Err(text) = load_library(state, code, true) {
-            state.scripting.libraries = old;
-            return Err(Broken::Nonsense(format!("Failed creating the library: {text}")));
-        }
-    }
+    replace_libraries(state, &loaded.libraries)
+        .map_err(|text| Broken::Nonsense(format!("Failed creating the library: {text}")))?;
     let selected = loaded.selected();
     state.db.adopt(loaded.db);
     settle::command_over(state);

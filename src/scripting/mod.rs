@@ -33,7 +33,7 @@ pub use engine::{Call, Engine, Function, Passing};
 pub use flags::{shebang, Flags, FLAGS};
 pub use functions::{Libraries, Library, Registered};
 pub use host::{Host, LogLevel, Verdict};
-pub use room::Scripting;
+pub use room::{Scripting, Shelf};
 pub use running::{Letter, Reply, Running, Slow, Unkillable};
 pub use sandbox::{Purpose, Version};
 pub use scripts::{Digest, Script, Scripts};

@@ -32,7 +32,21 @@ impl std::fmt::Debug for Scripting {
     }
 }
 
+/// Libraries, and the engine that their functions are compiled in: none means anything without
+/// the other.
+#[derive(Default)]
+pub struct Shelf {
+    libraries: Libraries,
+    engine: Option<Engine>,
+}
+
 impl Scripting {
+    /// Puts the libraries aside, in exchange for others.
+    pub fn swap_libraries(&mut self, shelf: &mut Shelf) {
+        std::mem::swap(&mut self.libraries, &mut shelf.libraries);
+        std::mem::swap(&mut self.engines[Purpose::Functions as usize], &mut shelf.engine);
+    }
+
     /// Takes an engine out, made now if there is none. None when there is no memory for one.
     pub fn take_engine(&mut self, purpose: Purpose, version: &str) -> Option<Engine> {
         let taken = self.engines[purpose as usize].take();

@@ -1,7 +1,7 @@
 //! The data of a server as a whole: files at the start, snapshots in memory for tests.
 
 use super::Server;
-use crate::commands::load_library;
+use crate::commands::{load_library, replace_libraries};
 use crate::error::{shown, Error};
 use crate::following;
 use crate::listeners::StartError;
@@ -89,19 +89,19 @@ impl Server {
     }
 
     /// Replaces all data by that of [`Server::snapshot`], or of any other RDB file. Clients stay
-    /// connected. Nothing has changed when the bytes are damaged, or while a script runs for longer
-    /// than `busy-reply-threshold`.
+    /// connected. Nothing has changed when the bytes are damaged, when a library is refused, or
+    /// while a script runs for longer than `busy-reply-threshold`.
     pub fn restore(&self, rdb: &[u8]) -> Result<(), LoadError> {
         let (rules, databases) = {
             let state = self.lock_all().map_err(LoadError::Busy)?;
             (load::rules(&state), state.db.databases())
         };
-        let whole = Whole::read(rdb, rules, databases)?;
+        let mut whole = Whole::read(rdb, rules, databases)?;
         let mut state = self.lock_all().map_err(LoadError::Busy)?;
         let now_ms = state.clock.now_ms();
         state.db.set_now_ms(now_ms);
+        replace_libraries(&mut state, &whole.take_libraries()).map_err(LoadError::Library)?;
         state.db.flush(None, true);
-        state.scripting.flush_libraries();
         let how =
             How { replaces: true, keeps_expired: false, left_out: |_, _, _| {}, load_library };
         let loaded = whole.put_in(&mut state, how);

@@ -254,6 +254,19 @@ impl Whole {
         }
     }
 
+    /// Takes out the codes of libraries.
+    pub fn take_libraries(&mut self) -> Vec<Vec<u8>> {
+        let mut codes = Vec::new();
+        self.0.retain_mut(|parcel| match parcel {
+            Parcel::Library(code) => {
+                codes.push(std::mem::take(code));
+                false
+            }
+            _ => true,
+        });
+        codes
+    }
+
     /// Puts it into the keyspace.
     pub fn put_in(self, state: &mut State, how: How) -> Result<Report, LoadError> {
         let mut report = Report::default();

@@ -6,7 +6,7 @@ use crate::error::{shown, Error, Result};
 use crate::rdb::payload;
 use crate::rdb::Reason;
 use crate::resp::out::{Done, Out};
-use crate::scripting::{Host, Libraries, LogLevel, Purpose, Slow, Verdict, FLAGS};
+use crate::scripting::{Host, Libraries, LogLevel, Purpose, Shelf, Slow, Verdict, FLAGS};
 use crate::server_log::Logger;
 use crate::state::State;
 use crate::types::glob::glob_match;
@@ -76,6 +76,21 @@ pub fn load_library(
     let loaded = load(state, &mut libraries, code, replaces);
     state.scripting.libraries = libraries;
     loaded.map(drop).map_err(|error| shown(error.text()))
+}
+
+/// Makes libraries of these codes in place of all that are there. When one is refused, nothing has
+/// changed.
+pub fn replace_libraries(
+    state: &mut State,
+    codes: &[impl AsRef<[u8]>],
+) -> std::result::Result<(), String> {
+    let mut old = Shelf::default();
+    state.scripting.swap_libraries(&mut old);
+    let loaded = codes.iter().try_for_each(|code| load_library(state, code.as_ref(), true));
+    if loaded.is_err() {
+        state.scripting.swap_libraries(&mut old);
+    }
+    loaded
 }
 
 pub fn function_load(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

@@ -223,6 +223,49 @@ fn copies_that_cannot_be_are_told_and_tried_again() {
     }
 }
 
+/// A copy with two libraries, of which the second registers nothing.
+fn copy_with_a_bad_library() -> Vec<u8> {
+    let server = start(builder().config("rdbcompression", "no").config("rdbchecksum", "no"));
+    load_function(&server, "a", "theirs", 2);
+    load_function(&server, "b", "spoiled", 3);
+    let mut copy = server.snapshot().expect("a snapshot");
+    let name = b"register_function";
+    let at = copy.windows(name.len()).rposition(|part| part == name).expect("it is there");
+    copy[at] = b'x';
+    copy
+}
+
+fn load_function(server: &Server, library: &str, name: &str, result: i64) {
+    let code = format!(
+        "#!lua name={library}\nredis.register_function('{name}', function() return {result} end)"
+    );
+    let loaded = server.command(&["FUNCTION", "LOAD", &code]);
+    assert_eq!(loaded, Value::Bulk(library.as_bytes().to_vec()));
+}
+
+#[test]
+fn a_library_that_is_refused_leaves_data_and_functions_as_they_were() {
+    let copy = copy_with_a_bad_library();
+    let server = start(builder().config("repl-diskless-load", "swapdb"));
+    server.command(&["SET", "key", "value"]);
+    load_function(&server, "own", "ours", 1);
+    let same = || {
+        assert_eq!(server.command(&["FCALL", "ours", "0"]), Value::Int(1));
+        assert_eq!(server.command(&["GET", "key"]), Value::Bulk(b"value".to_vec()));
+    };
+    let refused = server.restore(&copy).expect_err("it is refused").to_string();
+    assert!(refused.contains("Failed creating the library"), "{refused}");
+    same();
+    let primary = False::sending(announced(&copy), false);
+    server.command(&["REPLICAOF", "127.0.0.1", &primary.addr.port().to_string()]);
+    wait_until("another attempt", || primary.connections.load(Ordering::Relaxed) > 1);
+    server.command(&["REPLICAOF", "NO", "ONE"]);
+    same();
+    load_function(&server, "c", "another", 4);
+    same();
+    assert_eq!(server.command(&["FCALL", "another", "0"]), Value::Int(4));
+}
+
 #[test]
 fn streams_that_cannot_be_end_the_link_and_nothing_else() {
     let copy = real_copy();
