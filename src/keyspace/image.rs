@@ -16,9 +16,9 @@
 //! over any number of slices, then a [`Piece::End`]. Nothing comes in between, because files want
 //! a value's elements in one row: pre-images of other keys wait until then. Large lists and
 //! streams are not walked: their copies share all parts with them ([`crate::types::shared`]), so
-//! that there is nothing to copy until somebody changes a part. Packed values are copied whole,
-//! however far the configuration lets them grow: to copy a listpack takes as long as one command
-//! that looks for something in it.
+//! that there is nothing to copy until somebody changes a part. A packed value is one such part,
+//! however far the configuration lets it grow: the first change of it while an image has it copies
+//! it whole, which takes about as long as a command that looks for something in it.
 //!
 //! Several images may be under way at once; each has a walk of its own.
 //!

@@ -119,7 +119,8 @@ macro_rules! collections {
 
             /// A copy of the value that an entry holds; `None` for one that an edit has taken.
             pub fn copy_of(entry: &crate::keyspace::entry::Entry) -> Option<Value> {
-                if let Some(bytes) = entry.hash().and_then(HashView::packed_bytes) {
+                let inline = entry.hash().filter(|_| entry.is_inline());
+                if let Some(bytes) = inline.and_then(HashView::packed_bytes) {
                     return Some(Value::Hash(Box::new(Hash::from_packed(bytes))));
                 }
                 match entry.kind() {
@@ -245,10 +246,10 @@ pub(crate) use with_collection;
 
 collections! {
     List in list, List, keeps_empty false, copy copy_bytes, due |_| None;
-    Set in set, Set, keeps_empty false, copy heap_bytes, due |_| None, tabled Set, walked Set;
-    SortedSet in sorted_set, SortedSet, keeps_empty false, copy heap_bytes, due |_| None,
+    Set in set, Set, keeps_empty false, copy copy_bytes, due |_| None, tabled Set, walked Set;
+    SortedSet in sorted_set, SortedSet, keeps_empty false, copy copy_bytes, due |_| None,
         tabled SortedSet, walked SortedSet;
-    Hash in hash, Hash, keeps_empty false, copy heap_bytes,
+    Hash in hash, Hash, keeps_empty false, copy copy_bytes,
         due |hash| hash.view().next_deadline(), tabled Hash, walked Hash;
     Stream in stream, Stream, keeps_empty true, copy copy_bytes, due |_| None;
 }

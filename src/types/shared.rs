@@ -4,7 +4,8 @@
 //! count of owners for every few thousand elements: a snapshot takes its copy of ten million
 //! elements in a moment and reads it without the lock. Whoever changes a part that is shared
 //! copies that part first, and nothing else; a part that is not shared, which is the rule, costs a
-//! look at its count. Parts are bounded, and so is every such copy. Each thread counts the bytes
+//! look at its count. Parts are bounded, and so is every such copy, but for packed values, which
+//! are one part each, as long as the configuration lets them grow. Each thread counts the bytes
 //! that it has copied so ([`take_copied_bytes`]): that is what sharing has cost in memory.
 //!
 //! Invariant: a copied part takes as much memory as the part that it was copied from, room to grow
@@ -23,6 +24,11 @@ thread_local! {
 /// owners.
 pub fn take_copied_bytes() -> usize {
     COPIED_BYTES.take()
+}
+
+/// Counts bytes that were copied because they had other owners.
+pub(super) fn count_copied_bytes(bytes: usize) {
+    COPIED_BYTES.set(COPIED_BYTES.get() + bytes);
 }
 
 /// What may be shared.
@@ -46,8 +52,7 @@ pub struct Roomy<T>(Vec<T>);
 impl<T: Sharable> Clone for Counted<T> {
     #[cold]
     fn clone(&self) -> Counted<T> {
-        let bytes = Shared::<T>::OWN_BYTES + self.0.copy_bytes();
-        COPIED_BYTES.set(COPIED_BYTES.get() + bytes);
+        count_copied_bytes(Shared::<T>::OWN_BYTES + self.0.copy_bytes());
         Counted(self.0.clone())
     }
 }

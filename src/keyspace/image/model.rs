@@ -177,14 +177,19 @@ impl Album {
     }
 }
 
-/// Databases whose values change their encoding early, and are big soon.
+/// Databases whose values change their encoding early, and are big soon; with an even seed most
+/// stay packed however long they are.
 pub(crate) fn databases(count: usize, seed: u64) -> Db {
+    let (factor, value) = if seed.is_multiple_of(2) { (25, 1000) } else { (1, 64) };
     let limits = Limits {
-        hash_max_listpack_entries: 8,
-        set_max_listpack_entries: 8,
-        set_max_intset_entries: 16,
-        zset_max_listpack_entries: 8,
-        list_max_listpack_size: 4,
+        hash_max_listpack_entries: 8 * factor,
+        hash_max_listpack_value: value,
+        set_max_listpack_entries: 8 * factor,
+        set_max_listpack_value: value,
+        set_max_intset_entries: 16 * factor,
+        zset_max_listpack_entries: 8 * factor,
+        zset_max_listpack_value: value,
+        list_max_listpack_size: 4 * factor as i64,
         stream_node_max_entries: 4,
         ..Limits::default()
     };

@@ -6,14 +6,13 @@
 //!
 //! Invariant: the block is a valid integer set at all times (`valid` is the definition).
 
-use super::{boxed, grow, shrink};
-use crate::types::alloc::class;
+use super::blob::Blob;
 
 const HEADER_BYTES: usize = 8;
 
 /// A sorted set of integers.
 #[derive(Clone)]
-pub struct Intset(Box<[u8]>);
+pub struct Intset(Blob);
 
 impl Default for Intset {
     fn default() -> Self {
@@ -38,12 +37,12 @@ impl std::fmt::Debug for Intset {
 impl Intset {
     /// An empty set, of the smallest width.
     pub fn new() -> Self {
-        Intset(boxed(vec![2, 0, 0, 0, 0, 0, 0, 0]))
+        Intset(Blob::new(vec![2, 0, 0, 0, 0, 0, 0, 0]))
     }
 
     /// Takes over foreign bytes; `None` unless they are one whole, ascending integer set.
     pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
-        valid(&bytes).then(|| Intset(boxed(bytes)))
+        valid(&bytes).then(|| Intset(Blob::new(bytes)))
     }
 
     /// The blob, as files carry it.
@@ -72,7 +71,13 @@ impl Intset {
     /// Heap memory of the blob.
     #[inline]
     pub fn heap_bytes(&self) -> usize {
-        class(self.0.len())
+        self.0.heap_bytes()
+    }
+
+    /// Heap memory that a copy takes for itself: a long blob is shared until it is changed.
+    #[inline]
+    pub fn copy_bytes(&self) -> usize {
+        self.0.copy_bytes()
     }
 
     /// Whether `number` is a member.
@@ -101,7 +106,7 @@ impl Intset {
         let Err(index) = self.search(number) else { return false };
         let (width, count) = (self.width(), self.len());
         let (start, end) = (self.offset(index), self.offset(count));
-        grow(&mut self.0, end + width);
+        self.0.grow(end + width);
         self.0.copy_within(start..end, start + width);
         self.write(index, number);
         self.write_count(count + 1);
@@ -123,11 +128,11 @@ impl Intset {
     pub fn remove_at(&mut self, index: usize) -> Option<i64> {
         let number = self.get(index)?;
         let count = self.len();
-        let (start, end) = (self.offset(index), self.offset(count));
-        self.0.copy_within(start + self.width()..end, start);
+        let (start, end, width) = (self.offset(index), self.offset(count), self.width());
+        self.0.copy_within(start + width..end, start);
         self.write_count(count - 1);
         let bytes = self.byte_len();
-        shrink(&mut self.0, bytes);
+        self.0.shrink(bytes);
         Some(number)
     }
 
@@ -149,7 +154,11 @@ impl Intset {
     /// Panics unless the blob is well-formed.
     pub fn check(&self) {
         assert!(valid(self.as_bytes()), "malformed intset");
-        assert_eq!(class(self.0.len()), self.0.len(), "capacity is not an allocator class");
+        assert_eq!(
+            crate::types::alloc::class(self.0.len()),
+            self.0.len(),
+            "capacity is not an allocator class"
+        );
     }
 
     /// Bytes of a member; the header's first byte says it all.
@@ -198,7 +207,7 @@ impl Intset {
     /// Rewrites every member with `width` bytes.
     fn widen(&mut self, width: usize) {
         let (old_width, count) = (self.width(), self.len());
-        grow(&mut self.0, HEADER_BYTES + count * width);
+        self.0.grow(HEADER_BYTES + count * width);
         self.0[0] = width as u8;
         for index in (0..count).rev() {
             let number = read(&self.0[HEADER_BYTES..], old_width, index);

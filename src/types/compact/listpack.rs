@@ -13,10 +13,9 @@
 
 mod room;
 
-use super::boxed;
+use super::blob::Blob;
 use super::entry::Item;
 use super::entry::{entry_end, item_at, valid, Encoded};
-use crate::types::alloc::class;
 use crate::types::number::parse_i64;
 use crate::types::shared::Sharable;
 
@@ -28,11 +27,11 @@ const SAFE_BYTES: usize = 1 << 30;
 
 /// A packed list of strings and integers. See the module's text for positions.
 #[derive(Clone)]
-pub struct Listpack(Box<[u8]>);
+pub struct Listpack(Blob);
 
 impl Sharable for Listpack {
     fn copy_bytes(&self) -> usize {
-        self.heap_bytes()
+        self.0.copy_bytes()
     }
 }
 
@@ -59,7 +58,7 @@ impl std::fmt::Debug for Listpack {
 impl Listpack {
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack(boxed(vec![HEADER_BYTES as u8 + 1, 0, 0, 0, 0, 0, END]))
+        Listpack(Blob::new(vec![HEADER_BYTES as u8 + 1, 0, 0, 0, 0, 0, END]))
     }
 
     /// An empty listpack with room for `bytes` in all, for those who know what will come.
@@ -71,7 +70,7 @@ impl Listpack {
 
     /// Takes over foreign bytes; `None` unless they are one whole, well-formed listpack.
     pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
-        valid(&bytes).then(|| Listpack(boxed(bytes)))
+        valid(&bytes).then(|| Listpack(Blob::new(bytes)))
     }
 
     /// The blob, as files carry it.
@@ -105,7 +104,7 @@ impl Listpack {
     /// Heap memory of the blob.
     #[inline]
     pub fn heap_bytes(&self) -> usize {
-        class(self.0.len())
+        self.0.heap_bytes()
     }
 
     /// Whether `bytes` more still make a listpack that Redis would build.
@@ -425,7 +424,11 @@ impl Listpack {
     /// Panics unless the blob is well-formed.
     pub fn check(&self) {
         assert!(valid(self.as_bytes()), "malformed listpack");
-        assert_eq!(class(self.0.len()), self.0.len(), "capacity is not an allocator class");
+        assert_eq!(
+            crate::types::alloc::class(self.0.len()),
+            self.0.len(),
+            "capacity is not an allocator class"
+        );
     }
 
     #[inline]

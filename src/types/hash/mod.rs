@@ -129,6 +129,11 @@ impl Hash {
         self.0.heap_bytes() + large
     }
 
+    /// Heap memory that a copy takes for itself: a long packed block is shared until it is changed.
+    pub fn copy_bytes(&self) -> usize {
+        self.heap_bytes() - self.0.heap_bytes() + self.0.copy_bytes()
+    }
+
     /// Makes the hash large now if `pairs` fields, or a text of `longest` bytes, will not fit the
     /// small form. Redis: HSET guesses from its arguments before it looks at them.
     pub fn prepare(&mut self, pairs: usize, longest: usize, limits: &Limits) {

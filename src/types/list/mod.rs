@@ -22,6 +22,7 @@ use super::alloc::class;
 use super::compact::Needle;
 use super::compact::{Item, Listpack};
 use super::limits::Limits;
+use super::shared::Sharable;
 use node::{exceeds, is_half_empty, Node};
 use quick::Quick;
 
@@ -90,7 +91,7 @@ impl List {
     /// Heap memory that a copy takes for itself: a large list shares its nodes with its copies.
     pub fn copy_bytes(&self) -> usize {
         match &self.0 {
-            Body::Small(pack) => pack.heap_bytes(),
+            Body::Small(pack) => pack.copy_bytes(),
             Body::Large(quick) => class(size_of::<Quick>()) + quick.copy_bytes(),
         }
     }

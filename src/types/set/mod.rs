@@ -20,6 +20,7 @@ use super::compact::{Intset, Item, Listpack};
 use super::equal::same;
 use super::limits::{all_differ, HashKey, Limits};
 use super::number::parse_i64;
+use super::shared::Sharable;
 use super::table::{self, Element, Table};
 use super::thin::Thin;
 use super::walk::{Part, Prelude, Remains, Tally, Texts, WalkId, Walked};
@@ -233,6 +234,15 @@ impl Set {
             Repr::Members(members) => {
                 class(size_of::<Members>()) + members.table.heap_bytes() + members.member_bytes
             }
+        }
+    }
+
+    /// Heap memory that a copy takes for itself: a long packed block is shared until it is changed.
+    pub fn copy_bytes(&self) -> usize {
+        match &self.0 {
+            Repr::Integers(integers) => integers.copy_bytes(),
+            Repr::Packed(pack) => pack.copy_bytes(),
+            Repr::Members(_) => self.heap_bytes(),
         }
     }
 

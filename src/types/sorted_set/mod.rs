@@ -240,6 +240,14 @@ impl SortedSet {
         }
     }
 
+    /// Heap memory that a copy takes for itself: a long packed block is shared until it is changed.
+    pub fn copy_bytes(&self) -> usize {
+        match &self.0 {
+            Small(packed) => packed.copy_bytes(),
+            Ordered(_) => self.heap_bytes(),
+        }
+    }
+
     /// Adds `member`, or changes its score, under `rule`. `score` must not be NaN.
     pub fn add(&mut self, member: &[u8], score: f64, rule: AddRule, limits: &Limits) -> Added {
         if score.is_nan() {

@@ -8,6 +8,7 @@ use super::bounds::LexBound;
 use crate::types::compact::{Item, Listpack};
 use crate::types::limits::{all_differ, HashKey};
 use crate::types::number;
+use crate::types::shared::Sharable;
 use std::cmp::Ordering::{self, Equal};
 
 /// A packed sorted set.
@@ -93,6 +94,10 @@ impl Packed {
 
     pub fn heap_bytes(&self) -> usize {
         self.0.heap_bytes()
+    }
+
+    pub fn copy_bytes(&self) -> usize {
+        self.0.copy_bytes()
     }
 
     /// Whether a member of `bytes` keeps the listpack within the size that Redis would build.

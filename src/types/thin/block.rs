@@ -11,7 +11,8 @@
 //! a block are not changed once it has been made.
 
 use crate::types::alloc::class;
-use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
+use crate::types::shared::count_copied_bytes;
+use std::alloc::{alloc, dealloc, handle_alloc_error, realloc, Layout};
 use std::ptr::NonNull;
 use std::sync::atomic::{fence, AtomicU64, AtomicUsize, Ordering};
 
@@ -29,7 +30,7 @@ const HEAD: usize = size_of::<Head>();
 /// The layout of an allocation, and where in it the block begins.
 fn layout(bytes: usize) -> (Layout, usize) {
     let head = if bytes >= COUNTED_FROM { HEAD } else { 0 };
-    let align = if bytes >= COUNTED_FROM { align_of::<Head>() } else { 1 };
+    let align = if bytes >= COUNTED_FROM { align_of::<Head>() } else { 2 };
     // Slices are at most isize::MAX long, and no two of them together with the bytes before them
     // reach beyond that on a 64-bit machine.
     let layout = Layout::from_size_align(head + bytes.max(1), align);
@@ -93,6 +94,43 @@ pub(super) unsafe fn release(block: NonNull<u8>, bytes: usize) {
     }
     let (layout, head) = layout(bytes);
     dealloc(block.as_ptr().sub(head), layout);
+}
+
+/// The block for its only owner: it or, when there are others, a copy in its place.
+///
+/// # Safety
+/// `block` came from [`allocate`] with the same `bytes`; the caller is an owner, and afterwards
+/// owns the block that comes back instead.
+#[inline]
+pub(super) unsafe fn own(block: NonNull<u8>, bytes: usize) -> NonNull<u8> {
+    // As in `Arc::get_mut`: what the other owners read, they have read before it is changed.
+    if head(block, bytes).is_none_or(|head| head.owners.load(Ordering::Acquire) == 1) {
+        return block;
+    }
+    let copy = allocate(bytes);
+    count_copied_bytes(heap_bytes(bytes));
+    copy.copy_from_nonoverlapping(block, bytes);
+    release(block, bytes);
+    copy
+}
+
+/// A block of another size with the same bytes, as far as there is room.
+///
+/// # Safety
+/// `block` came from [`allocate`] with `from` bytes; the caller is its only owner, and afterwards
+/// owns the block that comes back instead.
+pub(super) unsafe fn resize(block: NonNull<u8>, from: usize, to: usize) -> NonNull<u8> {
+    let ((before, head), (after, head_after)) = (layout(from), layout(to));
+    if head != head_after {
+        let moved = allocate(to);
+        moved.copy_from_nonoverlapping(block, from.min(to));
+        release(block, from);
+        return moved;
+    }
+    match NonNull::new(realloc(block.as_ptr().sub(head), before, after.size())) {
+        Some(start) => start.add(head),
+        None => handle_alloc_error(after),
+    }
 }
 
 /// What `hash` makes of the name in a block, or has made of it before.

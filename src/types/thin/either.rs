@@ -1,13 +1,15 @@
 //! A byte string or a boxed value behind one 8-byte pointer: how a collection that starts small
 //! and packed lies in its key's entry without a block of its own for the choice.
 //!
+//! Copies of a long byte string share its block until one of them is changed.
+//!
 //! Invariant: with the lowest bit clear the pointer is a block as `Thin`'s, at an even address:
 //! a varint and as many bytes as it announces; with the bit set it is a `Box<T>` with that bit
 //! added. `T` is aligned to 2 or more, so the bit is free.
 
+use super::block::{self, allocate, COUNTED_FROM};
 use super::{read_varint, varint_bytes, write_varint};
 use crate::types::alloc::class;
-use std::alloc::{alloc, dealloc, handle_alloc_error, realloc, Layout};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -25,8 +27,8 @@ pub enum Either<'a, T> {
 
 /// What a [`ThinOr`] holds, to be changed.
 pub enum EitherMut<'a, T> {
-    /// The byte string; its length changes by [`ThinOr::splice`].
-    Bytes(&'a mut [u8]),
+    /// The byte string, which changes by [`ThinOr::splice`].
+    Bytes(&'a [u8]),
     /// The boxed value.
     Boxed(&'a mut T),
 }
@@ -35,9 +37,9 @@ pub enum EitherMut<'a, T> {
 unsafe impl<T: Send> Send for ThinOr<T> {}
 unsafe impl<T: Sync> Sync for ThinOr<T> {}
 
-fn layout(length: usize) -> Layout {
-    // As in `Thin`; blocks of two bytes or more keep the lowest bit of their address free.
-    Layout::from_size_align(varint_bytes(length) + length, 2).unwrap_or(Layout::new::<u16>())
+/// Bytes of the block of a byte string.
+fn block_bytes(length: usize) -> usize {
+    varint_bytes(length) + length
 }
 
 impl<T> ThinOr<T> {
@@ -45,10 +47,9 @@ impl<T> ThinOr<T> {
 
     /// A copy of `bytes` on the heap.
     pub fn bytes(bytes: &[u8]) -> Self {
-        let layout = layout(bytes.len());
-        // SAFETY: the size is not zero; the block has room for the varint and the bytes.
+        let block = allocate(block_bytes(bytes.len()));
+        // SAFETY: the block has room for the varint and the bytes, and is ours alone.
         unsafe {
-            let Some(block) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
             let at = write_varint(block.as_ptr(), bytes.len());
             at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             ThinOr(block, PhantomData)
@@ -93,7 +94,7 @@ impl<T> ThinOr<T> {
                 Some(value) => EitherMut::Boxed(&mut *value),
                 None => {
                     let (length, at) = read_varint(self.0.as_ptr());
-                    EitherMut::Bytes(std::slice::from_raw_parts_mut(at.cast_mut(), length))
+                    EitherMut::Bytes(std::slice::from_raw_parts(at, length))
                 }
             }
         }
@@ -108,15 +109,16 @@ impl<T> ThinOr<T> {
         let behind = length.checked_sub(at.checked_add(old)?)?;
         let after = length - old + new;
         let (head, head_after) = (varint_bytes(length), varint_bytes(after));
-        let (from, to) = (layout(length), layout(after));
-        // SAFETY: the block was allocated with `from` and gets the size of `to`; both moves stay
-        // inside the larger of the two, and everything is copied before a shrink cuts it off.
+        let (from, to) = (block_bytes(length), block_bytes(after));
+        // SAFETY: the block was allocated with `from`, is ours alone from here on, and gets the
+        // size of `to`; both moves stay inside the larger of the two, and everything is moved
+        // before a shrink cuts it off.
         unsafe {
-            let mut block = self.0.as_ptr();
-            if to.size() > from.size() {
-                block = grown(block, from, to.size());
-                self.0 = NonNull::new_unchecked(block);
+            self.0 = block::own(self.0, from);
+            if to > from {
+                self.0 = block::resize(self.0, from, to);
             }
+            let block = self.0.as_ptr();
             let (tail, tail_after) = (head + at + old, head_after + at + new);
             if tail_after >= tail {
                 std::ptr::copy(block.add(tail), block.add(tail_after), behind);
@@ -126,11 +128,10 @@ impl<T> ThinOr<T> {
                 std::ptr::copy(block.add(tail), block.add(tail_after), behind);
             }
             write_varint(block, after);
-            if to.size() < from.size() {
-                block = grown(block, from, to.size());
-                self.0 = NonNull::new_unchecked(block);
+            if to < from {
+                self.0 = block::resize(self.0, from, to);
             }
-            let gap = block.add(head_after + at);
+            let gap = self.0.as_ptr().add(head_after + at);
             gap.write_bytes(0, new);
             Some(std::slice::from_raw_parts_mut(gap, new))
         }
@@ -139,22 +140,18 @@ impl<T> ThinOr<T> {
     /// Heap memory of the block or box itself, not what the boxed value owns.
     pub fn heap_bytes(&self) -> usize {
         match self.held() {
-            Either::Bytes(bytes) => class(layout(bytes.len()).size()),
+            Either::Bytes(bytes) => block::heap_bytes(block_bytes(bytes.len())),
             Either::Boxed(_) => class(size_of::<T>()),
         }
     }
-}
 
-/// The block with another size.
-///
-/// # Safety
-/// `block` was allocated with `from`; `bytes` is not zero.
-unsafe fn grown(block: *mut u8, from: Layout, bytes: usize) -> *mut u8 {
-    let moved = realloc(block, from, bytes);
-    if moved.is_null() {
-        handle_alloc_error(from);
+    /// The same of a copy, which shares a long block.
+    pub fn copy_bytes(&self) -> usize {
+        match self.held() {
+            Either::Bytes(bytes) if block_bytes(bytes.len()) >= COUNTED_FROM => 0,
+            _ => self.heap_bytes(),
+        }
     }
-    moved
 }
 
 impl<T> Drop for ThinOr<T> {
@@ -163,7 +160,10 @@ impl<T> Drop for ThinOr<T> {
         unsafe {
             match (self.as_box(), self.held()) {
                 (Some(value), _) => drop(Box::from_raw(value)),
-                (None, Either::Bytes(bytes)) => dealloc(self.0.as_ptr(), layout(bytes.len())),
+                (None, Either::Bytes(bytes)) => {
+                    let bytes = block_bytes(bytes.len());
+                    block::release(self.0, bytes);
+                }
                 (None, Either::Boxed(_)) => {}
             }
         }
@@ -173,7 +173,12 @@ impl<T> Drop for ThinOr<T> {
 impl<T: Clone> Clone for ThinOr<T> {
     fn clone(&self) -> Self {
         match self.held() {
-            Either::Bytes(bytes) => ThinOr::bytes(bytes),
+            // SAFETY: the block was allocated with as many bytes, and `self` owns it.
+            Either::Bytes(bytes) => match unsafe { block::share(self.0, block_bytes(bytes.len())) }
+            {
+                true => ThinOr(self.0, PhantomData),
+                false => ThinOr::bytes(bytes),
+            },
             Either::Boxed(value) => ThinOr::boxed(Box::new(value.clone())),
         }
     }
@@ -191,6 +196,7 @@ impl<T: fmt::Debug> fmt::Debug for ThinOr<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::shared::take_copied_bytes;
     use rand::{rngs::SmallRng, Rng, SeedableRng};
 
     fn bytes_of(either: &ThinOr<Vec<u8>>) -> &[u8] {
@@ -217,6 +223,30 @@ mod tests {
             }
             assert_eq!(bytes_of(&ours.clone()), model);
             assert!(ours.splice(model.len(), 1, 0).is_none());
+        }
+    }
+
+    #[test]
+    fn a_long_one_is_copied_when_one_of_its_owners_changes_it() {
+        for len in [5, COUNTED_FROM - 1, COUNTED_FROM - 2, COUNTED_FROM, 5 * COUNTED_FROM] {
+            for (at, old, new) in [(0, 1, 1), (1, 0, 3), (2, 3, 0), (0, len, 0)] {
+                let mut one = ThinOr::<Vec<u8>>::bytes(&vec![7; len]);
+                let other = one.clone();
+                let is_long = block_bytes(len) >= COUNTED_FROM;
+                assert_eq!(bytes_of(&one).as_ptr() == bytes_of(&other).as_ptr(), is_long);
+                assert_eq!(one.copy_bytes() == 0, is_long);
+                take_copied_bytes();
+                let full = one.heap_bytes();
+                one.splice(at, old, new).expect("inside").fill(8);
+                assert_eq!(take_copied_bytes(), if is_long { full } else { 0 });
+                assert_eq!(bytes_of(&other), vec![7; len]);
+                let mut model = vec![7; len];
+                model.splice(at..at + old, vec![8; new]);
+                assert_eq!(bytes_of(&one), model);
+                let third = one.clone();
+                drop((one, other));
+                assert_eq!(bytes_of(&third), model);
+            }
         }
     }
 

@@ -10,7 +10,6 @@
 use super::{first_word, Listpack, HEADER_BYTES};
 use crate::types::alloc::class;
 use crate::types::compact::entry::Encoded;
-use crate::types::compact::{grow, resize, shrink};
 
 /// Marks the first word of a block that begins with a gap.
 const HAS_GAP: u32 = 1 << 31;
@@ -54,7 +53,7 @@ impl Listpack {
         let bytes = class(self.byte_len());
         if bytes < self.0.len() {
             self.move_to(0);
-            resize(&mut self.0, bytes);
+            self.0.resize(bytes);
         }
     }
 
@@ -102,7 +101,7 @@ impl Listpack {
     /// too short when there is nothing to spare.
     #[cold]
     fn make_gap(&mut self, total: usize, bytes: usize) -> usize {
-        grow(&mut self.0, total + bytes);
+        self.0.grow(total + bytes);
         let spare = self.0.len() - total - bytes;
         let gap = bytes + spare - spare / 8;
         if gap < bytes + GAP_WORD_BYTES {
@@ -126,7 +125,7 @@ impl Listpack {
             self.move_to(if eighth >= GAP_FROM_BYTES { eighth } else { 0 });
         }
         if bytes > self.0.len() {
-            grow(&mut self.0, bytes);
+            self.0.grow(bytes);
         }
     }
 
@@ -136,7 +135,7 @@ impl Listpack {
         let bytes = self.byte_len();
         if bytes <= self.0.len() / 2 && class(bytes) < self.0.len() {
             self.move_to(0);
-            shrink(&mut self.0, bytes);
+            self.0.shrink(bytes);
         }
     }
 
