@@ -445,9 +445,9 @@ impl Owner for Surroundings {
         }
     }
 
-    fn fatal(&self) {
-        if self.0.upgrade().is_some_and(|shared| !shared.is_embedded) {
-            std::process::exit(1);
-        }
+    fn fatal(&self, last_words: String) {
+        let Some(shared) = self.0.upgrade().filter(|shared| !shared.is_embedded) else { return };
+        shared.logger.warning(last_words);
+        std::process::exit(1);
     }
 }

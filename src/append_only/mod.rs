@@ -17,7 +17,6 @@ use crate::role::OnDisk;
 use crate::settle;
 use crate::state::State;
 use std::io;
-use std::sync::atomic::Ordering;
 
 /// The files cannot be opened, or a rewrite cannot begin: the log says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +65,7 @@ pub fn open(state: &mut State, mut manifest: Manifest) -> Result<(), Refused> {
     let size = |name: &str| disk.size_of(&names.path(name)).ok().flatten().unwrap_or(0);
     state.aof.base_bytes = manifest.base.as_ref().map_or(0, |base| size(&base.name));
     let files_bytes = manifest.parts().map(|part| size(&part.name)).sum();
-    state.aof.tail.files_bytes.store(files_bytes, Ordering::Relaxed);
+    state.aof.tail.count(files_bytes);
     if !state.config.settings().append_only.keeps_history {
         rewrite::forget_history(&*disk, &state.logger, &names, &mut manifest);
     }
@@ -98,13 +97,18 @@ fn begin_tail(state: &mut State, file: DiskFile, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The log goes to no file any more; what has been appended is written and synced.
+/// The log goes to no file any more. What has been appended is still written and synced; only the
+/// replies to it wait for that.
 fn end_tail(state: &mut State) {
+    detach(state);
+    state.aof.tail.leave();
+}
+
+fn detach(state: &mut State) {
     // What comes next is told of by its own marks, and may be of another history.
     state.role.on_disk = OnDisk::default();
     state.log.detach(Reach::FILE);
     settle::listen(state);
-    state.aof.tail.stop();
 }
 
 /// CONFIG SET appendonly yes: from the end of a rewrite on the log counts. Refused where no file
@@ -211,12 +215,12 @@ pub fn turn_off(state: &mut State) {
     state.aof.mode = Mode::Off;
 }
 
-/// The server ends.
+/// The server ends: waits until the log is on disk, as far as the disk lets it.
 pub fn close(state: &mut State) {
-    if state.aof.mode == Mode::Off {
-        return;
+    if state.aof.mode != Mode::Off {
+        state.logger.notice("Calling fsync() on the AOF file.");
+        detach(state);
+        state.aof.mode = Mode::Off;
     }
-    state.logger.notice("Calling fsync() on the AOF file.");
-    end_tail(state);
-    state.aof.mode = Mode::Off;
+    state.aof.tail.stop();
 }

@@ -93,7 +93,7 @@ pub fn tick(state: &mut State) {
     }
     let directives = &state.config.settings().append_only;
     let percentage = directives.rewrite_percentage;
-    let bytes = aof.tail.files_bytes.load(Ordering::Relaxed);
+    let bytes = aof.tail.files_bytes();
     if aof.mode != Mode::On || percentage == 0 || bytes <= directives.rewrite_min_bytes {
         return;
     }

@@ -7,7 +7,7 @@ use super::{Backing, Disk, DiskFile, Open, RealDisk};
 use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The kinds of calls that can fail.
@@ -68,12 +68,22 @@ impl Fault {
     }
 }
 
+/// What fails, and how.
+#[derive(Debug)]
+struct Failing {
+    call: Call,
+    /// Which call of the kind; `None` for all of them.
+    number: Option<u64>,
+    /// Only for a file whose name ends so.
+    name: String,
+    fault: Fault,
+}
+
 #[derive(Debug, Default)]
 struct Plan {
     /// Calls so far, by kind.
     seen: [u64; Call::ALL.len()],
-    /// Which call of which kind fails how; 0 for all from now on.
-    failing: Vec<(Call, u64, Fault)>,
+    failing: Vec<Failing>,
 }
 
 /// The system's file system, with faults. Clones share their plan.
@@ -84,13 +94,19 @@ impl FaultyDisk {
     /// Lets the call number `number` of a kind fail, counted from 1 and from now on.
     pub fn fail(&self, call: Call, number: u64, fault: Fault) {
         let mut plan = self.0.lock();
-        let number = plan.seen[call as usize] + number;
-        plan.failing.push((call, number, fault));
+        let number = Some(plan.seen[call as usize] + number);
+        plan.failing.push(Failing { call, number, name: String::new(), fault });
     }
 
     /// Lets all calls of a kind fail, until [`FaultyDisk::cure`].
     pub fn fail_all(&self, call: Call, fault: Fault) {
-        self.0.lock().failing.push((call, 0, fault));
+        self.fail_all_of("", call, fault);
+    }
+
+    /// The same for files whose name ends with `name`: that which they had when they were opened.
+    pub fn fail_all_of(&self, name: &str, call: Call, fault: Fault) {
+        let name = name.to_string();
+        self.0.lock().failing.push(Failing { call, number: None, name, fault });
     }
 
     /// Nothing fails any more.
@@ -103,40 +119,42 @@ impl FaultyDisk {
         self.0.lock().seen[call as usize]
     }
 
-    fn fault(&self, call: Call) -> Option<Fault> {
+    fn fault(&self, call: Call, path: &Path) -> Option<Fault> {
         let mut plan = self.0.lock();
         plan.seen[call as usize] += 1;
         let seen = plan.seen[call as usize];
-        let hit = |(kind, number, _): &&(Call, u64, Fault)| {
-            *kind == call && (*number == 0 || *number == seen)
+        let is_hit = |failing: &&Failing| {
+            failing.call == call
+                && failing.number.is_none_or(|number| number == seen)
+                && path.to_string_lossy().ends_with(&failing.name)
         };
-        plan.failing.iter().find(hit).map(|(.., fault)| *fault)
+        plan.failing.iter().find(is_hit).map(|failing| failing.fault)
     }
 
-    fn pass(&self, call: Call) -> io::Result<()> {
-        self.fault(call).map_or(Ok(()), |fault| Err(fault.error()))
+    fn pass(&self, call: Call, path: &Path) -> io::Result<()> {
+        self.fault(call, path).map_or(Ok(()), |fault| Err(fault.error()))
     }
 }
 
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<DiskFile> {
-        self.pass(Call::Open)?;
+        self.pass(Call::Open, path)?;
         let file = RealDisk.open(path, how)?;
-        Ok(DiskFile::new(FaultyFile { file, disk: self.clone() }))
+        Ok(DiskFile::new(FaultyFile { file, path: path.to_path_buf(), disk: self.clone() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.pass(Call::Rename)?;
+        self.pass(Call::Rename, from)?;
         RealDisk.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.pass(Call::Remove)?;
+        self.pass(Call::Remove, path)?;
         RealDisk.remove(path)
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        self.pass(Call::MakeDir)?;
+        self.pass(Call::MakeDir, path)?;
         RealDisk.make_dir(path)
     }
 
@@ -145,7 +163,7 @@ impl Disk for FaultyDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.pass(Call::SyncDir)?;
+        self.pass(Call::SyncDir, path)?;
         RealDisk.sync_dir(path)
     }
 }
@@ -153,17 +171,18 @@ impl Disk for FaultyDisk {
 #[derive(Debug)]
 struct FaultyFile {
     file: DiskFile,
+    path: PathBuf,
     disk: FaultyDisk,
 }
 
 impl Backing for FaultyFile {
     fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.disk.pass(Call::Read)?;
+        self.disk.pass(Call::Read, &self.path)?;
         self.file.0.read(into)
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self.disk.fault(Call::Write) {
+        match self.disk.fault(Call::Write, &self.path) {
             None => self.file.0.write(bytes),
             Some(Fault::Short) if bytes.len() > 1 => self.file.0.write(&bytes[..bytes.len() / 2]),
             Some(fault) => Err(fault.error()),
@@ -171,12 +190,12 @@ impl Backing for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.pass(Call::Sync)?;
+        self.disk.pass(Call::Sync, &self.path)?;
         self.file.0.sync_data()
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.disk.pass(Call::Truncate)?;
+        self.disk.pass(Call::Truncate, &self.path)?;
         self.file.0.truncate(len)
     }
 

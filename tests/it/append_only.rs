@@ -2,8 +2,10 @@
 //! a restart, whatever call failed, and no damage to the files goes unnoticed.
 
 use crate::process::Folder;
+use redouble::config::Config;
 use redouble::disk::{Call, Fault, FaultyDisk};
 use redouble::resp::reader::{Text, Value};
+use redouble::server_log::Logger;
 use redouble::{Server, StartError};
 use std::fs;
 use std::sync::Arc;
@@ -118,6 +120,70 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
     drop(server);
     let server = start(&folder, &[], &disk).expect("it starts");
     assert_eq!(int(server.command(&["EXISTS", "a", "b", "c"])), 3);
+}
+
+/// The old increment takes nothing from before a rewrite begins until after its end. What is
+/// answered later must be in the file that the manifest names by then.
+#[test]
+fn a_rewrite_goes_on_in_the_new_file_whatever_becomes_of_the_old_one() {
+    for policy in ["no", "everysec", "always"] {
+        for fault in [Fault::Io, Fault::NoSpace, Fault::Short] {
+            let what = format!("{policy} {fault:?}");
+            let folder = Folder::new(&format!("aof-switch-{policy}-{fault:?}"));
+            let disk = FaultyDisk::default();
+            let server = start(&folder, &[("appendfsync", policy)], &disk).expect("it starts");
+            server.command(&["SET", "before", "1"]);
+            disk.fail_all_of(".1.incr.aof", Call::Write, fault);
+            let writer = server.clone();
+            let held = std::thread::spawn(move || writer.command(&["SET", "held", "1"]));
+            while !is_failing(&server) {
+                std::thread::yield_now();
+            }
+            server.command(&["BGREWRITEAOF"]);
+            await_rewrite(&server);
+            assert_eq!(info(&server, "aof_last_bgrewrite_status"), "ok", "{what}");
+            // The change of files has come, and waits behind what cannot be written.
+            let tried = disk.calls(Call::Write);
+            while disk.calls(Call::Write) < tried + 2 {
+                std::thread::yield_now();
+            }
+            disk.cure();
+            assert_eq!(held.join().expect("an answer"), "OK");
+            while is_failing(&server) {
+                std::thread::yield_now();
+            }
+            assert_eq!(server.command(&["SET", "after", "1"]), "OK", "{what}");
+            drop(server);
+            let server = start(&folder, &[], &disk).expect("it starts");
+            let keys = ["EXISTS", "before", "held", "after"];
+            assert_eq!(int(server.command(&keys)), 3, "{what}: something is lost");
+        }
+    }
+}
+
+/// Inside a program nothing ends: nobody says again and again that it does.
+#[test]
+fn a_program_hears_once_that_the_disk_fails() {
+    let folder = Folder::new("aof-said");
+    let mut config = Config::default();
+    config.assign("logfile", &folder.path("log")).expect("a file");
+    let logger = Logger::new(config.settings(), Box::new(|| 0));
+    let disk = FaultyDisk::default();
+    let builder = Server::builder().config("dir", &folder.0.display().to_string());
+    let builder = builder.config("appendonly", "yes").config("appendfsync", "always");
+    let builder = builder.without_tcp().logger(Arc::new(logger)).disk(Arc::new(disk.clone()));
+    let server = builder.start().expect("it starts");
+    disk.fail_all(Call::Sync, Fault::Io);
+    let (writer, tried) = (server.clone(), disk.calls(Call::Sync));
+    let held = std::thread::spawn(move || writer.command(&["SET", "k", "v"]));
+    while disk.calls(Call::Sync) < tried + 5 {
+        std::thread::yield_now();
+    }
+    disk.cure();
+    assert_eq!(held.join().expect("an answer"), "OK");
+    let log = fs::read_to_string(folder.path("log")).expect("a log");
+    assert_eq!(log.matches("Fail to fsync the AOF file: Input/output error").count(), 1, "{log}");
+    assert_eq!(log.matches("Exiting").count(), 0, "{log}");
 }
 
 /// A file of commands whose every prefix has a known value.

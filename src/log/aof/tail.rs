@@ -15,18 +15,22 @@
 //! disk does not even let it be cut off.
 
 mod gathering;
-mod writer;
+mod pen;
+#[cfg(test)]
+mod tests;
+mod threads;
 
 use super::policy::Policy;
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::Clock;
 use crate::config::{error_text, AppendOnly};
 use crate::disk::DiskFile;
 use crate::keyspace::effects::Reach;
 use crate::log::Reader;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
+use pen::{Pen, Target};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicU8, Ordering};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
@@ -53,43 +57,48 @@ pub trait Owner: Send + Sync {
     fn warning(&self, text: String);
     /// More of the log has been synced.
     fn synced(&self);
-    /// What was promised cannot be kept any more: a process of its own ends here.
-    fn fatal(&self);
+    /// What was promised cannot be kept any more: a process of its own says so and ends here.
+    fn fatal(&self, last_words: String);
 }
 
 /// Where records wait to be written.
 #[derive(Default)]
 struct Pending {
     bytes: Vec<u8>,
-    /// From this byte of `bytes` on a new file goes on; `None` in it: none does.
+    /// From this byte of `bytes` on another file goes on, or none. It is here until everything
+    /// before it is written and synced.
     switches: VecDeque<(usize, Option<Target>)>,
     /// The last second that was written as an annotation.
     stamped_s: i64,
-}
-
-/// The file that is written.
-struct Target {
-    file: DiskFile,
-    /// Bytes in it that are whole records.
-    bytes: u64,
-}
-
-/// Who writes, one at a time.
-#[derive(Default)]
-struct Pen {
-    target: Option<Target>,
-    /// Taken from the buffer and not written: the disk failed.
-    rest: Vec<u8>,
-    /// Offset of what is written.
-    end: u64,
-    /// An empty buffer.
-    spare: Vec<u8>,
 }
 
 #[derive(Default)]
 struct Wants {
     write: bool,
     stop: bool,
+}
+
+/// How many bytes there were when the log stood at a place.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    bytes: u64,
+    at: u64,
+}
+
+impl Known {
+    /// How many there are now.
+    fn when(self, written: u64) -> u64 {
+        self.bytes + written.saturating_sub(self.at)
+    }
+}
+
+/// How long the files are.
+#[derive(Default)]
+struct Sizes {
+    /// All that count.
+    all: Known,
+    /// The one that the log goes to.
+    last: Known,
 }
 
 /// What went wrong last.
@@ -124,18 +133,18 @@ pub struct Tail {
     /// For the thread of `everysec`.
     stop_sync: Mutex<bool>,
     stopping_sync: Condvar,
-    is_syncing: AtomicBool,
+    /// Syncs that are under way.
+    syncs: AtomicU32,
     is_failing: AtomicBool,
     trouble: Mutex<Trouble>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    sizes: Mutex<Sizes>,
     /// `no-appendfsync-on-rewrite`, while it applies.
     pub sync_suspended: AtomicBool,
     /// `aof-timestamp-enabled`.
     stamps: AtomicBool,
     /// DEBUG AOF-FLUSH-SLEEP, in microseconds.
     pub sleep_us: AtomicU64,
-    /// Bytes of all files that count.
-    pub files_bytes: AtomicU64,
     /// Writes that waited long for a sync.
     pub delayed_syncs: AtomicU64,
     /// Samples for LATENCY, in nanoseconds.
@@ -196,6 +205,7 @@ impl Tail {
         self.slow_ns.store(slow_ms.saturating_mul(1_000_000), Ordering::Relaxed);
         let before = self.policy.swap(directives.policy as u8, Ordering::Relaxed);
         if before != directives.policy as u8 {
+            self.judge(&self.trouble.lock());
             // Who waits for a sync may now be served by a write alone.
             self.want_write();
         }
@@ -208,7 +218,7 @@ impl Tail {
 
     /// Whether the disk is being made to keep what was written.
     pub fn is_syncing(&self) -> bool {
-        self.is_syncing.load(Ordering::Relaxed)
+        self.syncs.load(Ordering::Relaxed) > 0
     }
 
     /// Why writes must be refused, if they must.
@@ -221,9 +231,9 @@ impl Tail {
         Some(error_text(error))
     }
 
-    /// Whether the last write succeeded.
+    /// Whether the last write succeeded, and the last sync where one is promised.
     pub fn last_write_was_ok(&self) -> bool {
-        !self.is_failing.load(Ordering::Relaxed) || self.trouble.lock().write.is_none()
+        !self.is_failing.load(Ordering::Relaxed)
     }
 
     /// Samples for LATENCY since the last call.
@@ -253,30 +263,8 @@ impl Tail {
         }
     }
 
-    /// Lets what is appended from now on go to another file, which is empty or ends with a whole
-    /// record. Called under the server's lock, between two units.
-    pub fn switch_to(&self, file: DiskFile, bytes: u64) {
-        let mut pending = self.pending.lock();
-        let at = pending.bytes.len();
-        pending.switches.push_back((at, Some(Target { file, bytes })));
-        // An annotation opens each file.
-        pending.stamped_s = 0;
-        drop(pending);
-        self.want_write();
-    }
-
-    /// The files begin with a new base: counts their bytes anew, and gives them.
-    pub fn count_from(&self, base_bytes: u64) -> u64 {
-        let pen = self.pen.lock();
-        let current = match self.pending.lock().switches.is_empty() {
-            true => pen.target.as_ref().map_or(0, |target| target.bytes),
-            false => 0,
-        };
-        self.files_bytes.store(base_bytes + current, Ordering::Relaxed);
-        base_bytes + current
-    }
-
-    /// Begins: from now on there is a file, and threads that look after it.
+    /// Begins: what is appended from now on goes to a file, and threads look after it. What an
+    /// earlier file has still to get goes there first. Called as [`Tail::switch_to`].
     pub fn start(
         self: &Arc<Tail>,
         file: DiskFile,
@@ -286,51 +274,61 @@ impl Tail {
     ) -> io::Result<()> {
         *self.clock.lock() = clock;
         *self.owner.lock() = Some(owner);
-        *self.wants.lock() = Wants::default();
-        self.is_wanted.store(false, Ordering::SeqCst);
-        *self.stop_sync.lock() = false;
-        *self.trouble.lock() = Trouble::default();
-        self.is_failing.store(false, Ordering::Relaxed);
-        // What has not been written to an earlier file does not belong to this one.
-        *self.pending.lock() = Pending::default();
-        let end = self.appended.load(Ordering::Relaxed);
-        *self.pen.lock() = Pen { target: Some(Target { file, bytes }), end, ..Pen::default() };
-        self.publish_written(end);
-        self.publish_synced(end);
-        let spawn = |name: &str, work: fn(&Tail)| {
-            let tail = self.clone();
-            std::thread::Builder::new().name(name.into()).spawn(move || work(&tail))
-        };
-        let writing = spawn("redouble-aof", Tail::write_for_others)?;
-        let mut threads = self.threads.lock();
-        threads.push(writing);
-        threads.push(spawn("redouble-aof-sync", Tail::sync_every_second)?);
+        self.begin_threads()?;
+        // Redis: an earlier file's errors are not this one's.
+        self.forget_trouble();
+        self.switch_to(file, bytes);
         Ok(())
     }
 
-    /// Ends: everything appended is written and synced as far as the disk lets it, and nobody
-    /// waits any more. Nothing is appended meanwhile: the log has no reader here any more.
+    /// Lets what is appended from now on go to another file, which is empty or ends with a whole
+    /// record. Called under the server's lock, between two units; waits for nothing.
+    pub fn switch_to(&self, file: DiskFile, bytes: u64) {
+        self.change_to(Some(Target { file, bytes }), bytes);
+    }
+
+    /// Lets what is appended from now on go nowhere. What has been appended is still written and
+    /// synced, unless the disk fails: then nobody tries again. Called and returns as
+    /// [`Tail::switch_to`].
+    pub fn leave(&self) {
+        self.change_to(None, 0);
+    }
+
+    fn change_to(&self, target: Option<Target>, bytes: u64) {
+        self.sizes.lock().last = Known { bytes, at: self.appended() };
+        let mut pending = self.pending.lock();
+        let at = pending.bytes.len();
+        pending.switches.push_back((at, target));
+        // An annotation opens each file.
+        pending.stamped_s = 0;
+        drop(pending);
+        self.want_write();
+    }
+
+    /// The server ends: everything appended is written and synced as far as the disk lets it, and
+    /// nobody waits any more. Nothing is appended meanwhile.
     pub fn stop(&self) {
-        self.wants.lock().stop = true;
-        self.wanted.notify_all();
-        self.gathered.notify_all();
-        *self.stop_sync.lock() = true;
-        self.stopping_sync.notify_all();
-        for thread in self.threads.lock().drain(..) {
-            let _ = thread.join();
-        }
-        let mut pen = self.pen.lock();
-        if self.write_all(&mut pen, true).is_ok() {
-            self.sync(pen);
-        } else {
-            drop(pen);
-        }
-        *self.pen.lock() = Pen::default();
-        *self.pending.lock() = Pending::default();
-        self.is_failing.store(false, Ordering::Relaxed);
-        let end = self.appended.load(Ordering::Relaxed);
-        self.publish_written(end);
-        self.publish_synced(end);
+        self.leave();
+        self.end_threads();
+        // Fails for nobody: what cannot be written has been left.
+        let _ = self.write_all(&mut self.pen.lock(), true);
+    }
+
+    /// Bytes of all files that count.
+    pub fn files_bytes(&self) -> u64 {
+        self.sizes.lock().all.when(self.written.load(Ordering::Acquire))
+    }
+
+    /// The files that count have so many bytes.
+    pub fn count(&self, bytes: u64) {
+        self.sizes.lock().all = Known { bytes, at: self.appended() };
+    }
+
+    /// Only a new base counts from here on, and the file that the log goes to; gives their bytes.
+    pub fn count_from(&self, base_bytes: u64) -> u64 {
+        let mut sizes = self.sizes.lock();
+        sizes.all = Known { bytes: base_bytes + sizes.last.bytes, at: sizes.last.at };
+        sizes.all.when(self.written.load(Ordering::Acquire))
     }
 
     /// Whether replies with this mark may leave.
@@ -366,7 +364,7 @@ impl Tail {
     /// durable.
     fn write_now(&self, mark: u64) -> bool {
         let others_write = self.policy() == Policy::Always
-            || self.is_syncing.load(Ordering::Relaxed)
+            || self.is_syncing()
             || self.is_failing.load(Ordering::Relaxed);
         if others_write {
             return false;
@@ -383,9 +381,11 @@ impl Tail {
         }
     }
 
-    /// Writes everything that has been appended.
+    /// Writes everything that has been appended, if it can be done now.
     pub fn write_out(&self) {
-        let _ = self.write_all(&mut self.pen.lock(), true);
+        if self.write_all(&mut self.pen.lock(), true).is_err() {
+            self.want_write();
+        }
     }
 
     fn want_write(&self) {
@@ -395,176 +395,12 @@ impl Tail {
         }
     }
 
-    /// Writes what is appended. A worker stops before a change of files, which needs a sync.
-    fn write_all(&self, pen: &mut Pen, may_sync: bool) -> io::Result<()> {
-        loop {
-            let switch = self.take(pen, may_sync);
-            self.write_rest(pen)?;
-            match switch {
-                None => return Ok(()),
-                Some(target) => {
-                    // What comes later must not survive what comes before.
-                    let synced = pen.target.as_ref().map(|before| before.file.sync_data());
-                    if let Some(Err(error)) = synced {
-                        self.note_sync(Some(&error));
-                        self.pending.lock().switches.push_front((0, target));
-                        return Err(error);
-                    }
-                    self.publish_synced(pen.end);
-                    pen.target = target;
-                }
-            }
-        }
-    }
-
-    /// Moves what is appended to the pen, up to a change of files, which is given back.
-    fn take(&self, pen: &mut Pen, may_switch: bool) -> Option<Option<Target>> {
-        let mut pending = self.pending.lock();
-        let until = pending.switches.front().map_or(pending.bytes.len(), |(at, _)| *at);
-        if until == pending.bytes.len() && pen.rest.is_empty() {
-            let spare = std::mem::take(&mut pen.spare);
-            pen.rest = std::mem::replace(&mut pending.bytes, spare);
-        } else {
-            pen.rest.extend(pending.bytes.drain(..until));
-        }
-        for (at, _) in &mut pending.switches {
-            *at -= until;
-        }
-        if !may_switch {
-            return None;
-        }
-        pending.switches.pop_front().map(|(_, target)| target)
-    }
-
-    fn write_rest(&self, pen: &mut Pen) -> io::Result<()> {
-        if pen.rest.is_empty() {
-            return self.after_write(pen, 0, Ok(()));
-        }
-        let Some(target) = &mut pen.target else {
-            pen.end += pen.rest.len() as u64;
-            pen.rest.clear();
-            return Ok(());
-        };
-        let slept_us = self.sleep_us.load(Ordering::Relaxed);
-        if slept_us > 0 {
-            std::thread::sleep(Duration::from_micros(slept_us));
-        }
-        let was_syncing = self.is_syncing.load(Ordering::Relaxed);
-        let watch = Stopwatch::start();
-        let (mut done, mut result) = (0, Ok(()));
-        while done < pen.rest.len() {
-            match target.file.write_some(&pen.rest[done..]) {
-                Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => done += len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => result = Err(error),
-            }
-            if result.is_err() {
-                break;
-            }
-        }
-        self.note_write_time(watch.elapsed_ns(), was_syncing);
-        let expected = pen.rest.len();
-        if result.is_err() && done > 0 {
-            match target.file.truncate(target.bytes) {
-                Ok(()) => done = 0,
-                Err(error) => self.warn(format!(
-                    "Could not remove short write from the append-only file. The server may \
-                     refuse to load the AOF the next time it starts. ftruncate: {}",
-                    error_text(&error)
-                )),
-            }
-        }
-        target.bytes += done as u64;
-        self.files_bytes.fetch_add(done as u64, Ordering::Relaxed);
-        pen.end += done as u64;
-        if done == expected && pen.rest.capacity() <= SPARE_BYTES_MAX {
-            pen.spare = std::mem::take(&mut pen.rest);
-            pen.spare.clear();
-        } else {
-            pen.rest.drain(..done);
-            if pen.rest.is_empty() {
-                pen.rest = Vec::new();
-            }
-        }
-        self.after_write(pen, expected, result)
-    }
-
-    /// Spreads how a write ended.
-    fn after_write(&self, pen: &Pen, expected: usize, result: io::Result<()>) -> io::Result<()> {
-        match result {
-            Ok(()) => {
-                if self.is_failing.load(Ordering::Relaxed) {
-                    self.note_write(None, expected);
-                }
-                self.publish_written(pen.end);
-                Ok(())
-            }
-            Err(error) => {
-                let kind = error.kind();
-                self.note_write(Some(error), expected);
-                Err(kind.into())
-            }
-        }
-    }
-
-    fn note_write_time(&self, took_ns: u64, was_syncing: bool) {
-        if was_syncing && took_ns > DELAYED_NS {
-            self.delayed_syncs.fetch_add(1, Ordering::Relaxed);
-            self.note(
-                "Asynchronous AOF fsync is taking too long (disk is busy?): writing the AOF \
-                       buffer had to wait for it."
-                    .to_string(),
-            );
-        }
-        let name = if was_syncing {
-            "aof-write-pending-fsync"
-        } else if self.snapshot_runs.load(Ordering::Relaxed) {
-            "aof-write-active-child"
-        } else {
-            "aof-write-alone"
-        };
-        self.moment(name, took_ns);
-        self.moment("aof-write", took_ns);
-    }
-
     /// Notes a sample for LATENCY, if it took long.
     pub fn moment(&self, name: &'static str, took_ns: u64) {
         let slow_ns = self.slow_ns.load(Ordering::Relaxed);
         if slow_ns > 0 && took_ns >= slow_ns {
             self.moments.lock().push((name, took_ns));
         }
-    }
-
-    fn note_write(&self, error: Option<io::Error>, expected: usize) {
-        let mut trouble = self.trouble.lock();
-        if let Some(error) = &error {
-            let now_s = self.clock.lock().now_ms().div_euclid(1000);
-            if trouble.write.is_none() || now_s - trouble.said_s > ERRORS_EVERY_S {
-                trouble.said_s = now_s;
-                let text = error_text(error);
-                self.warn(format!("Error writing to the AOF file: {text} ({expected} bytes)"));
-            }
-        } else if trouble.write.is_some() {
-            self.note("AOF write error looks solved, the server can write again.".to_string());
-        }
-        trouble.write = error;
-        let failing = trouble.write.is_some() || trouble.sync.is_some();
-        self.is_failing.store(failing, Ordering::Relaxed);
-    }
-
-    fn note_sync(&self, error: Option<&io::Error>) {
-        let mut trouble = self.trouble.lock();
-        if let (Some(error), None) = (error, &trouble.sync) {
-            let text = error_text(error);
-            self.warn(format!("Fail to fsync the AOF file: {text}"));
-        }
-        trouble.sync = error.map(|error| match error.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => error.kind().into(),
-        });
-        let failing = trouble.write.is_some() || trouble.sync.is_some();
-        self.is_failing.store(failing, Ordering::Relaxed);
     }
 
     fn publish_written(&self, end: u64) {
@@ -595,54 +431,6 @@ impl Tail {
             *waiting = others;
             drop(waiting);
             served.into_iter().for_each(|(_, waker)| waker.wake());
-        }
-    }
-
-    /// Syncs what is written, without keeping the pen.
-    fn sync(&self, pen: MutexGuard<'_, Pen>) -> bool {
-        let (file, end) = (pen.target.as_ref().map(|target| target.file.clone()), pen.end);
-        drop(pen);
-        let Some(file) = file else { return true };
-        self.is_syncing.store(true, Ordering::Relaxed);
-        let watch = Stopwatch::start();
-        let result = file.sync_data();
-        self.is_syncing.store(false, Ordering::Relaxed);
-        if self.policy() == Policy::Always {
-            self.moment("aof-fsync-always", watch.elapsed_ns());
-        }
-        match result {
-            Ok(()) => {
-                if self.is_failing.load(Ordering::Relaxed) {
-                    self.note_sync(None);
-                }
-                self.publish_synced(end);
-                true
-            }
-            Err(error) => {
-                self.note_sync(Some(&error));
-                false
-            }
-        }
-    }
-
-    /// The thread of `everysec`.
-    fn sync_every_second(&self) {
-        loop {
-            {
-                let mut stop = self.stop_sync.lock();
-                if !*stop {
-                    self.stopping_sync.wait_for(&mut stop, SYNC_EVERY);
-                }
-                if *stop {
-                    return;
-                }
-            }
-            let suspended = self.sync_suspended.load(Ordering::Relaxed);
-            let is_due = self.synced.load(Ordering::Relaxed) < self.written.load(Ordering::Acquire)
-                || self.trouble.lock().sync.is_some();
-            if self.policy() == Policy::EverySec && is_due && !suspended {
-                self.sync(self.pen.lock());
-            }
         }
     }
 

@@ -41,7 +41,7 @@ pub(super) fn sizes(report: &mut Report, state: &State) {
         return;
     }
     report.numbers(&[
-        ("aof_current_size", tail.files_bytes.load(Ordering::Relaxed)),
+        ("aof_current_size", tail.files_bytes()),
         ("aof_base_size", aof.base_bytes),
         ("aof_pending_rewrite", u64::from(aof.rewrites.is_scheduled)),
         ("aof_buffer_length", tail.pending_bytes() as u64),

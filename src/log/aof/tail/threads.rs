@@ -1,34 +1,62 @@
-//! The thread that writes for others.
+//! The thread that writes for others, and the one that syncs every second.
 //!
-//! Invariant: what somebody wants written is written after he said so, or tried again until it is.
+//! Both are there from the first file on, whether or not the log goes to one, until the server
+//! ends: so nobody ever waits for them while he has the server's lock.
+//!
+//! Invariant: what somebody wants written is written after he said so, or tried again until it is
+//! or until the log has left its file.
 
 use super::gathering::Gathering;
-use super::{Tail, RETRY_AFTER};
+use super::{Tail, Wants, RETRY_AFTER, SYNC_EVERY};
 use crate::clock::Stopwatch;
 use crate::log::aof::policy::Policy;
+use std::io;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Tail {
+    /// Begins the threads, unless they are there.
+    pub(super) fn begin_threads(self: &Arc<Tail>) -> io::Result<()> {
+        let mut threads = self.threads.lock();
+        if !threads.is_empty() {
+            return Ok(());
+        }
+        *self.wants.lock() = Wants::default();
+        self.is_wanted.store(false, Ordering::SeqCst);
+        *self.stop_sync.lock() = false;
+        let mut begin = |name: &str, work: fn(&Tail)| {
+            let tail = self.clone();
+            let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&tail));
+            thread.map(|thread| threads.push(thread))
+        };
+        let begun = begin("redouble-aof", Tail::write_for_others)
+            .and_then(|()| begin("redouble-aof-sync", Tail::sync_every_second));
+        drop(threads);
+        begun.inspect_err(|_| self.end_threads())
+    }
+
+    /// Ends the threads, and waits until they have ended.
+    pub(super) fn end_threads(&self) {
+        self.wants.lock().stop = true;
+        self.wanted.notify_all();
+        self.gathered.notify_all();
+        *self.stop_sync.lock() = true;
+        self.stopping_sync.notify_all();
+        for thread in self.threads.lock().drain(..) {
+            let _ = thread.join();
+        }
+    }
+
     /// The thread that writes while workers must not, syncs for `always`, and tries again what
     /// has failed.
-    pub(super) fn write_for_others(&self) {
+    fn write_for_others(&self) {
         let mut gathering = Gathering::default();
         loop {
             {
                 let mut wants = self.wants.lock();
                 while !wants.write && !wants.stop {
-                    let failing = self.is_failing.load(Ordering::Relaxed);
-                    let late = match failing {
-                        true => self.wanted.wait_for(&mut wants, RETRY_AFTER).timed_out(),
-                        false => {
-                            self.wanted.wait(&mut wants);
-                            false
-                        }
-                    };
-                    if late {
-                        break;
-                    }
+                    self.wanted.wait(&mut wants);
                 }
                 if wants.stop {
                     return;
@@ -66,6 +94,7 @@ impl Tail {
                     self.give_up();
                 }
                 std::thread::sleep(RETRY_AFTER);
+                self.want_write();
             }
         }
     }
@@ -104,7 +133,7 @@ impl Tail {
     /// Redis: with `always` what was seen is on disk, and this cannot be kept any more.
     fn give_up(&self) {
         let is_sync = self.trouble.lock().write.is_none();
-        self.warn(match is_sync {
+        let last_words = match is_sync {
             true => format!(
                 "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. \
                  Exiting...",
@@ -113,10 +142,31 @@ impl Tail {
             false => "Can't recover from AOF write error when the AOF fsync policy is 'always'. \
                       Exiting..."
                 .to_string(),
-        });
+        };
         let owner = self.owner.lock().clone();
         if let Some(owner) = owner {
-            owner.fatal();
+            owner.fatal(last_words);
+        }
+    }
+
+    /// The thread of `everysec`.
+    fn sync_every_second(&self) {
+        loop {
+            {
+                let mut stop = self.stop_sync.lock();
+                if !*stop {
+                    self.stopping_sync.wait_for(&mut stop, SYNC_EVERY);
+                }
+                if *stop {
+                    return;
+                }
+            }
+            let suspended = self.sync_suspended.load(Ordering::Relaxed);
+            let is_due = self.synced.load(Ordering::Relaxed) < self.written.load(Ordering::Acquire)
+                || self.trouble.lock().sync.is_some();
+            if self.policy() == Policy::EverySec && is_due && !suspended {
+                self.sync(self.pen.lock());
+            }
         }
     }
 }
