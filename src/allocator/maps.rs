@@ -46,14 +46,15 @@ pub(super) fn alloc(layout: Layout) -> *mut u8 {
     block_at(unsafe { libc::mmap(null_mut(), mapped_bytes(layout), access, kind, -1, 0) })
 }
 
-/// The block with another size, perhaps elsewhere; null, and it is as it was, when there is no
-/// room.
+/// The block with another size, elsewhere perhaps when it grows; null, and it is as it was, when
+/// there is no room.
 ///
 /// # Safety
 /// `block` was mapped for `from`, and is used no more unless null comes back.
 pub(super) unsafe fn realloc(block: *mut u8, from: Layout, to: Layout) -> *mut u8 {
     let (before, after) = (mapped_bytes(from), mapped_bytes(to));
-    if before == after {
+    if before >= after {
+        give_back(block.add(after).cast(), before - after);
         return block;
     }
     block_at(libc::mremap(block.cast(), before, after, libc::MREMAP_MAYMOVE))
@@ -64,7 +65,17 @@ pub(super) unsafe fn realloc(block: *mut u8, from: Layout, to: Layout) -> *mut u
 /// # Safety
 /// `block` was mapped for `layout`, and is used no more.
 pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-    let (block, bytes) = (block.cast::<Freed>(), mapped_bytes(layout));
+    give_back(block.cast(), mapped_bytes(layout));
+}
+
+/// Gives whole tables of pages back, soon; none, perhaps.
+///
+/// # Safety
+/// So many bytes are mapped there, and are used no more.
+unsafe fn give_back(block: *mut Freed, bytes: usize) {
+    if bytes == 0 {
+        return;
+    }
     let mut waiting = waiting();
     if !waiting.is_awaited || waiting.bytes + bytes > WAITING_BYTES_MAX {
         drop(waiting);
@@ -109,7 +120,7 @@ pub fn give_back_aside() {
             row = COMES.wait(row).unwrap_or_else(PoisonError::into_inner);
         }
         let block = row.first;
-        // SAFETY: blocks in the row are mapped, and `dealloc` wrote their beginnings.
+        // SAFETY: blocks in the row are mapped, and `give_back` wrote their beginnings.
         unsafe {
             let Freed { next, bytes } = block.read();
             row.first = next;
@@ -123,7 +134,7 @@ pub fn give_back_aside() {
 }
 
 /// # Safety
-/// A block of so many bytes is mapped there, and is used no more.
+/// So many bytes are mapped there, and are used no more.
 unsafe fn unmap(block: *mut Freed, bytes: usize) {
     for at in (0..bytes).step_by(STEP_BYTES) {
         let step = block.byte_add(at).cast();

@@ -43,7 +43,10 @@ const RESTORE_ASKING: &str = "RESTORE-ASKING key ttl serialized-value [REPLACE] 
 
 fn dump(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let payload = db.read(args.key()).and_then(|entry| payload::pack(entry, db.payloads.compress));
-    Ok(out.bulk_or_null(payload.as_deref()))
+    Ok(match payload {
+        Some(payload) => out.bulk_given(payload),
+        None => out.null(),
+    })
 }
 
 /// What RESTORE was told besides key, deadline and payload.

@@ -129,6 +129,17 @@ impl<'a> Out<'a> {
         Done(())
     }
 
+    /// The same of bytes that nobody else needs.
+    pub fn bulk_given(self, bytes: Vec<u8>) -> Done {
+        match self.buf.would_lend(bytes.len()) {
+            false => self.bulk(&bytes),
+            true => {
+                let bytes = Bytes::from(bytes);
+                self.bulk_or_lent(&bytes, || bytes.clone())
+            }
+        }
+    }
+
     /// A number as a bulk string.
     pub fn bulk_int(self, number: i64) -> Done {
         self.bulk(itoa::Buffer::new().format(number).as_bytes())
