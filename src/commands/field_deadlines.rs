@@ -96,6 +96,7 @@ fn expire(db: &mut Db, args: &mut Args<'_>, out: Out<'_>, form: Form) -> Result<
     let (key, now_ms) = (args.key(), db.now_ms());
     db.peek_hash(key)?;
     let at = form.deadline(args, now_ms)?;
+    let words = args.rest();
     let rules = ["NX", "XX", "GT", "LT"];
     let rule = rules.into_iter().find(|rule| args.accept(rule)).unwrap_or("");
     let fields = fields(args, Error::NumFieldsNotPositive)?;
@@ -125,16 +126,25 @@ fn expire(db: &mut Db, args: &mut Args<'_>, out: Out<'_>, form: Form) -> Result<
         });
     }
     changes.settle(&mut hash);
+    if !changes.moved.is_empty() && hash.db().is_logged() {
+        let is_absolute = !form.relative && form.unit_ms == 1;
+        let name = if is_absolute { args.all()[0] } else { b"HPEXPIREAT" };
+        let (at, count) = (at.to_string(), changes.moved.len().to_string());
+        // The condition and FIELDS; only the fields that have moved, not those of the request.
+        let words = &words[..words.len() - fields.len() - 1];
+        let head = [name, key, at.as_bytes()];
+        let form = [&head, words, &[count.as_bytes()], &changes.moved[..]].concat();
+        hash.replay_as(&form);
+    }
     Ok(items.end())
 }
 
-/// What a command has done to deadlines, to be told in one event and in the log.
+/// What a command has done to deadlines, to be told in one event each.
 #[derive(Default)]
 struct Changes<'a> {
     removed: Vec<&'a [u8]>,
-    persisted: Vec<&'a [u8]>,
     moved: Vec<&'a [u8]>,
-    at: i64,
+    persisted: usize,
 }
 
 impl<'a> Changes<'a> {
@@ -155,35 +165,32 @@ impl<'a> Changes<'a> {
             Some(at) => {
                 hash.set_deadline(field, Some(at), now_ms);
                 self.moved.push(field);
-                self.at = at;
             }
             None => {
                 hash.set_deadline(field, None, now_ms);
-                self.persisted.push(field);
+                self.persisted += 1;
             }
         }
         false
     }
 
-    /// Raises the events and states the form for the log, which never depends on a clock.
-    fn settle(self, hash: &mut Edit<'_, Hash>) {
-        let at = self.at.to_string();
-        let forms = [
-            (&self.moved, "hexpire", vec![&b"HPEXPIREAT"[..], hash.key(), at.as_bytes()]),
-            (&self.removed, "hdel", vec![&b"HDEL"[..], hash.key()]),
-            (&self.persisted, "hpersist", vec![&b"HPERSIST"[..], hash.key()]),
+    /// Raises the events, and tells the log of the fields that went at once. For all others it
+    /// gets the command as it came, unless its handler says more.
+    fn settle(&self, hash: &mut Edit<'_, Hash>) {
+        let events = [
+            (self.moved.len(), "hexpire"),
+            (self.removed.len(), "hdel"),
+            (self.persisted, "hpersist"),
         ];
-        for (fields, event, mut form) in forms {
-            if fields.is_empty() {
-                continue;
+        for (fields, event) in events {
+            if fields > 0 {
+                hash.changed_times(fields, event);
             }
-            hash.changed_times(fields.len(), event);
-            let count = fields.len().to_string();
-            if event != "hdel" {
-                form.extend([&b"FIELDS"[..], count.as_bytes()]);
-            }
-            form.extend(fields);
-            hash.replay_as(&form);
+        }
+        // Redis: one by one.
+        for field in &self.removed {
+            let key = hash.key();
+            hash.replay_as(&[b"HDEL", key, field]);
         }
     }
 }
@@ -251,7 +258,7 @@ pub(super) fn hgetdel(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<
         return Ok(items.end());
     };
     hash.drop_gone(fields.iter().copied());
-    let mut changes = Changes::default();
+    let mut removed = 0;
     for &field in fields {
         match hash.view().get(field, now_ms) {
             Some(value) => value.with_bytes(|value| items.bulk(value)),
@@ -261,9 +268,12 @@ pub(super) fn hgetdel(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<
             }
         }
         hash.remove(field, now_ms);
-        changes.removed.push(field);
+        removed += 1;
     }
-    changes.settle(&mut hash);
+    if removed > 0 {
+        hash.changed_times(removed, "hdel");
+        hash.replay_as(&[&[&b"HDEL"[..], key], fields].concat());
+    }
     Ok(items.end())
 }
 
@@ -279,6 +289,7 @@ pub(super) fn hgetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
         None => None,
     };
     let persist = at.is_none() && args.accept("PERSIST");
+    let words = args.rest();
     let fields = fields(args, Error::FieldsNotPositive)?;
     let mut items = out.array(fields.len());
     let Some(mut hash) = open(db, key)? else {
@@ -304,6 +315,15 @@ pub(super) fn hgetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
         }
     }
     changes.settle(&mut hash);
+    match at.map(|at| at.to_string()) {
+        Some(at) if !changes.moved.is_empty() => {
+            hash.replay_as(&[&[&b"HPEXPIREAT"[..], key, at.as_bytes()], words].concat());
+        }
+        None if changes.persisted > 0 => {
+            hash.replay_as(&[&[&b"HPERSIST"[..], key], words].concat());
+        }
+        _ => {}
+    }
     Ok(items.end())
 }
 
@@ -312,12 +332,14 @@ struct SetEx<'a> {
     /// Only if all fields are there (true), or none of them is (false).
     only_if: Option<bool>,
     deadline: Deadline,
+    /// Where the option of a deadline stands that the log gets in another form.
+    restated_at: Option<usize>,
     pairs: &'a [&'a [u8]],
 }
 
 impl<'a> SetEx<'a> {
     fn read(args: &mut Args<'a>, now_ms: i64) -> Result<SetEx<'a>> {
-        let (mut only_if, mut deadline) = (None, None);
+        let (mut only_if, mut deadline, mut restated_at) = (None, None, None);
         loop {
             let shown = args.peek().unwrap_or_default();
             let Some(word) = args.option() else { return Err(Error::wrong_arity(args.name())) };
@@ -330,7 +352,10 @@ impl<'a> SetEx<'a> {
                 other => match Form::of(other) {
                     Some(_) if deadline.is_some() => return Err(Error::OnlyOneFieldExpiry),
                     Some(_) if args.is_done() => return Err(Error::wrong_arity(args.name())),
-                    Some(form) => deadline = Some(Deadline::At(form.deadline(args, now_ms)?)),
+                    Some(form) => {
+                        restated_at = (other != "PXAT").then(|| args.all().len() - args.left() - 1);
+                        deadline = Some(Deadline::At(form.deadline(args, now_ms)?));
+                    }
                     None => return Err(Error::unknown_argument(shown)),
                 },
             }
@@ -344,13 +369,14 @@ impl<'a> SetEx<'a> {
         if args.left() as i64 != count * 2 {
             return Err(Error::wrong_arity(args.name()));
         }
-        Ok(SetEx { only_if, deadline: deadline.unwrap_or(Deadline::Clear), pairs: args.rest() })
+        let deadline = deadline.unwrap_or(Deadline::Clear);
+        Ok(SetEx { only_if, deadline, restated_at, pairs: args.rest() })
     }
 }
 
 pub(super) fn hsetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, now_ms) = (args.key(), db.now_ms());
-    let SetEx { only_if, deadline, pairs } = SetEx::read(args, now_ms)?;
+    let SetEx { only_if, deadline, restated_at, pairs } = SetEx::read(args, now_ms)?;
     let edit = db.edit::<Hash>(key)?;
     let is_new = !edit.exists();
     let mut edit = edit.or_default();
@@ -387,26 +413,27 @@ pub(super) fn hsetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
         hash.set(pair[0], pair[1], deadline, now_ms, limits);
     }
     edit.changed_times(pairs.len() / 2, "hset");
-    if matches!(deadline, Deadline::At(_)) {
+    if let Deadline::At(at) = deadline {
         edit.changed_times(0, "hexpire");
+        let (at, mut form) = (at.to_string(), args.all().to_vec());
+        if let Some([word, number]) = restated_at.and_then(|first| form.get_mut(first..first + 2)) {
+            (*word, *number) = (b"PXAT", at.as_bytes());
+            edit.replay_as(&form);
+        }
     }
-    replay_pairs(&mut edit, pairs);
     Ok(out.int(1))
 }
 
-/// States for the log what a write has left in its fields: the values, then their deadlines.
-pub(super) fn replay_pairs(hash: &mut Edit<'_, Hash>, pairs: &[&[u8]]) {
+/// States for the log what a write has left in a field: the value, then its deadline.
+pub(super) fn replay_value(hash: &mut Edit<'_, Hash>, field: &[u8], value: &[u8]) {
     if !hash.db().is_logged() {
         return;
     }
-    let now_ms = hash.now_ms();
-    let mut form: Vec<&[u8]> = vec![b"HSET", hash.key()];
-    form.extend(pairs);
-    hash.replay_as(&form);
-    for field in pairs.iter().step_by(2) {
-        if let Some(Some(at)) = hash.view().deadline(field, now_ms) {
-            let (at, key) = (at.to_string(), hash.key());
-            hash.replay_as(&[&b"HPEXPIREAT"[..], key, at.as_bytes(), b"FIELDS", b"1", field]);
-        }
+    let (key, now_ms) = (hash.key(), hash.now_ms());
+    hash.replay_as(&[b"HSET", key, field, value]);
+    // Redis: it says the value alone, and whoever follows it loses the deadline.
+    if let Some(Some(at)) = hash.view().deadline(field, now_ms) {
+        let at = at.to_string();
+        hash.replay_as(&[&b"HPEXPIREAT"[..], key, at.as_bytes(), b"FIELDS", b"1", field]);
     }
 }

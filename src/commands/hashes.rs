@@ -258,7 +258,7 @@ fn hincrbyfloat(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> 
     new.write_to(&mut text);
     keep_and_set(&mut hash, field, &text);
     hash.changed("hincrbyfloat");
-    deadlines::replay_pairs(&mut hash, &[field, &text]);
+    deadlines::replay_value(&mut hash, field, &text);
     Ok(out.bulk(&text))
 }
 

@@ -277,6 +277,7 @@ fn set_expiry(
 ) -> Result<Done> {
     let key = args.key();
     let number = args.bytes();
+    let words = args.rest();
     let conditions = Conditions::read(args)?;
     let number = parse_i64(number).ok_or(Error::NotInteger)?;
     let base_ms = if relative { db.now_ms() } else { 0 };
@@ -293,8 +294,12 @@ fn set_expiry(
         db.replay_as(&[FreedLater::removal(db.freed_later.expired), key]);
     } else {
         db.set_deadline(key, Some(at), "expire");
-        if db.is_logged() {
-            db.replay_as(&[&b"PEXPIREAT"[..], key, at.to_string().as_bytes()]);
+        // PEXPIREAT is logged as it came.
+        if db.is_logged() && (relative || unit_ms != 1) {
+            let at = at.to_string();
+            let mut form = vec![&b"PEXPIREAT"[..], key, at.as_bytes()];
+            form.extend(words);
+            db.replay_as(&form);
         }
     }
     Ok(out.int(1))

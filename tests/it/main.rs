@@ -20,6 +20,7 @@ mod command_table;
 mod config;
 mod crowd;
 mod cut_off;
+mod deadline_log;
 mod differential;
 mod early;
 mod embedded;
