@@ -6,7 +6,8 @@
 //! `01xxxxxx yyyyyyyy` for up to 16384 zeros, `1vvvvvxx` for up to 4 registers of value 1 to 32.
 //!
 //! Invariant: strings come from clients, so nothing here trusts the opcodes; what does not
-//! describe exactly 16384 registers is [`Corrupted`], found no later than where Redis finds it.
+//! describe exactly 16384 registers is [`Corrupted`], found where Redis finds it: an element is
+//! added to a damaged value if it only concerns what is whole.
 
 use super::limits::Limits;
 use super::text::Text;
@@ -340,9 +341,6 @@ impl HyperLogLog {
             at += run.bytes();
             first += run.registers();
         };
-        if at + run.bytes() > self.0.len() || first + run.registers() > REGISTERS {
-            return Err(Corrupted);
-        }
         if matches!(run, Run::Value(old, _) if old >= value) {
             return Ok(Some(false));
         }
@@ -359,11 +357,17 @@ impl HyperLogLog {
         if right > 0 {
             same(right).write(&mut split);
         }
-        let length = self.0.len() - run.bytes() + split.len();
-        if length > self.0.len() && length > limits.hll_sparse_max_bytes {
+        let whole = self.0.len();
+        let length = whole + split.len() - run.bytes();
+        if length > whole && length > limits.hll_sparse_max_bytes {
             return Ok(None);
         }
-        self.0.all_mut().splice(at..at + run.bytes(), split);
+        let end = at + run.bytes();
+        if end > whole {
+            // Redis: where the second byte is missing it takes one for there, and loses the last.
+            split.pop();
+        }
+        self.0.all_mut().splice(at..end.min(whole), split);
         self.join_values(before.unwrap_or(HEADER_BYTES));
         self.invalidate();
         Ok(Some(true))
