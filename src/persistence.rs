@@ -8,14 +8,14 @@ pub mod headway;
 
 use crate::clock::Stopwatch;
 use crate::keyspace::ageing::Reading;
-use crate::keyspace::image::{ImageId, Outline, Piece};
+use crate::keyspace::image::{ImageId, Outline, Piece, Wanted};
 use crate::state::State;
 use crate::types::walk::Tally;
 use headway::Headway;
 use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::Arc;
 
 /// What is fixed at the moment of a snapshot.
@@ -41,18 +41,11 @@ pub struct Start {
     pub compress: bool,
     /// `rdbchecksum`
     pub checksum: bool,
-    /// `rdb-key-save-delay` in microseconds; below 0 one for so many keys. A change holds at once.
-    pub key_delay_us: Arc<AtomicI64>,
     /// Asked from time to time by who writes a long value.
     pub wanted: Wanted,
 }
 
 impl Start {
-    /// Keys of all databases.
-    pub fn keys(&self) -> usize {
-        self.outlines.iter().map(|outline| outline.keys).sum()
-    }
-
     /// Whether a field of any hash has a deadline.
     pub fn has_field_deadlines(&self) -> bool {
         self.outlines.iter().any(|outline| outline.with_field_deadlines > 0)
@@ -100,32 +93,10 @@ pub type Over = Box<dyn FnOnce(&mut State, Outcome) + Send>;
 pub struct Job {
     /// Makes something of it.
     pub output: Box<dyn Output>,
+    /// Whether somebody wants it still.
+    pub wanted: Wanted,
     /// Is told.
     pub over: Over,
-}
-
-/// Whether a snapshot is still wanted; clones are the same wish.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted(Arc<AtomicBool>);
-
-impl Wanted {
-    /// It is not wanted any more.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it was cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// An error, when it was cancelled: nothing more need be made of it.
-    pub fn stop_if_cancelled(&self) -> io::Result<()> {
-        match self.is_cancelled() {
-            true => Err(io::ErrorKind::Interrupted.into()),
-            false => Ok(()),
-        }
-    }
 }
 
 /// Which of those who make one file this is: saves, and copies of a primary's data. A save that was
@@ -161,14 +132,10 @@ impl Order {
 pub struct Running {
     /// Its image.
     pub image: ImageId,
-    /// Cleared by who cancels it.
-    pub wanted: Wanted,
-    /// Outputs that its thread has not fetched: until its first slice others can join.
-    pub waiting: Vec<Job>,
-    /// The first slice has been taken.
-    pub is_under_way: bool,
-    /// What was fixed at its beginning.
-    pub start: Arc<Start>,
+    /// Jobs that its thread has not fetched: it does so with its first slice.
+    pub waiting: Vec<(Job, Start)>,
+    /// Keys of all databases.
+    pub keys: usize,
     /// Counts the bytes that writers save for it.
     pub tally: Tally,
     /// Keys handed out.
@@ -182,8 +149,8 @@ pub struct Running {
 /// What BGSAVE, SAVE and save points have done.
 #[derive(Clone, Debug)]
 pub struct FileFigures {
-    /// The image of the BGSAVE that is under way, and when it began.
-    pub background: Option<(ImageId, Stopwatch)>,
+    /// The BGSAVE that is under way, and when it began.
+    pub background: Option<(Wanted, Stopwatch)>,
     /// A BGSAVE must begin as soon as nothing is in its way.
     pub is_scheduled: bool,
     /// `dirty` at the last save that succeeded.
@@ -286,7 +253,8 @@ impl Loading {
 /// The room.
 #[derive(Default)]
 pub struct Persistence {
-    /// `rdb-key-save-delay` in microseconds, as snapshots that are under way see it.
+    /// `rdb-key-save-delay` in microseconds, below 0 one for so many keys, as snapshots that are
+    /// under way see it: a change holds at once.
     pub key_delay_us: Arc<AtomicI64>,
     /// Snapshots that are being taken.
     pub running: Vec<Running>,

@@ -180,7 +180,7 @@ fn try_folder(state: &State) -> Result<(), Refused> {
         let (dirname, text) = (&names.dirname, error_text(&error));
         return refuse(state, format!("Can't open or create append-only dir {dirname}: {text}"));
     }
-    let name = names.temporary_increment();
+    let name = names.trial();
     match state.disk.open(&names.path(&name), Open::Create) {
         Ok(file) => drop(file),
         Err(error) => {

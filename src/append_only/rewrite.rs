@@ -18,6 +18,7 @@ use super::{begin_tail, end_tail, Refused};
 use crate::clock::Stopwatch;
 use crate::config::error_text;
 use crate::disk::{Disk, DiskFile, Open, Pace};
+use crate::keyspace::image::Wanted;
 use crate::log::aof::{Manifest, Mode, Names, Rewriting, Tail};
 use crate::persistence::{Job, Order, Outcome, Output};
 use crate::server_log::Logger;
@@ -44,9 +45,10 @@ pub fn begin(state: &mut State) -> Result<(), Refused> {
     rewrites.is_scheduled = false;
     let number = rewrites.begun;
     let watch = Stopwatch::start();
-    rewrites.running = Some(Rewriting { watch, image: None, number });
+    let wanted = Wanted::default();
+    rewrites.running = Some(Rewriting { watch, wanted: wanted.clone(), number });
     follow(state);
-    let plan = Plan::of(state, number);
+    let plan = Plan::of(state, number, wanted);
     let begun = outside.assist("redouble-rewrite", Box::new(move |access| plan.run(access)));
     if let Err(error) = begun {
         let text = error_text(&error);
@@ -59,14 +61,13 @@ pub fn begin(state: &mut State) -> Result<(), Refused> {
 }
 
 /// A rewrite that is under way is not wanted any more. It counts as over at once; what its thread
-/// still does concerns nobody.
+/// still does concerns nobody: it puts nothing in place any more, unless it is about to do so now,
+/// and then the next one waits for it.
 pub fn cancel(state: &mut State) {
     let Some(running) = state.aof.rewrites.running.take() else { return };
     let pid = std::process::id();
     state.logger.notice(format!("Killing running AOF rewrite child: {pid}"));
-    if let Some(image) = running.image {
-        snapshot::cancel(state, image);
-    }
+    running.wanted.cancel();
     follow(state);
 }
 
@@ -181,6 +182,7 @@ fn remove_later(state: &State, path: PathBuf) {
 /// What a rewrite is going to do, as far as it is known when it begins.
 struct Plan {
     number: u64,
+    wanted: Wanted,
     mode: Mode,
     names: Names,
     manifest: Manifest,
@@ -196,10 +198,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(state: &State, number: u64) -> Plan {
+    fn of(state: &State, number: u64, wanted: Wanted) -> Plan {
         let directives = &state.config.settings().append_only;
         Plan {
             number,
+            wanted,
             mode: state.aof.mode,
             names: state.config.settings().aof_names(),
             manifest: state.aof.manifest.clone(),
@@ -255,9 +258,13 @@ impl Plan {
             Mode::On => self.manifest.add_increment(&self.names),
         };
         let path = self.names.path(&name);
-        // Made empty first: what a crash has left must not be appended to.
-        let opened =
-            self.disk.open(&path, Open::Create).and_then(|_| self.disk.open(&path, Open::Append));
+        // What a crash has left must not be appended to, nor may what one that was cancelled has
+        // still to write come in between: a file of that name is another one.
+        let removed = match self.disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        let opened = removed.and_then(|()| self.disk.open(&path, Open::Append));
         let file = opened.map_err(|error| {
             format!("Can't open the append-only file {name}: {}", error_text(&error))
         })?;
@@ -289,13 +296,13 @@ impl Plan {
                 state.logger.warning(format!("No thread for the append-only file: {text}"));
                 return failed(state);
             }
-            state.log.select_again();
+            state.log.select_anew();
         }
         let pid = std::process::id();
         let line = format!("Background append only file rewriting started by pid {pid}");
         state.logger.notice(line);
         let result = Arc::new(Mutex::new(None));
-        let number = self.number;
+        let (number, wanted) = (self.number, self.wanted.clone());
         let output = self.output(has_increment, result.clone());
         let over = Box::new(move |state: &mut State, outcome| {
             let running = state.aof.rewrites.running.as_ref().map(|running| running.number);
@@ -303,18 +310,11 @@ impl Plan {
                 ended(state, outcome, &result);
             }
         });
-        match snapshot::begin(state, Job { output, over }) {
-            Ok(image) => {
-                if let Some(running) = &mut state.aof.rewrites.running {
-                    running.image = Some(image);
-                }
-            }
-            Err(error) => {
-                let text = error_text(&error);
-                let line = format!("Can't rewrite append only file in background: thread: {text}");
-                state.logger.warning(line);
-                failed(state);
-            }
+        if let Err(error) = snapshot::begin(state, Job { output, wanted, over }) {
+            let text = error_text(&error);
+            let line = format!("Can't rewrite append only file in background: thread: {text}");
+            state.logger.warning(line);
+            failed(state);
         }
     }
 
@@ -389,6 +389,9 @@ impl BaseSink {
     fn place(&mut self) -> io::Result<()> {
         let pen = self.plan.pen.clone();
         let _pen = pen.lock();
+        // Who has cancelled it may have begun another, which has this pen in turn: from then on
+        // the names and the manifest are that one's.
+        self.plan.wanted.stop_if_cancelled()?;
         let temporary = self.temporary.file_name().unwrap_or_default().to_string_lossy();
         let went = self.rename(&self.temporary, &self.path);
         self.moved("base", &temporary, &self.name, went)?;
@@ -481,7 +484,7 @@ pub(super) fn base_at_once(
     let over = Box::new(move |_: &mut State, outcome| {
         told.store(matches!(outcome, Outcome::Done), Ordering::Relaxed);
     });
-    snapshot::take_now(state, Job { output, over });
+    snapshot::take_now(state, Job { output, wanted: Wanted::default(), over });
     done.load(Ordering::Relaxed)
 }
 

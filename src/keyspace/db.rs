@@ -537,6 +537,7 @@ impl Db {
 
     /// Empties one database, or all; freeing happens later, in pieces, when `lazily`.
     pub fn flush(&mut self, index: Option<usize>, lazily: bool) -> usize {
+        self.moment_is_over();
         self.forget_met(|db| index.is_none_or(|index| index == db));
         let (from, to) = index.map_or((0, self.spaces.len()), |index| (index, index + 1));
         let mut removed = 0;
@@ -561,6 +562,7 @@ impl Db {
 
     /// Two databases change places.
     pub fn swap(&mut self, first: usize, second: usize) {
+        self.moment_is_over();
         self.forget_met(|_| true);
         self.spaces.swap(first, second);
         self.effects.dirty += 1;

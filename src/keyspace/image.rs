@@ -34,8 +34,10 @@ mod big;
 pub(crate) mod model;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 pub use big::Heading;
+pub use wanted::Wanted;
 
 use crate::keyspace::db::Db;
 use crate::keyspace::entry::Entry;
@@ -128,6 +130,8 @@ struct Stretch {
 #[derive(Debug)]
 struct Image {
     id: ImageId,
+    /// Nothing has changed since it began, and nothing has been handed out.
+    is_of_now: bool,
     stretches: Vec<Stretch>,
     /// The one that is being walked.
     at: usize,
@@ -313,8 +317,31 @@ impl Db {
         });
         let stretches = stretches.collect();
         let (saved, queue, tally) = (Saved::default(), VecDeque::new(), Tally::default());
-        images.open.push(Image { id, stretches, at: 0, saved, queue, begun: None, tally });
+        images.open.push(Image {
+            id,
+            is_of_now: true,
+            stretches,
+            at: 0,
+            saved,
+            queue,
+            begun: None,
+            tally,
+        });
         id
+    }
+
+    /// An image that began where another would begin now: nothing has changed since then, and
+    /// nothing of it has been handed out.
+    pub fn image_of_now(&self) -> Option<ImageId> {
+        let mut open = self.images.iter().flat_map(|images| &images.open);
+        open.find(|image| image.is_of_now).map(|image| image.id)
+    }
+
+    /// Comes with every change: what begins from here on is another moment.
+    pub(super) fn moment_is_over(&mut self) {
+        if let Some(images) = &mut self.images {
+            images.open.iter_mut().for_each(|image| image.is_of_now = false);
+        }
     }
 
     /// What the databases that were not empty had when the image began.
@@ -342,6 +369,7 @@ impl Db {
         let (hash_key, big_bytes) = (self.limits.hash_key, self.big_bytes);
         let Images { open, kept, bigs } = self.images.as_deref_mut()?;
         let image = open.iter_mut().find(|image| image.id == id)?;
+        image.is_of_now = false;
         let (keys_left, bytes_left) = (slice.keys, slice.bytes);
         let places = Places { spaces: &mut self.spaces, kept };
         let passed = false;
@@ -365,6 +393,7 @@ impl Db {
         let Images { open, kept, bigs } = self.images.as_deref_mut()?;
         let at = open.iter().position(|image| image.id == id)?;
         let image = open.get_mut(at)?;
+        image.is_of_now = false;
         let mut remains = Remains::of(std::mem::take(&mut image.stretches));
         let mut places = Places { spaces: &mut self.spaces, kept };
         let walks = image.queue.len().min(ENDED_WALKS);
@@ -404,6 +433,7 @@ impl Db {
     #[cold]
     #[inline(never)]
     fn keep_for_images(&mut self, db: usize, hash: u64) {
+        self.moment_is_over();
         if let Some(images) = &mut self.images {
             images.keep(&mut self.spaces[db], hash, self.limits.hash_key, self.big_bytes);
             // Copies from now on are of this change.

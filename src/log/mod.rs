@@ -48,7 +48,7 @@ impl Log {
     }
 
     /// The next record begins with a SELECT: somebody comes to read who does not know the
-    /// database.
+    /// database, or a file begins that must stand alone.
     pub fn select_anew(&mut self) {
         self.selected = None;
     }
@@ -101,11 +101,6 @@ impl Log {
     pub fn attach(&mut self, reader: Box<dyn Reader>) {
         self.selected = None;
         self.readers.push(reader);
-    }
-
-    /// What the next record is for is told anew: a file begins here that must stand alone.
-    pub fn select_again(&mut self) {
-        self.selected = None;
     }
 
     /// Removes the readers of a kind.

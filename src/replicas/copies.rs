@@ -155,9 +155,8 @@ pub fn end_unwanted_copy(state: &mut State) {
 /// Ends a copy that is being made: of data that is not there any more, say. Those who wait for it
 /// come again.
 pub fn end_copy(state: &mut State) {
-    let image = state.role.copying.and_then(|copying| copying.image);
-    if let Some(running) = image.and_then(|image| state.persistence.find(image)) {
-        running.wanted.cancel();
+    if let Some(copying) = &state.role.copying {
+        copying.wanted.cancel();
     }
 }
 

@@ -10,7 +10,7 @@
 use crate::client::{ClientId, Kick};
 use crate::clock::Stopwatch;
 use crate::disk::{Disk, DiskFile, Open};
-use crate::keyspace::image::Piece;
+use crate::keyspace::image::{Piece, Wanted};
 use crate::persistence::{Job, Outcome, Output, Start};
 use crate::replicas;
 use crate::role::{Copy, Copying, Order, Part};
@@ -32,12 +32,14 @@ const AHEAD: usize = 8;
 
 /// Begins the snapshot that an order asks for.
 pub(crate) fn begin(state: &mut State, order: Order) {
-    state.role.copying = Some(Copying { image: None, watch: Stopwatch::start() });
+    let wanted = Wanted::default();
+    let copying = Copying { wanted: wanted.clone(), watch: Stopwatch::start() };
+    state.role.copying = Some(copying);
     let replicas = order.replicas.clone();
     let begun = match order.diskless {
-        true => begin_diskless(state, order),
-        false if state.persistence.keeps_files => begin_in_file(state, order),
-        false => begin_in_memory(state, order),
+        true => begin_diskless(state, order, wanted),
+        false if state.persistence.keeps_files => begin_in_file(state, order, wanted),
+        false => begin_in_memory(state, order, wanted),
     };
     if let Err(error) = begun {
         state.logger.warning(format!("BGSAVE for replication failed: {error}"));
@@ -46,7 +48,7 @@ pub(crate) fn begin(state: &mut State, order: Order) {
     }
 }
 
-fn begin_diskless(state: &mut State, order: Order) -> io::Result<()> {
+fn begin_diskless(state: &mut State, order: Order, wanted: Wanted) -> io::Result<()> {
     let mark: String = (0..40)
         .map(|_| char::from_digit(state.db.rng.random_range(0..16), 16).unwrap_or('0'))
         .collect();
@@ -83,10 +85,10 @@ fn begin_diskless(state: &mut State, order: Order) -> io::Result<()> {
     };
     let pid = std::process::id();
     state.logger.notice(format!("Background RDB transfer started by pid {pid}"));
-    start(state, order, sink, Box::new(over))
+    start(state, order, sink, wanted, Box::new(over))
 }
 
-fn begin_in_file(state: &mut State, order: Order) -> io::Result<()> {
+fn begin_in_file(state: &mut State, order: Order, wanted: Wanted) -> io::Result<()> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("temp-repl-{}-{number}.rdb", std::process::id());
@@ -105,7 +107,7 @@ fn begin_in_file(state: &mut State, order: Order) -> io::Result<()> {
     };
     let pid = std::process::id();
     state.logger.notice(format!("Background saving started by pid {pid}"));
-    start(state, order, sink, Box::new(over))
+    start(state, order, sink, wanted, Box::new(over))
 }
 
 /// Removes a copy's file on another thread: if nobody has opened it, that frees all of it.
@@ -118,7 +120,7 @@ fn remove_apart(state: &State, path: PathBuf) {
 }
 
 /// The same for a server that keeps no files.
-fn begin_in_memory(state: &mut State, order: Order) -> io::Result<()> {
+fn begin_in_memory(state: &mut State, order: Order, wanted: Wanted) -> io::Result<()> {
     let bytes = Arc::new(Mutex::new(Vec::new()));
     let sink = MemorySink(bytes.clone());
     let over = move |state: &mut State, outcome: Outcome| {
@@ -126,7 +128,7 @@ fn begin_in_memory(state: &mut State, order: Order) -> io::Result<()> {
         whole(state, &outcome, || Ok(Copy::Memory(bytes.clone())));
         over(state);
     };
-    start(state, order, sink, Box::new(over))
+    start(state, order, sink, wanted, Box::new(over))
 }
 
 /// A copy that is sent as a whole has been made, or not.
@@ -149,17 +151,14 @@ fn start(
     state: &mut State,
     order: Order,
     sink: impl Sink + 'static,
+    wanted: Wanted,
     over: crate::persistence::Over,
 ) -> io::Result<()> {
     let mut aux = replicas::point(state);
     aux.push(("aof-base", "0".to_string()));
     let Order { without_data, without_functions, .. } = order;
     let output = Filtered { output: RdbOutput::new(sink, aux), without_data, without_functions };
-    let image = snapshot::begin(state, Job { output: Box::new(output), over })?;
-    if let Some(copying) = &mut state.role.copying {
-        copying.image = Some(image);
-    }
-    Ok(())
+    snapshot::begin(state, Job { output: Box::new(output), wanted, over })
 }
 
 /// Leaves out what a replica has not asked for (`rdb-filter-only`).

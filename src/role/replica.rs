@@ -3,7 +3,7 @@
 use crate::client::ClientId;
 use crate::clock::Stopwatch;
 use crate::disk::ApartFile;
-use crate::keyspace::image::ImageId;
+use crate::keyspace::image::Wanted;
 use bytes::Bytes;
 use std::sync::mpsc::Receiver;
 
@@ -71,10 +71,10 @@ pub struct Order {
 }
 
 /// A snapshot for replicas that is being taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Copying {
-    /// Its image, from its first moment on.
-    pub image: Option<ImageId>,
+    /// Whether somebody waits for it still.
+    pub wanted: Wanted,
     /// Since it began.
     pub watch: Stopwatch,
 }

@@ -4,6 +4,7 @@ use super::Server;
 use crate::commands::{load_library, replace_libraries};
 use crate::error::{shown, Error};
 use crate::following;
+use crate::keyspace::image::Wanted;
 use crate::listeners::StartError;
 use crate::persistence::{Job, Outcome};
 use crate::role::Address;
@@ -75,8 +76,8 @@ impl Server {
         let output = Box::new(RdbOutput::new(MemorySink(bytes.clone()), Vec::new()));
         let (sender, receiver) = channel();
         let over = Box::new(move |_: &mut _, outcome| drop(sender.send(outcome)));
-        let begun = snapshot::begin(&mut *self.lock_all().map_err(busy)?, Job { output, over });
-        begun?;
+        let job = Job { output, wanted: Wanted::default(), over };
+        snapshot::begin(&mut *self.lock_all().map_err(busy)?, job)?;
         loop {
             match receiver.recv_timeout(BUSY_LOOK) {
                 Ok(Outcome::Done) => return Ok(std::mem::take(&mut *bytes.lock())),

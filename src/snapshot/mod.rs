@@ -7,10 +7,13 @@
 //! A big value takes many slices, and comes in parts.
 //! What writers save for it meanwhile waits in the image for the next slice.
 //!
-//! Several snapshots may be under way; who comes before the first slice of one can join it
-//! instead ([`join`]). SAVE goes the same way without letting go of the lock ([`take_now`]).
+//! Several snapshots may be under way. Those that begin together, with no change of the data and no
+//! slice in between, share one walk: each has its own output, its own end and its own wish to be
+//! cancelled by, and the slowest output sets the pace. SAVE goes the same way without letting go
+//! of the lock ([`take_now`]).
 //!
-//! Invariant: the `over` of every job is called exactly once, under the lock.
+//! Invariant: the `over` of every job is called exactly once, under the lock, unless the server
+//! ends before.
 
 pub mod load;
 pub mod rdb_output;
@@ -20,15 +23,15 @@ pub mod sinks;
 mod tests;
 
 use crate::clock::Stopwatch;
-use crate::keyspace::image::{ImageId, Piece, Slice};
+use crate::keyspace::image::{ImageId, Piece, Slice, Wanted};
 use crate::memory;
 use crate::persistence::headway::Headway;
-use crate::persistence::{Job, Outcome, Running, Start, Wanted};
+use crate::persistence::{Job, Outcome, Running, Start};
 use crate::server_log::Logger;
 use crate::state::{Access, State};
 use crate::types::walk::Remains;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,14 +45,18 @@ const SLICE_BYTES: usize = 256 * 1024;
 const THREAD: &str = "redouble-save";
 
 /// Begins a snapshot of everything as it is now; only between units. It goes on by itself.
-pub fn begin(state: &mut State, job: Job) -> io::Result<ImageId> {
+pub fn begin(state: &mut State, job: Job) -> io::Result<()> {
+    if let Some(image) = state.db.image_of_now() {
+        take_part(state, image, job);
+        return Ok(());
+    }
     let image = prepare(state, job);
     let Some(outside) = state.outside.clone() else {
         // Nobody lets go of the lock in tests of the inside.
         if let Some(mut walk) = Walk::of(state, image) {
             walk.run_inside(state);
         }
-        return Ok(image);
+        return Ok(());
     };
     let begun = outside.assist(
         THREAD,
@@ -61,24 +68,10 @@ pub fn begin(state: &mut State, job: Job) -> io::Result<ImageId> {
             }
         }),
     );
-    if let Err(error) = begun {
+    begun.inspect_err(|_| {
         state.persistence.running.retain(|running| running.image != image);
         while state.db.end_image(image).is_some() {}
-        return Err(error);
-    }
-    Ok(image)
-}
-
-/// Lets a job take part in a snapshot that has not taken its first slice; gives it back when it
-/// is too late.
-pub fn join(state: &mut State, image: ImageId, job: Job) -> Result<(), Job> {
-    match state.persistence.find(image) {
-        Some(running) if !running.is_under_way && !running.wanted.is_cancelled() => {
-            running.waiting.push(job);
-            Ok(())
-        }
-        _ => Err(job),
-    }
+    })
 }
 
 /// Takes a snapshot at once, without letting go of the lock.
@@ -89,31 +82,31 @@ pub fn take_now(state: &mut State, job: Job) {
     }
 }
 
-/// A snapshot is not wanted any more. It ends soon, and its jobs are told.
-pub fn cancel(state: &mut State, image: ImageId) {
-    if let Some(running) = state.persistence.find(image) {
-        running.wanted.cancel();
-    }
-}
-
 fn prepare(state: &mut State, job: Job) -> ImageId {
     let image = state.db.begin_image();
-    let start = Arc::new(start(state, image));
+    let outlines = state.db.image_outline(image);
     state.persistence.running.push(Running {
         image,
-        wanted: start.wanted.clone(),
-        waiting: vec![job],
-        is_under_way: false,
-        start,
+        waiting: Vec::new(),
+        keys: outlines.iter().map(|outline| outline.keys).sum(),
         tally: state.db.image_tally(image),
         keys_done: 0,
         written_bytes: 0,
         headway: Headway::default(),
     });
+    take_part(state, image, job);
     image
 }
 
-fn start(state: &State, image: ImageId) -> Start {
+/// Lets a job have what an image of now is of.
+fn take_part(state: &mut State, image: ImageId, job: Job) {
+    let start = start(state, image, job.wanted.clone());
+    if let Some(running) = state.persistence.find(image) {
+        running.waiting.push((job, start));
+    }
+}
+
+fn start(state: &State, image: ImageId, wanted: Wanted) -> Start {
     let settings = state.config.settings();
     let policy = settings.maxmemory_policy;
     Start {
@@ -127,8 +120,7 @@ fn start(state: &State, image: ImageId) -> Start {
         replication_offset: state.log.offset,
         compress: settings.rdbcompression,
         checksum: settings.rdbchecksum,
-        key_delay_us: state.persistence.key_delay_us.clone(),
-        wanted: Wanted::default(),
+        wanted,
     }
 }
 
@@ -140,10 +132,11 @@ fn keys(pieces: &[Piece]) -> usize {
 /// The thread's side of a snapshot.
 struct Walk {
     image: ImageId,
-    wanted: Wanted,
-    start: Arc<Start>,
+    /// Keys of all databases.
+    keys: usize,
+    key_delay_us: Arc<AtomicI64>,
     /// Jobs whose output has not begun.
-    fresh: Vec<Job>,
+    fresh: Vec<(Job, Start)>,
     jobs: Vec<Job>,
     pieces: Vec<Piece>,
     /// Jobs that are over, until they are told.
@@ -156,11 +149,12 @@ struct Walk {
 impl Walk {
     fn of(state: &mut State, image: ImageId) -> Option<Walk> {
         let logger = state.logger.clone();
+        let key_delay_us = state.persistence.key_delay_us.clone();
         let running = state.persistence.find(image)?;
         Some(Walk {
             image,
-            wanted: running.wanted.clone(),
-            start: running.start.clone(),
+            keys: running.keys,
+            key_delay_us,
             fresh: Vec::new(),
             jobs: Vec::new(),
             pieces: Vec::new(),
@@ -191,7 +185,7 @@ impl Walk {
                 more = self.slice(state);
             });
             if !is_there {
-                self.wanted.cancel();
+                self.jobs.iter().for_each(|job| job.wanted.cancel());
             }
             self.write();
             if !self.goes_on(more) {
@@ -218,7 +212,6 @@ impl Walk {
     fn slice(&mut self, state: &mut State) -> Option<bool> {
         let watch = Stopwatch::start();
         let running = state.persistence.find(self.image)?;
-        running.is_under_way = true;
         self.fresh.append(&mut running.waiting);
         let is_slow = self.key_delay_us() > 0;
         let slice = Slice { keys: if is_slow { 1 } else { SLICE_KEYS }, bytes: SLICE_BYTES };
@@ -242,16 +235,14 @@ impl Walk {
     /// Gives the pieces to the jobs; those that fail are over.
     fn write(&mut self) {
         self.delay();
-        if self.wanted.is_cancelled() {
-            self.pieces.clear();
-            return;
-        }
-        for mut job in std::mem::take(&mut self.fresh) {
-            let begun = job.output.begin(&self.start);
+        for (mut job, start) in std::mem::take(&mut self.fresh) {
+            let begun = job.wanted.stop_if_cancelled();
+            let begun = begun.and_then(|()| job.output.begin(&start));
             self.keep(job, begun);
         }
         for mut job in std::mem::take(&mut self.jobs) {
-            let taken = job.output.take(&self.pieces);
+            let taken = job.wanted.stop_if_cancelled();
+            let taken = taken.and_then(|()| job.output.take(&self.pieces));
             self.keep(job, taken);
         }
         self.pieces.clear();
@@ -265,7 +256,7 @@ impl Walk {
     /// A line for the log now and then.
     fn tell_headway(&mut self) {
         let Some(what) = self.jobs.iter().find_map(|job| job.output.purpose()) else { return };
-        let (done, all) = (self.keys_done as f64, self.start.keys().max(1) as f64);
+        let (done, all) = (self.keys_done as f64, self.keys.max(1) as f64);
         let (percent, bytes) = ((done * 100.0 / all).min(100.0), self.written_bytes());
         if let Some(line) = self.headway.line(what, Some(percent), self.keys_done as u64, bytes) {
             self.logger.notice(line);
@@ -277,17 +268,13 @@ impl Walk {
             Ok(()) => self.jobs.push(job),
             Err(error) => {
                 job.output.discard();
-                let outcome = self.failure(error);
+                // It may also have ended because it was cancelled.
+                let outcome = match job.wanted.is_cancelled() {
+                    true => Outcome::Cancelled,
+                    false => Outcome::Failed(error),
+                };
                 self.ended.push((job, outcome));
             }
-        }
-    }
-
-    /// What an error means: an output may also end because it was cancelled.
-    fn failure(&self, error: io::Error) -> Outcome {
-        match self.wanted.is_cancelled() {
-            true => Outcome::Cancelled,
-            false => Outcome::Failed(error),
         }
     }
 
@@ -300,7 +287,7 @@ impl Walk {
             delay @ 1.. => Duration::from_micros(keys * delay.unsigned_abs()),
             keys_each => Duration::from_micros(keys / keys_each.unsigned_abs()),
         };
-        while !left.is_zero() && !self.wanted.is_cancelled() && self.key_delay_us() != 0 {
+        while !left.is_zero() && self.is_wanted() && self.key_delay_us() != 0 {
             let step = left.min(LOOK);
             std::thread::sleep(step);
             left -= step;
@@ -308,7 +295,12 @@ impl Walk {
     }
 
     fn key_delay_us(&self) -> i64 {
-        self.start.key_delay_us.load(Ordering::Relaxed)
+        self.key_delay_us.load(Ordering::Relaxed)
+    }
+
+    fn is_wanted(&self) -> bool {
+        let mut jobs = self.fresh.iter().map(|(job, _)| job).chain(&self.jobs);
+        jobs.any(|job| !job.wanted.is_cancelled())
     }
 
     fn goes_on(&mut self, more: Option<bool>) -> bool {
@@ -319,24 +311,17 @@ impl Walk {
             }
             return false;
         };
-        more && !self.jobs.is_empty() && !self.wanted.is_cancelled()
+        more && self.is_wanted()
     }
 
     /// Nothing more is taken: ends the jobs that are left.
     fn finish(&mut self) {
-        let jobs = std::mem::take(&mut self.fresh);
-        for mut job in jobs.into_iter().chain(std::mem::take(&mut self.jobs)) {
-            let outcome = match self.wanted.is_cancelled() {
-                true => Outcome::Cancelled,
-                false => match job.output.finish() {
-                    Ok(()) => Outcome::Done,
-                    Err(error) => self.failure(error),
-                },
-            };
-            if !matches!(outcome, Outcome::Done) {
-                job.output.discard();
+        for mut job in std::mem::take(&mut self.jobs) {
+            let finished = job.wanted.stop_if_cancelled().and_then(|()| job.output.finish());
+            match finished {
+                Ok(()) => self.ended.push((job, Outcome::Done)),
+                Err(error) => self.keep(job, Err(error)),
             }
-            self.ended.push((job, outcome));
         }
     }
 
@@ -347,12 +332,8 @@ impl Walk {
         }
         let running = &mut state.persistence.running;
         if let Some(at) = running.iter().position(|running| running.image == self.image) {
-            // Who came when all outputs of the others had failed.
             let over = running.remove(at);
             state.persistence.copied_bytes = over.tally.bytes();
-            for job in over.waiting {
-                self.ended.push((job, Outcome::Cancelled));
-            }
         }
         self.tell(state);
         None

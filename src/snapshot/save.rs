@@ -8,11 +8,12 @@
 
 use super::rdb_output::RdbOutput;
 use super::sinks::FileSink;
-use super::{begin, cancel, take_now};
+use super::{begin, take_now};
 use crate::clock::Stopwatch;
 use crate::config::error_text;
 use crate::disk::Pace;
 use crate::error::Error;
+use crate::keyspace::image::Wanted;
 use crate::persistence::{Job, Order, Outcome, Over};
 use crate::replicas;
 use crate::settle;
@@ -78,7 +79,7 @@ fn job(state: &mut State, prefix: &str, over: Over) -> Job {
     });
     let mut aux = replicas::point(state);
     aux.push(("aof-base", "0".to_string()));
-    Job { output: Box::new(RdbOutput::new(sink, aux)), over }
+    Job { output: Box::new(RdbOutput::new(sink, aux)), wanted: Wanted::default(), over }
 }
 
 /// Saves at once; others wait. False when it failed: the log says why.
@@ -132,19 +133,15 @@ pub fn in_background(state: &mut State) -> Result<io::Result<()>, Busy> {
     let job = job(state, BACKGROUND, Box::new(background_over));
     let watch = Stopwatch::start();
     state.logger.notice(format!("Background saving started by pid {}", std::process::id()));
+    state.persistence.file.background = Some((job.wanted.clone(), watch));
     let begun = begin(state, job);
     if let Err(error) = &begun {
+        state.persistence.file.background = None;
         state.persistence.file.last_was_ok = false;
         let text = error_text(error);
         state.logger.warning(format!("Can't save in background: thread: {text}"));
     }
-    // In tests of the inside it is over already.
-    let running = |image: &crate::keyspace::image::ImageId| {
-        state.persistence.running.iter().any(|running| running.image == *image)
-    };
-    state.persistence.file.background =
-        begun.as_ref().ok().filter(|image| running(image)).map(|image| (*image, watch));
-    Ok(begun.map(drop))
+    Ok(begun)
 }
 
 fn background_over(state: &mut State, outcome: Outcome) {
@@ -173,8 +170,8 @@ fn background_over(state: &mut State, outcome: Outcome) {
 /// Ends a BGSAVE that is under way, and one that is scheduled; false when there was none.
 pub fn stop_background(state: &mut State) -> bool {
     let was_scheduled = std::mem::take(&mut state.persistence.file.is_scheduled);
-    let Some((image, _)) = state.persistence.file.background else { return was_scheduled };
-    cancel(state, image);
+    let Some((wanted, _)) = &state.persistence.file.background else { return was_scheduled };
+    wanted.cancel();
     true
 }
 

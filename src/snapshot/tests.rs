@@ -2,11 +2,11 @@
 
 use super::rdb_output::RdbOutput;
 use super::sinks::MemorySink;
-use super::{prepare, Walk};
+use super::{begin, prepare, Walk};
 use crate::keyspace::db::Db;
 use crate::keyspace::image::model::{assert_same, change, databases, picture, Picture};
-use crate::keyspace::image::Slice;
-use crate::persistence::{Job, Outcome, Output, Start, Wanted};
+use crate::keyspace::image::{Slice, Wanted};
+use crate::persistence::{Job, Outcome, Output, Start};
 use crate::rdb::read::{Item, Reader, Rules};
 use crate::server::Server;
 use crate::state::{Access, State};
@@ -28,7 +28,6 @@ fn start(db: &Db, image: crate::keyspace::image::ImageId, compress: bool) -> Sta
         replication_offset: 0,
         compress,
         checksum: true,
-        key_delay_us: Default::default(),
         wanted: Wanted::default(),
     }
 }
@@ -100,13 +99,15 @@ impl<F: FnMut(&mut State)> Access for Turns<'_, F> {
 struct Taken {
     bytes: Arc<Mutex<Vec<u8>>>,
     outcome: Arc<Mutex<Option<Outcome>>>,
+    wanted: Wanted,
 }
 
 impl Taken {
     fn job(&self) -> Job {
         let output = Box::new(RdbOutput::new(MemorySink(self.bytes.clone()), Vec::new()));
         let outcome = self.outcome.clone();
-        Job { output, over: Box::new(move |_, ended| *outcome.lock() = Some(ended)) }
+        let wanted = self.wanted.clone();
+        Job { output, wanted, over: Box::new(move |_, ended| *outcome.lock() = Some(ended)) }
     }
 
     fn is_done(&self) -> bool {
@@ -154,4 +155,33 @@ fn a_snapshot_whose_image_is_gone_has_failed() {
     Walk::of(&mut state, image).expect("it runs").run_inside(&mut state);
     assert!(matches!(*taken.outcome.lock(), Some(Outcome::Failed(_))));
     assert!(taken.bytes.lock().is_empty(), "what was begun is discarded");
+}
+
+#[test]
+fn snapshots_that_begin_together_share_one_walk() {
+    let server = filled();
+    let [first, unwanted, second, later] = std::array::from_fn(|_| Taken::default());
+    let expected = {
+        let state = &mut *server.shared().lock();
+        let expected = picture(&state.db);
+        for taken in [&first, &unwanted, &second] {
+            begin(state, taken.job()).expect("there is a thread");
+        }
+        assert_eq!(state.persistence.running.len(), 1);
+        unwanted.wanted.cancel();
+        state.db.flush(Some(0), true);
+        begin(state, later.job()).expect("there is a thread");
+        assert_eq!(state.persistence.running.len(), 2, "the data is other data by now");
+        expected
+    };
+    while !server.shared().lock().persistence.running.is_empty() {
+        std::thread::yield_now();
+    }
+    assert!(first.is_done() && second.is_done() && later.is_done());
+    assert!(matches!(*unwanted.outcome.lock(), Some(Outcome::Cancelled)));
+    let limits = databases(3, 0).limits;
+    let shows = |taken: &Taken| read(&taken.bytes.lock(), &limits);
+    assert_same(&shows(&first), &expected);
+    assert_same(&shows(&second), &expected);
+    assert_same(&shows(&later), &picture(&server.shared().lock().db));
 }

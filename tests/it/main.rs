@@ -47,6 +47,7 @@ mod replay;
 mod replication;
 mod resident;
 mod rests;
+mod rewrites;
 mod rights;
 mod scripts;
 mod secrets;

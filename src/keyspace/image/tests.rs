@@ -90,3 +90,26 @@ fn copied_parts_of_shared_values_are_counted() {
     assert!(seen[3] > seen[0], "another part");
     end(&mut db, id);
 }
+
+/// No image is of now any more when anything has changed, or been handed out.
+#[test]
+fn every_change_ends_the_moment_of_an_image() {
+    let mut rng = SmallRng::seed_from_u64(5);
+    let mut db = databases(3, 5);
+    let mut changes = 0;
+    for _ in 0..4_000 {
+        let id = db.begin_image();
+        assert_eq!(db.image_of_now(), Some(id));
+        let before = picture(&db);
+        change(&mut db, &mut rng, 12);
+        let has_changed = picture(&db) != before;
+        assert!(!has_changed || db.image_of_now().is_none());
+        changes += u32::from(has_changed);
+        end(&mut db, id);
+    }
+    assert!(changes > 1_000, "{changes} changes");
+    let id = db.begin_image();
+    db.take_pieces(id, Slice { keys: 1, bytes: 1 }, &mut Vec::new());
+    assert_eq!(db.image_of_now(), None);
+    end(&mut db, id);
+}

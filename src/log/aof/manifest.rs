@@ -95,6 +95,11 @@ impl Names {
         format!("temp-{}.incr", self.filename)
     }
 
+    /// A file that is made to see whether any can be.
+    pub fn trial(&self) -> String {
+        format!("temp-{}.trial", self.filename)
+    }
+
     fn temporary_manifest(&self) -> String {
         format!("temp-{}.manifest", self.filename)
     }

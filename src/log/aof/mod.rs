@@ -18,7 +18,7 @@ pub use policy::Policy;
 pub use tail::Tail;
 
 use crate::clock::Stopwatch;
-use crate::keyspace::image::ImageId;
+use crate::keyspace::image::Wanted;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -39,8 +39,8 @@ pub enum Mode {
 pub struct Rewriting {
     /// Since it began.
     pub watch: Stopwatch,
-    /// The image that it writes; none while its increment is being made ready.
-    pub image: Option<ImageId>,
+    /// Whether it is to come to its end.
+    pub wanted: Wanted,
     /// Counts the rewrites: what one of them left behind does not concern the next.
     pub number: u64,
 }

@@ -21,7 +21,7 @@ pub(super) fn persistence(report: &mut Report, state: &mut State) {
     ]);
     let (done, total) = keys(room);
     // Redis: a copy for replicas is a BGSAVE like any other.
-    let copying = state.role.copying.map(|copying| copying.watch);
+    let copying = state.role.copying.as_ref().map(|copying| copying.watch);
     let saves = room.file.background.is_some() || copying.is_some();
     report.ratio("current_fork_perc", done as f64 * 100.0 / total.max(1) as f64);
     report.numbers(&[("current_save_keys_processed", done), ("current_save_keys_total", total)]);
@@ -34,7 +34,7 @@ pub(super) fn persistence(report: &mut Report, state: &mut State) {
     report.field("rdb_last_save_time", room.file.last_save_s);
     report.field("rdb_last_bgsave_status", if room.file.last_was_ok { "ok" } else { "err" });
     report.field("rdb_last_bgsave_time_sec", room.file.last_took_s);
-    let watch = room.file.background.map(|(_, watch)| watch).or(copying);
+    let watch = room.file.background.as_ref().map(|(_, watch)| *watch).or(copying);
     let current_s = watch.map(|watch| watch.elapsed_ns() / 1_000_000_000);
     report.field("rdb_current_bgsave_time_sec", current_s.map_or(-1, |seconds| seconds as i64));
     report.numbers(&[
@@ -52,7 +52,7 @@ pub(super) fn persistence(report: &mut Report, state: &mut State) {
 /// Keys that the snapshot under way has handed out, and all of them.
 fn keys(room: &Persistence) -> (u64, u64) {
     let running = room.running.first();
-    running.map_or((0, 0), |one| (one.keys_done as u64, one.start.keys() as u64))
+    running.map_or((0, 0), |one| (one.keys_done as u64, one.keys as u64))
 }
 
 /// Only while something is loaded.
