@@ -6,6 +6,7 @@ pub mod rate;
 pub mod recent;
 pub mod slowlog;
 
+use crate::clock::Stopwatch;
 use histogram::Histogram;
 use latency::Latency;
 use rate::Rate;
@@ -148,10 +149,28 @@ pub struct Stats {
     pub latency: Latency,
     /// Bytes of connections and their buffers at the last count.
     pub client_bytes: u64,
+    /// How long that count is good enough.
+    pub client_count: Option<Freshness>,
     /// The most memory in use so far.
     pub peak_bytes: u64,
     /// Memory in use after the start.
     pub startup_bytes: u64,
+}
+
+/// How long a figure that costs something to find is good enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Freshness {
+    /// Since it was found.
+    pub since: Stopwatch,
+    /// For so long (nanoseconds).
+    pub lasts_ns: u64,
+}
+
+impl Freshness {
+    /// Whether it is time to find the figure anew.
+    pub fn is_over(&self) -> bool {
+        self.since.elapsed_ns() >= self.lasts_ns
+    }
 }
 
 impl Stats {
@@ -209,6 +228,7 @@ impl Stats {
         self.slowlog = old.slowlog;
         self.latency = old.latency;
         self.client_bytes = old.client_bytes;
+        self.client_count = old.client_count;
         self.startup_bytes = old.startup_bytes;
         self.work.above_limit_since_ms = old.work.above_limit_since_ms;
     }

@@ -1,6 +1,10 @@
 //! The limit on memory, seen from a client: refusals, eviction, and figures that add up.
 
+use crate::patience::PATIENCE;
+use crate::wire::{Reply, Wire};
+use redouble::clock::Stopwatch;
 use redouble::resp::reader::Value;
+use redouble::stats::Freshness;
 use redouble::Server;
 
 fn start(directives: &[(&str, &str)]) -> Server {
@@ -112,4 +116,68 @@ fn what_waits_to_be_freed_drives_nobody_out() {
     (100..300).for_each(|number| assert_eq!(set(&server, number), "OK"));
     assert_eq!(info(&server, "evicted_keys"), 0);
     assert_eq!(server.command(&["DBSIZE"]), Value::Int(300));
+}
+
+/// Who skips its own changes still hears that a key was evicted: nobody has done that.
+#[test]
+fn evictions_are_nobodys_own_changes() {
+    for (mode, cron_paused) in [("NOLOOP", "1"), ("BCAST", "1"), ("NOLOOP", "0"), ("BCAST", "0")] {
+        let server = Server::builder().config("enable-debug-command", "yes");
+        let server = server.config("maxmemory-policy", "allkeys-lru").start().expect("a server");
+        let mut client = Wire::connect(server.addr().expect("an address")).expect("connects");
+        client.call(&["DEBUG", "PAUSE-CRON", cron_paused]).expect("a reply");
+        client.call(&["HELLO", "3"]).expect("a reply");
+        client.call(&["SET", "k", "v"]).expect("a reply");
+        client.call(&["CLIENT", "TRACKING", "ON", "NOLOOP", mode]).expect("a reply");
+        client.call(&["GET", "k"]).expect("a reply");
+        client.send(&crate::wire::request(&["CONFIG", "SET", "maxmemory", "1"]));
+        // Before this one, if cron has not been there by then.
+        client.send(&crate::wire::request(&["PING"]));
+        let mut heard: Vec<Reply> = Vec::new();
+        while heard.len() < 3 {
+            heard.push(client.wait(PATIENCE).expect("no nonsense").expect("something"));
+        }
+        let bulk = |text: &str| Reply::Bulk(text.into());
+        let told = Reply::Push(vec![bulk("invalidate"), Reply::Array(vec![bulk("k")])]);
+        assert!(heard.contains(&told), "{mode} {cron_paused}: {heard:?}");
+    }
+}
+
+#[test]
+fn a_round_of_keys_goes_however_little_time_there_is() {
+    let tenacity = ("maxmemory-eviction-tenacity", "0");
+    let server = start(&[tenacity, ("maxmemory", "1")]);
+    set(&server, 0);
+    assert!(is_oom(&set(&server, 1)));
+    let server = start(&[tenacity, ("enable-debug-command", "yes")]);
+    (0..100).for_each(|number| assert_eq!(set(&server, number), "OK"));
+    server.command(&["DEBUG", "PAUSE-CRON", "1"]);
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]);
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    server.command(&["PING"]);
+    let evicted = server.shared().lock().db.counters.evicted;
+    assert!((16..100).contains(&evicted), "{evicted}");
+}
+
+/// There may be thousands of connections, and memory is at its limit for as long as keys are
+/// evicted.
+#[test]
+fn connections_are_not_counted_for_each_command() {
+    const UNLIKELY: u64 = 12_345_678;
+    let server = start(&[("maxmemory", "1"), ("enable-debug-command", "yes")]);
+    server.command(&["DEBUG", "PAUSE-CRON", "1"]);
+    let counts = |lasts_ns| {
+        let mut state = server.shared().lock();
+        state.stats.client_count = Some(Freshness { since: Stopwatch::start(), lasts_ns });
+        state.stats.client_bytes = UNLIKELY;
+        drop(state);
+        server.command(&["PING"]);
+        server.shared().lock().stats.client_bytes != UNLIKELY
+    };
+    assert!(!counts(u64::MAX));
+    assert!(counts(0));
+    let state = server.shared().lock();
+    let lasts_ns = state.stats.client_count.expect("it was counted").lasts_ns;
+    // The call's own connection was there, too.
+    assert_eq!(lasts_ns, 1000 * (state.clients.len() as u64 + 1));
 }
