@@ -7,6 +7,9 @@
 //!
 //! Keys with a deadline (the `volatile-*` policies) are sampled through the wheel of deadlines,
 //! whose slots are their hashes: a slot whose key is gone, or lies ahead twice, only costs a look.
+//! Where such slots are many, a part of them is swept away, which is done to each of them once; and
+//! where most slots are those of hashes' fields, a stretch of them is searched. A key that is not
+//! found by that is not looked for any further: nobody waits until a large table has been read.
 //!
 //! Invariant: the pool holds names, not references; a name whose key has gone meanwhile is
 //! skipped. Scores in one pool come from one policy: a change of policy empties it.
@@ -22,6 +25,12 @@ use rand::Rng;
 const POOL_MAX: usize = 16;
 /// Looks at the wheel for each key with a deadline that is wanted.
 const LOOKS: usize = 8;
+/// Chunks of the wheel that are swept when all looks meet stale slots.
+const CHUNKS_SWEPT: usize = 16;
+/// Slots in a row that are looked at when looks here and there find nothing.
+const STRETCH: usize = 4096;
+/// Deadlines from which their average is estimated.
+const TTL_SAMPLES: usize = 20;
 
 /// A key that may go.
 #[derive(Debug)]
@@ -72,9 +81,9 @@ impl Db {
         };
         let Some((db, key)) = victim else { return false };
         self.within(db, |here| {
-            let removed = here.discard(&key, Class::Evicted, "evicted", here.freed_later.evicted);
-            // Otherwise its time had come, and that has removed it.
-            if removed {
+            // Redis: evicted is also what has reached its deadline, so that it goes from a replica.
+            let later = here.freed_later.evicted;
+            if here.discard_present(&key, Class::Evicted, "evicted", later) {
                 here.counters.evicted += 1;
                 here.effects.dirty -= 1;
                 let removal = FreedLater::removal(here.freed_later.evicted);
@@ -86,22 +95,27 @@ impl Db {
 
     /// About how long the keys of a database that have a deadline still have (milliseconds).
     pub fn average_ttl_ms(&mut self, index: usize) -> u64 {
-        const SAMPLES: i64 = 20;
         let now_ms = self.now_ms();
-        let mut sum = 0;
-        for _ in 0..SAMPLES {
-            let found = sample(&self.spaces[index], false, &mut self.rng);
-            let Some(deadline_ms) = found.and_then(Entry::deadline_ms) else { return 0 };
-            sum += (deadline_ms - now_ms).max(0) / SAMPLES;
+        let (space, rng) = (&mut self.spaces[index], &mut self.rng);
+        let looks = (0..TTL_SAMPLES * LOOKS).filter_map(|_| look(space, rng));
+        let mut found: Vec<u64> = looks.take(TTL_SAMPLES).collect();
+        if found.is_empty() {
+            found.extend(dated(space, now_ms, rng));
         }
-        sum.unsigned_abs()
+        let left_ms = |hash: &u64| {
+            let deadline_ms = space.entry_with_deadline(*hash).and_then(Entry::deadline_ms);
+            i128::from((deadline_ms.unwrap_or(now_ms) - now_ms).max(0))
+        };
+        let sum: i128 = found.iter().map(left_ms).sum();
+        u64::try_from(sum / found.len().max(1) as i128).unwrap_or(0)
     }
 
     fn random_victim(&mut self, pool: &mut Pool) -> Option<(usize, Box<[u8]>)> {
         let databases = self.databases();
         for step in 0..databases {
             let db = (pool.next_db + step) % databases;
-            let found = sample(&self.spaces[db], pool.policy.is_allkeys(), &mut self.rng);
+            let (any, now_ms) = (pool.policy.is_allkeys(), self.now_ms());
+            let found = sample(&mut self.spaces[db], any, now_ms, &mut self.rng);
             if let Some(entry) = found {
                 pool.next_db = (db + 1) % databases;
                 return Some((db, entry.key().into()));
@@ -129,7 +143,8 @@ impl Db {
         let (policy, now_ms) = (pool.policy, self.now_ms());
         for db in 0..self.spaces.len() {
             for _ in 0..samples {
-                let found = sample(&self.spaces[db], policy.is_allkeys(), &mut self.rng);
+                let (space, any) = (&mut self.spaces[db], policy.is_allkeys());
+                let found = sample(space, any, now_ms, &mut self.rng);
                 let Some(entry) = found else { break };
                 let bits = entry.ageing();
                 let score = match policy {
@@ -145,23 +160,45 @@ impl Db {
     }
 }
 
-/// A key of a database at random; where not `any` will do, one with a deadline.
-fn sample<'a>(space: &'a Space, any: bool, rng: &mut impl Rng) -> Option<&'a Entry> {
+/// A key of a database at random; where not `any` will do, one with a deadline, if one is found
+/// among a bounded number of slots.
+fn sample<'a>(
+    space: &'a mut Space,
+    any: bool,
+    now_ms: i64,
+    rng: &mut impl Rng,
+) -> Option<&'a Entry> {
     if any {
         return space.table.random(rng);
     }
+    let hash = dated(space, now_ms, rng)?;
+    space.entry_with_deadline(hash)
+}
+
+/// The hash of a key with a deadline.
+fn dated(space: &mut Space, now_ms: i64, rng: &mut impl Rng) -> Option<u64> {
     if space.with_deadline() == 0 {
         return None;
     }
-    // Few slots are stale; should all looks meet stale ones, a walk finds a key that is there.
-    for _ in 0..LOOKS {
-        let at = rng.random_range(0..space.wheel.len().max(1));
-        let hash = space.wheel.nth(at)?;
-        if let Some(entry) = space.entry_with_deadline(hash) {
-            return Some(entry);
-        }
+    let found = (0..LOOKS).find_map(|_| look(space, rng));
+    if found.is_some() {
+        return found;
     }
-    space.table.iter().find(|entry| entry.deadline_ms().is_some())
+    (0..CHUNKS_SWEPT).for_each(|_| space.sweep_stale(now_ms));
+    let found = (0..LOOKS).find_map(|_| look(space, rng));
+    if found.is_some() {
+        return found;
+    }
+    let first = rng.random_range(0..space.wheel.len().max(1));
+    let mut stretch = space.wheel.slots_from(first).chain(space.wheel.slots_from(0)).take(STRETCH);
+    stretch.find(|hash| space.entry_with_deadline(*hash).is_some())
+}
+
+/// One look at a slot of the wheel: what is there, if it is the hash of a key with a deadline.
+fn look(space: &Space, rng: &mut impl Rng) -> Option<u64> {
+    let at = rng.random_range(0..space.wheel.len().max(1));
+    let hash = space.wheel.slots_from(at).next()?;
+    space.entry_with_deadline(hash).map(|_| hash)
 }
 
 #[cfg(test)]
@@ -256,6 +293,59 @@ mod tests {
         }
         assert!(db.evict_one(Policy::AllkeysLru, 16, &mut pool));
         assert!(db.space(0).is_empty());
+    }
+
+    /// One key with a deadline between many without, and in the wheel `stale` slots of others.
+    fn among_stale(stale: usize) -> Db {
+        let mut db = Db::new(1, Limits::default(), 7);
+        db.set_now_ms(NOW_MS);
+        (0..KEYS).for_each(|number| db.put_string(&name(number), b"v", Ttl::Clear, "set"));
+        db.put_string(b"dated", b"v", Ttl::At(NOW_MS + 3_600_000), "set");
+        for hash in 0..stale as u64 {
+            db.spaces[0].wheel.insert(hash, NOW_MS + 30_000, NOW_MS);
+        }
+        db
+    }
+
+    #[test]
+    fn stale_slots_are_swept_once() {
+        let mut db = among_stale(4000);
+        for _ in 0..10 {
+            let hash = dated(&mut db.spaces[0], NOW_MS, &mut db.rng);
+            assert_eq!(hash, Some(db.limits.hash_key.hash(b"dated")));
+        }
+        assert_eq!(db.spaces[0].wheel.len(), 1);
+        assert_eq!(db.average_ttl_ms(0), 3_600_000);
+        assert!(db.evict_one(Policy::VolatileTtl, 5, &mut Pool::default()));
+        assert!(!db.evict_one(Policy::VolatileTtl, 5, &mut Pool::default()));
+    }
+
+    /// A walk through the table would find it each time.
+    #[test]
+    fn a_key_that_is_hard_to_find_is_not_looked_for_everywhere() {
+        let mut db = among_stale(300_000);
+        let rounds = 10;
+        let found = (0..rounds).filter_map(|_| dated(&mut db.spaces[0], NOW_MS, &mut db.rng));
+        assert!(found.count() < rounds);
+        assert!(db.spaces[0].wheel.len() > 300_000 - rounds * CHUNKS_SWEPT * 64);
+    }
+
+    /// A replica keeps what has reached its deadline until its primary says so; short of memory,
+    /// it may not.
+    #[test]
+    fn what_has_reached_its_deadline_is_evicted_where_it_is_kept() {
+        let mut db = filled(false);
+        db.set_now_ms(NOW_MS + 100_000_000);
+        db.keeps_expired = true;
+        let before = db.space(0).len();
+        let mut pool = Pool::default();
+        for evicted in 1..=20 {
+            assert!(db.evict_one(Policy::VolatileTtl, 5, &mut pool));
+            assert_eq!(
+                (db.space(0).len(), db.counters.evicted),
+                (before - evicted, evicted as u64)
+            );
+        }
     }
 
     #[test]

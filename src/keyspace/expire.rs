@@ -48,7 +48,9 @@ pub struct Wheel {
     due: VecDeque<Vec<u64>>,
     /// Slots, those in `due` included.
     len: usize,
+    /// The bucket that is being swept of stale slots, and its full chunks that are still to come.
     sweep: usize,
+    unswept: usize,
 }
 
 impl Wheel {
@@ -137,26 +139,20 @@ impl Wheel {
         }
     }
 
-    /// The slot with this number, in an order that only an unchanged wheel keeps: for sampling.
-    pub fn nth(&self, mut number: usize) -> Option<u64> {
-        for chunk in &self.due {
-            match chunk.get(number) {
-                Some(hash) => return Some(*hash),
-                None => number -= chunk.len(),
-            }
-        }
-        for bucket in self.levels.iter().flatten().flat_map(|level| level.iter()) {
-            let full = bucket.full.len() * CHUNK;
-            if number < full {
-                return Some(bucket.full[number / CHUNK][number % CHUNK]);
-            }
-            number -= full;
-            match bucket.open.get(number) {
-                Some(hash) => return Some(*hash),
-                None => number -= bucket.open.len(),
-            }
-        }
-        None
+    /// The slots from the one with this number on, in an order that only an unchanged wheel keeps:
+    /// for sampling. To come to the first costs a step a bucket, each further one next to nothing.
+    pub fn slots_from(&self, mut number: usize) -> impl Iterator<Item = u64> + '_ {
+        let due = self.due.iter().map(|chunk| (&[][..], &chunk[..]));
+        let buckets = self.levels.iter().flatten().flat_map(|level| level.iter());
+        let mut pieces = due.chain(buckets.map(|bucket| (&bucket.full[..], &bucket.open[..])));
+        let first = pieces.find(|(full, open)| {
+            let len = full.len() * CHUNK + open.len();
+            let is_inside = number < len;
+            number -= if is_inside { 0 } else { len };
+            is_inside
+        });
+        let rest = pieces.flat_map(|piece| in_piece(piece, 0));
+        first.into_iter().flat_map(move |piece| in_piece(piece, number)).chain(rest)
     }
 
     /// Whether hashes have come due.
@@ -185,26 +181,31 @@ impl Wheel {
     /// Takes one chunk out to be checked, duplicates removed: the sweep of stale slots. The caller
     /// inserts again what is alive.
     pub fn sweep_chunk(&mut self) -> Vec<u64> {
-        for _ in 0..LEVELS * SLOTS {
-            self.sweep = (self.sweep + 1) % (LEVELS * SLOTS);
-            let Some(buckets) = &mut self.levels[self.sweep / SLOTS] else { continue };
-            let bucket = &mut buckets[self.sweep % SLOTS];
-            let mut chunk = match bucket.full.pop() {
-                Some(chunk) => {
-                    self.sweep = (self.sweep + LEVELS * SLOTS - 1) % (LEVELS * SLOTS);
-                    chunk.to_vec()
-                }
-                None => std::mem::take(&mut bucket.open),
-            };
-            if chunk.is_empty() {
-                continue;
+        for _ in 0..=LEVELS * SLOTS {
+            let mut chunk = self.unswept_chunk();
+            if !chunk.is_empty() {
+                self.len -= chunk.len();
+                chunk.sort_unstable();
+                chunk.dedup();
+                return chunk;
             }
-            self.len -= chunk.len();
-            chunk.sort_unstable();
-            chunk.dedup();
-            return chunk;
         }
         Vec::new()
+    }
+
+    /// The next full chunk of the bucket that is being swept, or else the open one of the bucket
+    /// after it. What comes back into a bucket stands behind its chunks that are still to come.
+    fn unswept_chunk(&mut self) -> Vec<u64> {
+        if let Some(bucket) = bucket(&mut self.levels, self.sweep) {
+            if let Some(last) = self.unswept.min(bucket.full.len()).checked_sub(1) {
+                self.unswept = last;
+                return bucket.full.swap_remove(last).to_vec();
+            }
+        }
+        self.sweep = (self.sweep + 1) % (LEVELS * SLOTS);
+        let Some(bucket) = bucket(&mut self.levels, self.sweep) else { return Vec::new() };
+        self.unswept = bucket.full.len();
+        std::mem::take(&mut bucket.open)
     }
 
     /// When the next bucket that holds anything is reached (Unix ms); `None` of an empty wheel.
@@ -225,6 +226,21 @@ impl Wheel {
         let ticks = levels.filter_map(|(level, buckets)| reached(level, buckets.as_ref()?));
         ticks.min().map(|tick| tick.saturating_mul(TICK_MS))
     }
+}
+
+/// The bucket with this number, counted through all levels.
+fn bucket(levels: &mut [Option<Box<[Bucket; SLOTS]>>], number: usize) -> Option<&mut Bucket> {
+    levels.get_mut(number / SLOTS)?.as_mut()?.get_mut(number % SLOTS)
+}
+
+/// The slots of full chunks and of an open one, from one of them on.
+fn in_piece<'w>(
+    (full, open): (&'w [Box<[u64; CHUNK]>], &'w [u64]),
+    number: usize,
+) -> impl Iterator<Item = u64> + 'w {
+    let before = (number / CHUNK).min(full.len());
+    let chunks = full.iter().skip(before).map(|chunk| &chunk[..]).chain([open]);
+    chunks.flatten().copied().skip(number - before * CHUNK)
 }
 
 #[cfg(test)]
@@ -271,6 +287,43 @@ mod tests {
                 assert!(wakes < 60, "{round}: wakes for nothing");
             }
             assert!(wheel.is_empty());
+        }
+    }
+
+    /// Slots that are alive hold up nobody who sweeps for stale ones, however many of them are in
+    /// one bucket.
+    #[test]
+    fn a_sweep_comes_to_every_bucket() {
+        let mut wheel = Wheel::default();
+        let (alive, stale) = (0..1000u64, 1000..10_000u64);
+        alive.clone().for_each(|hash| wheel.insert(hash, 10_000_000, 1000));
+        stale.for_each(|hash| wheel.insert(hash, 60_000, 1000));
+        for _ in 0..200 {
+            for hash in wheel.sweep_chunk() {
+                if alive.contains(&hash) {
+                    wheel.insert(hash, 10_000_000, 1000);
+                }
+            }
+        }
+        assert_eq!(wheel.len(), 1000);
+    }
+
+    /// Every slot can be reached, and what follows it.
+    #[test]
+    fn slots_are_numbered() {
+        let mut wheel = Wheel::default();
+        assert_eq!(wheel.slots_from(0).next(), None);
+        for hash in 0..500 {
+            wheel.insert(hash, 1000 + hash as i64 % 7 * 100_000, 1000);
+        }
+        wheel.turn(2000);
+        assert!(wheel.has_due());
+        let all: Vec<u64> = wheel.slots_from(0).collect();
+        let mut sorted = all.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..500).collect::<Vec<_>>());
+        for number in 0..=500 {
+            assert_eq!(wheel.slots_from(number).collect::<Vec<_>>(), all[number..], "{number}");
         }
     }
 

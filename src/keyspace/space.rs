@@ -210,7 +210,8 @@ impl Space {
         self.wheel.insert(hash, deadline_ms, now_ms);
     }
 
-    fn sweep_stale(&mut self, now_ms: i64) {
+    /// Looks at one chunk of the wheel: its stale slots are gone then.
+    pub(crate) fn sweep_stale(&mut self, now_ms: i64) {
         for hash in self.wheel.sweep_chunk() {
             if let Some((_, due_ms)) = self.due_entry(hash) {
                 self.wheel.insert(hash, due_ms, now_ms);

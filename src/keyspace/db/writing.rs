@@ -153,9 +153,18 @@ impl Db {
         later: bool,
     ) -> bool {
         let hash = self.hash(key);
-        if self.drop_if_expired(hash, key) {
-            return false;
-        }
+        !self.drop_if_expired(hash, key) && self.discard_present(key, class, event, later)
+    }
+
+    /// The same whether or not the key's time has come.
+    pub(in crate::keyspace) fn discard_present(
+        &mut self,
+        key: &[u8],
+        class: Class,
+        event: &'static str,
+        later: bool,
+    ) -> bool {
+        let hash = self.hash(key);
         self.before_change(self.current, hash);
         let Some(entry) = self.spaces[self.current].remove(hash, key) else { return false };
         self.bury(entry, later);
