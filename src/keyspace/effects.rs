@@ -1,10 +1,11 @@
 //! What a command did to the keyspace, recorded at the door and settled once, after the command.
 //!
-//! Invariant: when nobody listens, recording costs one branch. Nothing here acts: `dispatch`
-//! settles WATCH, waiters, keyspace events, tracking and the log from what is recorded.
+//! Invariant: when nobody listens, recording costs one branch. Nothing here acts: `settle` serves
+//! WATCH, waiters, keyspace events, tracking and the log from what is recorded.
 
 use super::fresh::Fresh;
 use super::records::Records;
+use crate::types::limits::HashKey;
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
@@ -129,7 +130,7 @@ impl Default for Reach {
 }
 
 /// The recorder.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Effects {
     /// Bits of [`listener`], and of [`Class`] where somebody subscribed to that class.
     pub listeners: u32,
@@ -156,18 +157,26 @@ pub struct Effects {
 /// A multiset of keys that forgets all but their hashes: it may take one key for another, which
 /// only costs its asker a look elsewhere. Asking costs a few nanoseconds and allocates nothing, so
 /// that ten thousand waiters do not burden a write to another key.
-#[derive(Debug, Default)]
-pub struct Places(HashMap<u64, u32, BuildHasherDefault<Identity>>);
+#[derive(Debug)]
+pub struct Places {
+    hash_key: HashKey,
+    counts: HashMap<u64, u32, BuildHasherDefault<Identity>>,
+}
 
 impl Places {
+    /// None yet; they are hashed with `hash_key`.
+    pub fn new(hash_key: HashKey) -> Places {
+        Places { hash_key, counts: HashMap::default() }
+    }
+
     /// Adds a key once more.
     pub fn add(&mut self, db: usize, key: &[u8]) {
-        *self.0.entry(place_hash(db, key)).or_default() += 1;
+        *self.counts.entry(place_hash(self.hash_key, db, key)).or_default() += 1;
     }
 
     /// Takes a key out once.
     pub fn remove(&mut self, db: usize, key: &[u8]) {
-        if let Entry::Occupied(mut count) = self.0.entry(place_hash(db, key)) {
+        if let Entry::Occupied(mut count) = self.counts.entry(place_hash(self.hash_key, db, key)) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -178,23 +187,16 @@ impl Places {
     /// Whether the key may be inside; never false for one that is.
     #[inline]
     pub fn may_hold(&self, db: usize, key: &[u8]) -> bool {
-        self.0.contains_key(&place_hash(db, key))
+        self.counts.contains_key(&place_hash(self.hash_key, db, key))
     }
 }
 
-/// Eight bytes at a time; strangers who make collisions gain nothing worth having.
+/// The hash of a key and the number of its database. Strangers choose the keys: that of the key
+/// has to be one that they cannot foresee, since tables take it as it is.
 #[inline]
-pub(super) fn place_hash(db: usize, key: &[u8]) -> u64 {
+pub(super) fn place_hash(hash_key: HashKey, db: usize, key: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mix = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(FACTOR);
-    let mut chunks = key.chunks_exact(8);
-    let mut hash = mix(db as u64, key.len() as u64);
-    for chunk in &mut chunks {
-        hash = mix(hash, chunk.try_into().map_or(0, u64::from_le_bytes));
-    }
-    let rest = chunks.remainder().iter().fold(0, |rest, byte| rest << 8 | u64::from(*byte));
-    let hash = mix(hash, rest);
-    hash ^ hash >> 32
+    hash_key.hash(key) ^ (db as u64).wrapping_mul(FACTOR)
 }
 
 /// Hashes a hash: it is one already.
@@ -253,6 +255,22 @@ pub(super) fn move_back<T>(
 }
 
 impl Effects {
+    /// Nothing has happened, and nobody listens. Keys are hashed with `hash_key`.
+    pub fn new(hash_key: HashKey) -> Effects {
+        Effects {
+            listeners: 0,
+            replays: false,
+            happened: Vec::new(),
+            dirty: 0,
+            records: Records::default(),
+            form_stated: false,
+            reach: Reach::ALL,
+            waited: Places::new(hash_key),
+            fresh: Fresh::new(hash_key),
+            missed: RefCell::default(),
+        }
+    }
+
     /// How much has been recorded so far.
     pub fn mark(&self) -> Mark {
         Mark { happened: self.happened.len(), records: self.records.len() }
@@ -309,9 +327,7 @@ impl Effects {
     /// A key, or a field of the hash at it, has reached its deadline.
     pub fn expired(&mut self, db: usize, key: &[u8]) {
         self.note_fresh(db, key);
-        if self.hears(listener::WATCHES | listener::TRACKING)
-            || self.hears(listener::WAITERS) && self.waited.may_hold(db, key)
-        {
+        if self.hears(listener::WATCHES | listener::TRACKING) || self.is_waited_for(db, key) {
             self.happened.push(Effect::Expired { db, key: key.into() });
         }
     }
@@ -374,6 +390,7 @@ impl Effects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn what_was_met_earlier_is_told_earlier() {
@@ -386,9 +403,27 @@ mod tests {
         assert_eq!(list, ["X", "a", "b", "Y", "Z", "c"]);
     }
 
+    /// With a hash that anybody can calculate, all of these had one place: what the flipped bit of
+    /// one half changes is taken back by that of the other half.
+    #[test]
+    fn strangers_cannot_make_keys_collide() {
+        const HALVES: [[u64; 2]; 2] = [[0, 0], [1 << 63, 1 << 22]];
+        let bytes = |half: u64| half.to_le_bytes();
+        let key = |number: usize| -> Vec<u8> {
+            (0..12).flat_map(|bit| HALVES[number >> bit & 1].into_iter().flat_map(bytes)).collect()
+        };
+        let mut places = Places::new(HashKey(3, 4));
+        (0..2048).for_each(|number| places.add(0, &key(number)));
+        assert_eq!(places.counts.len(), 2048);
+        assert!((2048..4096).all(|number| !places.may_hold(0, &key(number))));
+        // Nor are they anywhere near each other: they differ where tables look first.
+        let ends: HashSet<u64> = places.counts.keys().map(|hash| hash & 0xFF).collect();
+        assert_eq!(ends.len(), 256);
+    }
+
     #[test]
     fn keys_are_held_as_often_as_they_were_added() {
-        let mut places = Places::default();
+        let mut places = Places::new(HashKey(1, 2));
         let keys: Vec<String> = (0..3000).map(|n| format!("key:{n}")).collect();
         for key in &keys {
             places.add(1, key.as_bytes());

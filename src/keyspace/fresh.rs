@@ -7,6 +7,7 @@
 //! reader may wait in vain for a key that collides, never the other way round.
 
 use super::effects::{place_hash, Identity};
+use crate::types::limits::HashKey;
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 
@@ -28,16 +29,22 @@ impl Generation {
 }
 
 /// The keys.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Fresh {
+    hash_key: HashKey,
     recent: Generation,
     before: Generation,
 }
 
 impl Fresh {
+    /// None yet; they are hashed with `hash_key`.
+    pub fn new(hash_key: HashKey) -> Fresh {
+        Fresh { hash_key, recent: Generation::default(), before: Generation::default() }
+    }
+
     /// A key changed.
     pub fn add(&mut self, db: usize, key: &[u8]) {
-        self.recent.keys.insert(place_hash(db, key));
+        self.recent.keys.insert(place_hash(self.hash_key, db, key));
     }
 
     /// Databases changed as a whole.
@@ -56,7 +63,7 @@ impl Fresh {
 
     /// How far the log must be on disk before anybody is shown this key; 0 for nowhere.
     pub fn mark(&self, db: usize, key: &[u8]) -> u64 {
-        let hash = place_hash(db, key);
+        let hash = place_hash(self.hash_key, db, key);
         let holds = |generation: &&Generation| generation.all || generation.keys.contains(&hash);
         let generations = [&self.recent, &self.before];
         generations.into_iter().filter(holds).map(|one| one.until).max().unwrap_or(0)
@@ -74,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_key_is_held_until_its_record_is_on_disk() {
-        let mut fresh = Fresh::default();
+        let mut fresh = Fresh::new(HashKey(1, 2));
         fresh.add(0, b"a");
         fresh.logged(10, 0);
         assert_eq!((fresh.mark(0, b"a"), fresh.mark(1, b"a"), fresh.mark_of_all()), (10, 0, 10));
