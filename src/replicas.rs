@@ -90,7 +90,6 @@ fn begin_history(state: &mut State) {
 
 /// A replica is gone.
 pub fn forget(state: &mut State, id: ClientId) {
-    state.role.waiting.retain(|waiting| *waiting != id);
     let before = state.role.replicas.len();
     state.role.replicas.retain(|replica| *replica != id);
     if state.role.replicas.len() == before {

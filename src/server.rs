@@ -652,7 +652,7 @@ fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> St
         monitors: Vec::new(),
         pause: None,
         held_back: Vec::new(),
-        flushing: Vec::new(),
+        flushing: Default::default(),
         renames,
         evictable: Default::default(),
         shutdown: None,

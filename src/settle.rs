@@ -484,8 +484,8 @@ pub fn wait_ends(state: &mut State, id: ClientId, blocked: &Blocked) {
     }
     state.blocking.remove(id, blocked);
     match blocked.awaits {
-        Some(Awaited::Acks(_)) => state.role.waiting.retain(|waiting| *waiting != id),
-        Some(Awaited::Freed(_)) => state.flushing.retain(|waiting| *waiting != id),
+        Some(Awaited::Acks(_)) => drop(state.role.waiting.remove(&id)),
+        Some(Awaited::Freed(_)) => drop(state.flushing.remove(&id)),
         Some(Awaited::End) | None => {}
     }
     listen(state);

@@ -21,7 +21,7 @@ use crate::stats::Stats;
 use crate::supervision::Supervisor;
 use crate::tls::ClientConfig;
 use crate::tracking::Tracking;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Who watches a key, and whether the key was there when they began.
@@ -192,7 +192,7 @@ pub struct State {
     /// Clients whose command is held back by CLIENT PAUSE.
     pub held_back: Vec<ClientId>,
     /// Clients whose FLUSHALL or FLUSHDB waits until all is freed.
-    pub flushing: Vec<ClientId>,
+    pub flushing: BTreeSet<ClientId>,
     /// Commands by names that `rename-command` gave or took away: `None`.
     pub renames: HashMap<Vec<u8>, Option<usize>>,
     /// Keys that may be evicted.

@@ -41,11 +41,11 @@ impl Dispatcher<'_> {
         settle::wait_begins(self.state, self.me, blocked);
         match waiting.awaits {
             Some(Awaited::Acks(acks)) => {
-                self.state.role.waiting.push(self.me);
+                self.state.role.waiting.insert(self.me);
                 self.state.role.wants_acks |= acks.replicas > 0;
                 replicas::ask_for_acks(self.state);
             }
-            Some(Awaited::Freed(_)) => self.state.flushing.push(self.me),
+            Some(Awaited::Freed(_)) => drop(self.state.flushing.insert(self.me)),
             Some(Awaited::End) | None => {}
         }
     }

@@ -16,8 +16,12 @@ use crate::state::State;
 
 /// How many have what a client waits for: the disk here (0 or 1), and replicas.
 pub fn count_acks(state: &mut State, acks: Acks) -> (usize, usize) {
-    let on_disk = offset_on_disk(state).is_some_and(|offset| offset >= acks.offset);
-    let state = &*state;
+    let on_disk = offset_on_disk(state);
+    count_acks_with(state, acks, on_disk)
+}
+
+fn count_acks_with(state: &State, acks: Acks, on_disk: Option<u64>) -> (usize, usize) {
+    let on_disk = on_disk.is_some_and(|offset| offset >= acks.offset);
     let replicas = state.role.replicas.iter().filter_map(|id| state.clients.find(*id));
     let has_it = |client: &&crate::client::Client| {
         client.replica.as_ref().is_some_and(|replica| {
@@ -70,22 +74,21 @@ pub fn answer_waiters(state: &mut State) {
     if state.role.waiting.is_empty() {
         return;
     }
-    for id in state.role.waiting.clone() {
-        let acks = state.clients.find(id).and_then(|client| client.blocked.as_ref()?.acks());
-        let Some(acks) = acks else {
-            state.role.waiting.retain(|waiting| *waiting != id);
-            continue;
-        };
-        let counted = count_acks(state, acks);
-        if acks.local && state.aof.mode == Mode::Off {
-            settle::unblock_with(state, id, |out, _| {
-                let _ = out.error(&Error::WaitAofOff);
-            });
-        } else if is_enough(acks, counted) {
-            settle::unblock_with(state, id, |out, _| {
-                let _ = reply(acks, counted, out);
-            });
-        }
+    let on_disk = offset_on_disk(state);
+    let is_answered = |id: &ClientId| {
+        let acks = state.clients.find(*id)?.blocked.as_ref()?.acks()?;
+        let lost = acks.local && state.aof.mode == Mode::Off;
+        let counted = count_acks_with(state, acks, on_disk);
+        (lost || is_enough(acks, counted)).then_some((*id, acks, counted, lost))
+    };
+    let answered: Vec<_> = state.role.waiting.iter().filter_map(is_answered).collect();
+    for (id, acks, counted, lost) in answered {
+        settle::unblock_with(state, id, |out, _| {
+            let _ = match lost {
+                true => out.error(&Error::WaitAofOff),
+                false => reply(acks, counted, out),
+            };
+        });
     }
 }
 

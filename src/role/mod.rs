@@ -16,7 +16,7 @@ pub use replica::{Copy, Copying, Order, Part, Replica, Stage};
 pub use upstream::{Address, Link, Transfer, Upstream};
 
 use crate::client::ClientId;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 /// No id: what `master_replid2` shows while there is no second history.
 pub const NO_ID: &str = "0000000000000000000000000000000000000000";
@@ -71,7 +71,7 @@ pub struct Role {
     /// Since when there has been no replica (steady ms).
     pub without_replicas_since_ms: i64,
     /// Clients in WAIT and WAITAOF.
-    pub waiting: Vec<ClientId>,
+    pub waiting: BTreeSet<ClientId>,
     /// Replicas have to be asked how far they are.
     pub wants_acks: bool,
     /// A snapshot for replicas is being taken.
@@ -141,7 +141,7 @@ impl Role {
             has_news: false,
             good_replicas: 0,
             without_replicas_since_ms: now_ms,
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
             wants_acks: false,
             copying: None,
             failover: None,

@@ -48,12 +48,15 @@ pub fn remove(state: &mut State, name: &[u8]) -> bool {
 /// Other users take the place of all. Clients of those who are gone lose their connections.
 pub fn put_all(state: &mut State, users: Users) {
     let before = state.acl.put_all(users);
-    for old in before.values() {
-        for id in of_user(state, old) {
-            match state.acl.user(&old.name).cloned() {
-                Some(user) => follow(state, id, old, &user),
-                None => cast_out(state, id),
-            }
+    let user_of = |client: &Client| {
+        let old = before.get(&client.user.as_ref()?.name)?;
+        Some((client.id, old.clone()))
+    };
+    let everybody: Vec<(ClientId, Arc<User>)> = state.clients.iter().filter_map(user_of).collect();
+    for (id, old) in everybody {
+        match state.acl.user(&old.name).cloned() {
+            Some(user) => follow(state, id, &old, &user),
+            None => cast_out(state, id),
         }
     }
     login_needed(state);

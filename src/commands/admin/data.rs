@@ -1,6 +1,6 @@
 //! Commands about whole databases.
 
-use crate::client::Awaited;
+use crate::client::{Awaited, ClientId};
 use crate::command::{client, client_wait, flag, read, Args, Call, Row, Wait, Waiting};
 use crate::error::{Error, Result};
 use crate::keyspace::db::Db;
@@ -127,17 +127,16 @@ fn freed(call: &mut Call<'_>, lazily: bool, out: Out<'_>) -> Wait {
 
 /// Answers those whose FLUSHALL or FLUSHDB has freed everything.
 pub fn answer_flushed(state: &mut State) {
-    for id in state.flushing.clone() {
-        let blocked = state.clients.find(id).and_then(|client| client.blocked.as_ref());
-        let Some(Awaited::Freed(mark)) = blocked.and_then(|blocked| blocked.awaits) else {
-            state.flushing.retain(|waiting| *waiting != id);
-            continue;
-        };
-        if state.db.graveyard().is_past(mark) {
-            settle::unblock_with(state, id, |out, _| {
-                let _ = out.ok();
-            });
-        }
+    let is_answered = |id: &&ClientId| {
+        let blocked = state.clients.find(**id).and_then(|client| client.blocked.as_ref());
+        let awaits = blocked.and_then(|blocked| blocked.awaits);
+        matches!(awaits, Some(Awaited::Freed(mark)) if state.db.graveyard().is_past(mark))
+    };
+    let answered: Vec<ClientId> = state.flushing.iter().filter(is_answered).copied().collect();
+    for id in answered {
+        settle::unblock_with(state, id, |out, _| {
+            let _ = out.ok();
+        });
     }
 }
 
