@@ -251,9 +251,9 @@ impl<'a> Dispatcher<'a> {
         if self.state.clients.at(self.me).reply_mode != ReplyMode::On {
             self.skip(spec, mark, flow, out);
         }
-        let client = self.state.clients.at(self.me);
-        if client.wants_attention() {
-            client.outbox.drain_into(out);
+        if self.state.clients.at(self.me).wants_attention() {
+            self.take_what_others_wrote(out);
+            let client = self.state.clients.at(self.me);
             if client.close_after_reply || client.close_now {
                 return Flow::Close;
             }
@@ -262,6 +262,17 @@ impl<'a> Dispatcher<'a> {
             }
         }
         flow
+    }
+
+    /// What others told the client leaves with its replies, and may be of changes that are not on
+    /// disk yet.
+    #[inline]
+    fn take_what_others_wrote(&mut self, out: &mut Replies) {
+        let client = self.state.clients.at(self.me);
+        if !client.outbox.is_empty() {
+            client.outbox.drain_into(out);
+            self.mark = self.mark.max(self.state.aof.tail.appended());
+        }
     }
 
     /// A reply that its client does not want.
@@ -301,10 +312,7 @@ impl<'a> Dispatcher<'a> {
             Ok(Gate::Run) => {}
         }
         // What making room told this client comes before the reply.
-        let client = self.state.clients.at(self.me);
-        if !client.outbox.is_empty() {
-            client.outbox.drain_into(out);
-        }
+        self.take_what_others_wrote(out);
         let outcome = self.call(spec, argv, out);
         self.calm &= spec.row.run.reaches_only_data();
         let flow = match outcome {
@@ -479,7 +487,8 @@ impl<'a> Dispatcher<'a> {
         self.state.db.select(db);
         self.state.current = Some(self.me);
         if !self.state.tracking.is_empty() {
-            self.track(spec, argv);
+            let in_multi = self.nested || self.state.clients.at(self.me).multi.is_some();
+            self.state.tracking.command_begins(self.me, in_multi);
         }
         self.state.db.shows_all_keys = may_all || self.may_see_all_keys(spec, argv);
         if self.state.db.effects.hears(listener::FRESH) {
@@ -518,6 +527,11 @@ impl<'a> Dispatcher<'a> {
             self.note_own_keys(spec, argv, db);
         }
         settle::command_over(self.state);
+        // What it has removed because its time had come is told before: what it has read of that
+        // is news.
+        if !self.state.tracking.is_empty() {
+            self.track(spec, argv);
+        }
         self.worked_ns += self.watch.lap_ns();
         let elapsed_ns = self.worked_ns - began_ns;
         // Each command of a batch has a later time than the one before; within a transaction or
@@ -587,11 +601,9 @@ impl<'a> Dispatcher<'a> {
         self.mark = self.mark.max(if shows_any { fresh.mark_of_all() } else { shown });
     }
 
-    /// The keys that a tracking client is about to read.
+    /// The keys that a tracking client has read.
     #[cold]
     fn track(&mut self, spec: &Spec, argv: &[&[u8]]) {
-        let in_multi = self.nested || self.state.clients.at(self.me).multi.is_some();
-        self.state.tracking.command_begins(self.me, in_multi);
         // What a script reads is remembered when it reads it.
         if spec.has(flag::READONLY) && !matches!(spec.row.run, Run::Nested(_)) {
             let keys = spec.key_positions(argv).unwrap_or_default();

@@ -43,6 +43,7 @@ mod patience;
 mod play;
 mod printed;
 mod process;
+mod pushes;
 mod replay;
 mod replication;
 mod resident;
