@@ -106,11 +106,11 @@ fn shutdown(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Wa
     if running.is_slow() && !asked.nosave {
         return Err(running.busy());
     }
-    let progress = ending::begin(call.state, asked, Some(call.me));
-    if running.is_slow() && progress != Progress::CalledOff {
-        running.end();
-    }
-    match progress {
+    // A script that ends half-way is to be nowhere, and what it has written is here: either the
+    // server ends with it, now, or both go on.
+    asked.now |= running.is_slow();
+    match ending::begin(call.state, asked, Some(call.me)) {
+        Progress::Over if running.is_slow() => running.end(),
         Progress::Over => {}
         Progress::CalledOff => return Err(Error::ShutdownFailed),
         Progress::Waits => {

@@ -116,3 +116,22 @@ fn an_end_that_fails_is_told_to_all_who_asked() {
     assert!(said.contains("Errors trying to shut down the server."), "{said}");
     assert_eq!(primary.command(&["SET", "key", "x"]), Value::Simple("OK".into()));
 }
+
+/// What a script has written by half is here and nowhere else: the server may only end with it.
+#[test]
+fn an_end_that_cuts_a_script_short_waits_for_nobody() {
+    let builder = builder().config("busy-reply-threshold", "20").config("shutdown-timeout", "1000");
+    let primary = start(builder);
+    let _replica = Silent::of(&primary);
+    primary.command(&["SET", "key", "value"]);
+    let script = "redis.call('SET', 'key', 'by half') while true do end";
+    let mut slow = asks(&primary, &["EVAL", script, "0"]);
+    wait_until(
+        "a slow script",
+        || matches!(primary.command(&["GET", "key"]), Value::Error(why) if why.starts_with("BUSY")),
+    );
+    let unkillable = primary.command(&["SCRIPT", "KILL"]);
+    assert!(matches!(&unkillable, Value::Error(why) if why.starts_with("UNKILLABLE")));
+    assert_eq!(reply(&mut asks(&primary, &["SHUTDOWN", "NOSAVE"])), Reply::Closed);
+    assert_eq!(reply(&mut slow), Reply::Closed);
+}
