@@ -15,10 +15,13 @@ use std::sync::Arc;
 /// Loads what the files have, if there are any: the append-only file where it is on, otherwise the
 /// snapshot file.
 pub(crate) fn load(shared: &Arc<Shared>) -> Result<(), StartError> {
-    let (appends, keeps_files, path) = {
+    let (appends, keeps_files, keeps_expired, path) = {
         let state = shared.lock();
-        let appends = state.config.settings().append_only.on;
-        (appends, state.persistence.keeps_files, save::path(&state))
+        let settings = state.config.settings();
+        let (appends, is_replica) = (settings.append_only.on, settings.replicaof.is_some());
+        // A replica goes on where it was: its primary may have cleared a deadline that has passed
+        // meanwhile, and says so.
+        (appends, state.persistence.keeps_files, is_replica, save::path(&state))
     };
     if appends {
         return load_append_only(shared);
@@ -27,8 +30,7 @@ pub(crate) fn load(shared: &Arc<Shared>) -> Result<(), StartError> {
         return Ok(());
     }
     let access = Assistant::of(shared);
-    let how =
-        How { replaces: false, keeps_expired: false, left_out: following::left_out, load_library };
+    let how = How { replaces: false, keeps_expired, left_out: following::left_out, load_library };
     following::load_begins(&mut shared.lock());
     match load::load_file(&access, &path, how) {
         Ok(report) => {

@@ -97,7 +97,7 @@ fn restore(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Don
     let deadline_ms = match (ttl, options.absolute) {
         (0, _) => None,
         (ttl, true) => Some(ttl),
-        (ttl, false) => Some(ttl.saturating_add(now_ms)),
+        (ttl, false) => Some(ttl.saturating_add(db.wall_ms())),
     };
     let entry = unpacked(call, key, packed, deadline_ms)?;
     let db = &mut call.state.db;
@@ -110,7 +110,7 @@ fn restore(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Don
         }
         return Ok(out.ok());
     }
-    entry.set_ageing(db.ageing.told(options.age, now_ms));
+    entry.set_ageing(db.ageing.told(options.age, db.wall_ms()));
     db.place(key, entry);
     db.raise(key, Class::Generic, "restore");
     if let (Some(at), false, true) = (deadline_ms, options.absolute, db.is_logged()) {

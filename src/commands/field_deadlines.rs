@@ -39,12 +39,12 @@ impl Form {
     }
 
     /// The next word as a deadline in Unix milliseconds.
-    fn deadline(self, args: &mut Args<'_>, now_ms: i64) -> Result<i64> {
+    fn deadline(self, args: &mut Args<'_>, wall_ms: i64) -> Result<i64> {
         let time = args.int()?;
         if time < 0 {
             return Err(Error::NegativeExpire);
         }
-        let base_ms = if self.relative { now_ms } else { 0 };
+        let base_ms = if self.relative { wall_ms } else { 0 };
         time.checked_mul(self.unit_ms)
             .and_then(|time_ms| time_ms.checked_add(base_ms))
             .filter(|&at| at <= DEADLINE_MAX_MS)
@@ -95,7 +95,7 @@ pub(super) fn hpexpireat(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Resu
 fn expire(db: &mut Db, args: &mut Args<'_>, out: Out<'_>, form: Form) -> Result<Done> {
     let (key, now_ms) = (args.key(), db.now_ms());
     db.peek_hash(key)?;
-    let at = form.deadline(args, now_ms)?;
+    let at = form.deadline(args, db.wall_ms())?;
     let words = args.rest();
     let rules = ["NX", "XX", "GT", "LT"];
     let rule = rules.into_iter().find(|rule| args.accept(rule)).unwrap_or("");
@@ -284,7 +284,7 @@ pub(super) fn hgetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<D
     let at = match word.as_deref().and_then(Form::of) {
         Some(form) => {
             args.skip(1);
-            Some(form.deadline(args, now_ms)?)
+            Some(form.deadline(args, db.wall_ms())?)
         }
         None => None,
     };
@@ -338,7 +338,7 @@ struct SetEx<'a> {
 }
 
 impl<'a> SetEx<'a> {
-    fn read(args: &mut Args<'a>, now_ms: i64) -> Result<SetEx<'a>> {
+    fn read(args: &mut Args<'a>, wall_ms: i64) -> Result<SetEx<'a>> {
         let (mut only_if, mut deadline, mut restated_at) = (None, None, None);
         loop {
             let shown = args.peek().unwrap_or_default();
@@ -354,7 +354,7 @@ impl<'a> SetEx<'a> {
                     Some(_) if args.is_done() => return Err(Error::wrong_arity(args.name())),
                     Some(form) => {
                         restated_at = (other != "PXAT").then(|| args.all().len() - args.left() - 1);
-                        deadline = Some(Deadline::At(form.deadline(args, now_ms)?));
+                        deadline = Some(Deadline::At(form.deadline(args, wall_ms)?));
                     }
                     None => return Err(Error::unknown_argument(shown)),
                 },
@@ -376,7 +376,7 @@ impl<'a> SetEx<'a> {
 
 pub(super) fn hsetex(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, now_ms) = (args.key(), db.now_ms());
-    let SetEx { only_if, deadline, restated_at, pairs } = SetEx::read(args, now_ms)?;
+    let SetEx { only_if, deadline, restated_at, pairs } = SetEx::read(args, db.wall_ms())?;
     let edit = db.edit::<Hash>(key)?;
     let is_new = !edit.exists();
     let mut edit = edit.or_default();

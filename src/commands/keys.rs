@@ -280,7 +280,7 @@ fn set_expiry(
     let words = args.rest();
     let conditions = Conditions::read(args)?;
     let number = parse_i64(number).ok_or(Error::NotInteger)?;
-    let base_ms = if relative { db.now_ms() } else { 0 };
+    let base_ms = if relative { db.wall_ms() } else { 0 };
     let at = number
         .checked_mul(unit_ms)
         .and_then(|ms| ms.checked_add(base_ms))

@@ -312,7 +312,7 @@ fn xadd(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     if wish == IdWish::Exact(StreamId::MIN) {
         return Err(Error::XaddZeroId);
     }
-    let now_ms = db.now_ms();
+    let now_ms = db.wall_ms();
     let edit = db.edit::<Stream>(key)?;
     if !edit.exists() && options.no_mkstream {
         return Ok(out.null());

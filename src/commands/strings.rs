@@ -411,7 +411,7 @@ fn expiry_ms(db: &Db, number: i64, unit_ms: i64, relative: bool, name: &str) -> 
     if number <= 0 {
         return Err(invalid());
     }
-    let base_ms = if relative { db.now_ms() } else { 0 };
+    let base_ms = if relative { db.wall_ms() } else { 0 };
     number.checked_mul(unit_ms).and_then(|ms| ms.checked_add(base_ms)).ok_or_else(invalid)
 }
 

@@ -225,7 +225,9 @@ impl Db {
         &self.spaces[self.current]
     }
 
-    /// Unix time in milliseconds; stands still while a command, script or EXEC runs.
+    /// The time by which deadlines are judged: Unix time in milliseconds. It stands still while a
+    /// command, script or EXEC runs, and before every deadline while those of others are obeyed
+    /// ([`Db::stop_time`]).
     #[inline]
     pub fn now_ms(&self) -> i64 {
         self.now_ms
@@ -252,7 +254,8 @@ impl Db {
         self.set_now_us(now_ms.saturating_mul(1000));
     }
 
-    /// The time that people would say it is, also while it stands still.
+    /// The time that people would say it is, in Unix milliseconds, also while what is due is not
+    /// judged: what relative times are reckoned from, and what is written down as a moment.
     #[inline]
     pub fn wall_ms(&self) -> i64 {
         self.wall_ms

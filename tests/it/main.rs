@@ -37,6 +37,7 @@ mod link;
 mod loading;
 mod long_strings;
 mod memory;
+mod moments;
 mod odd_bytes;
 mod operation;
 mod patience;

@@ -96,7 +96,7 @@ pub fn destroy(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
 /// `XGROUP CREATECONSUMER key group consumer`
 pub fn create_consumer(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, name, consumer) = (args.key(), args.bytes(), args.bytes());
-    let now_ms = db.now_ms();
+    let now_ms = db.wall_ms();
     let mut edit = db.edit::<Stream>(key)?.existing().ok_or(Error::XgroupNoKey)?;
     let mut group = edit.edit_group(name).ok_or_else(|| no_group(key, name))?;
     let created = group.create_consumer(consumer, now_ms).is_some();

@@ -163,7 +163,7 @@ pub fn consumers(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     let (key, name) = (args.key(), args.bytes());
     let stream = db.get::<Stream>(key)?.ok_or(Error::NoSuchKey)?;
     let group = stream.group(name).ok_or_else(|| no_group(key, name))?;
-    let now_ms = db.now_ms();
+    let now_ms = db.wall_ms();
     let mut items = out.array(group.consumer_count());
     for (_, consumer) in group.consumers() {
         items.map(4);

@@ -62,7 +62,7 @@ pub fn xpending(db: &Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
             Some(owner) => group.consumer(owner),
         },
     };
-    let now_ms = db.now_ms();
+    let now_ms = db.wall_ms();
     let mut items = out.array_of_unknown_len();
     let mut push = |id: StreamId, pending: &Pending| {
         let idle_ms = now_ms.wrapping_sub(pending.delivered_ms);
@@ -280,7 +280,7 @@ pub fn xclaim(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
         ids.push(id);
         args.skip(1);
     }
-    let now_ms = db.now_ms();
+    let now_ms = db.wall_ms();
     let options = ClaimOptions::parse(args, now_ms)?;
     let mut edit = db.edit::<Stream>(key)?.existing().ok_or(Error::NoSuchKey)?;
     let mut group = edit.edit_group(name).ok_or(Error::NoSuchKey)?;
@@ -327,7 +327,7 @@ pub fn xautoclaim(db: &mut Db, args: &mut Args<'_>, out: Out<'_>) -> Result<Done
     if db.get::<Stream>(key)?.is_none_or(|stream| stream.group(name).is_none()) {
         return Err(no_key_or_group(key, name));
     }
-    let now_ms = db.now_ms();
+    let now_ms = db.wall_ms();
     let mut edit = db.edit::<Stream>(key)?.existing().ok_or(Error::NoSuchKey)?;
     let mut group = edit.edit_group(name).ok_or(Error::NoSuchKey)?;
     let (mut claim, created) = Claim::open(&mut group, consumer, now_ms);

@@ -257,7 +257,7 @@ impl<'a> Reader<'a> {
         at: usize,
     ) -> Option<Reader<'a>> {
         let key = request.keys[at];
-        let now_ms = db.now_ms();
+        let now_ms = db.wall_ms();
         let mut edit = db.edit::<Stream>(key).ok()?.existing()?;
         let last_live_id = edit.last_live_id();
         let mut group = edit.edit_group(name)?;
@@ -279,7 +279,7 @@ impl<'a> Reader<'a> {
 
     fn serve(&self, db: &mut Db, request: &Request<'_>, at: usize, items: &mut Items<'_>) {
         let key = request.keys[at];
-        let now_ms = db.now_ms();
+        let now_ms = db.wall_ms();
         push_key(items, key);
         let Ok(edit) = db.edit::<Stream>(key) else { return };
         let Some(mut edit) = edit.existing() else { return };

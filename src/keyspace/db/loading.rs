@@ -60,18 +60,18 @@ impl Db {
     pub fn load(&mut self, loaded: Loaded, overwrite: bool) -> Result<(), Entry> {
         let Loaded { entry, age, hash } = loaded;
         debug_assert_eq!(hash, self.limits.hash_key.hash(entry.key()));
-        let (current, now_ms) = (self.current, self.now_ms);
-        entry.set_ageing(self.ageing.told(age, now_ms));
+        let (current, wall_ms) = (self.current, self.wall_ms);
+        entry.set_ageing(self.ageing.told(age, wall_ms));
         self.before_change(current, hash);
         let space = &mut self.spaces[current];
         if space.find(hash, entry.key()).is_none() {
-            space.insert(hash, entry, now_ms);
+            space.insert(hash, entry, wall_ms);
             return Ok(());
         }
         if !overwrite {
             return Err(entry);
         }
-        if let Some(old) = space.replace(hash, entry, now_ms) {
+        if let Some(old) = space.replace(hash, entry, wall_ms) {
             self.bury(old, self.freed_later.replaced);
         }
         Ok(())

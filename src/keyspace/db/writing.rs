@@ -28,7 +28,7 @@ impl Db {
             return Err(Error::WrongType);
         }
         if !self.no_touch {
-            entry.set_ageing(self.ageing.touched(entry.ageing(), now_ms));
+            entry.set_ageing(self.ageing.touched(entry.ageing(), self.wall_ms));
         }
         let is_inline = entry.is_inline();
         match entry.take().and_then(T::from_value) {
@@ -79,7 +79,7 @@ impl Db {
     fn store(&mut self, key: &[u8], value: NewValue<'_>, ttl: Ttl) {
         let hash = self.hash(key);
         self.drop_if_expired(hash, key);
-        let (current, now_ms) = (self.current, self.now_ms);
+        let (current, wall_ms) = (self.current, self.wall_ms);
         self.before_change(current, hash);
         let space = &mut self.spaces[current];
         if let Some(entry) = space.find_mut(hash, key) {
@@ -91,7 +91,7 @@ impl Db {
             };
             let ageing = match self.no_touch {
                 true => entry.ageing(),
-                false => self.ageing.touched(entry.ageing(), now_ms),
+                false => self.ageing.touched(entry.ageing(), wall_ms),
             };
             let before_bytes = entry.heap_bytes();
             let value = match value {
@@ -111,11 +111,11 @@ impl Db {
             };
             if entry.overwrite(&value, deadline_ms) {
                 entry.set_ageing(ageing);
-                space.deadline_changed(hash, before_ms, deadline_ms, now_ms);
+                space.deadline_changed(hash, before_ms, deadline_ms, wall_ms);
                 return;
             }
             let entry = Entry::new(key, value, deadline_ms, ageing);
-            if let Some(old) = space.replace(hash, entry, now_ms) {
+            if let Some(old) = space.replace(hash, entry, wall_ms) {
                 self.bury(old, self.freed_later.replaced);
             }
             return;
@@ -124,8 +124,8 @@ impl Db {
             Ttl::At(at) => Some(at),
             _ => None,
         };
-        let entry = Entry::new(key, value, deadline_ms, self.ageing.fresh(now_ms));
-        space.insert(hash, entry, now_ms);
+        let entry = Entry::new(key, value, deadline_ms, self.ageing.fresh(wall_ms));
+        space.insert(hash, entry, wall_ms);
         self.effects.event(current, key, Class::New, "new");
     }
 
@@ -229,7 +229,7 @@ impl Db {
     /// raises the events, in their order.
     pub fn place(&mut self, key: &[u8], entry: Entry) {
         let hash = self.hash(key);
-        let (current, now_ms) = (self.current, self.now_ms);
+        let (current, wall_ms) = (self.current, self.wall_ms);
         self.drop_if_expired(hash, key);
         self.before_change(current, hash);
         if let Some(old) = self.spaces[current].remove(hash, key) {
@@ -238,7 +238,7 @@ impl Db {
         // Redis: also when it takes the place of another.
         self.effects.event(current, key, Class::New, "new");
         let deadline_ms = entry.deadline_ms();
-        self.spaces[current].insert(hash, entry.rebuilt(key, deadline_ms), now_ms);
+        self.spaces[current].insert(hash, entry.rebuilt(key, deadline_ms), wall_ms);
         self.after_arrival(hash, key);
         self.effects.dirty += 1;
         self.effects.modified(current, key);
@@ -248,20 +248,20 @@ impl Db {
     pub fn set_deadline(&mut self, key: &[u8], at: Option<i64>, event: &'static str) -> bool {
         let hash = self.hash(key);
         self.drop_if_expired(hash, key);
-        let (current, now_ms) = (self.current, self.now_ms);
+        let (current, wall_ms) = (self.current, self.wall_ms);
         self.before_change(current, hash);
         let space = &mut self.spaces[current];
         let Some(entry) = space.find_mut(hash, key) else { return false };
         let before_ms = entry.deadline_ms();
         if at.is_some_and(|at| entry.move_deadline(at)) {
-            space.deadline_changed(hash, before_ms, at, now_ms);
+            space.deadline_changed(hash, before_ms, at, wall_ms);
         } else if before_ms != at {
             let before_bytes = entry.heap_bytes();
             let old = std::mem::replace(entry, Entry::new(b"", NewValue::Int(0), None, 0));
             *entry = old.rebuilt(key, at);
             let after_bytes = entry.heap_bytes();
             space.resized(before_bytes, after_bytes);
-            space.deadline_changed(hash, before_ms, at, now_ms);
+            space.deadline_changed(hash, before_ms, at, wall_ms);
         }
         self.effects.dirty += 1;
         self.effects.modified(current, key);
@@ -300,19 +300,19 @@ impl Db {
     ) {
         let due_ms = value.due_ms();
         let after_bytes = boxed_bytes(&*value);
-        let now_ms = self.now_ms;
+        let wall_ms = self.wall_ms;
         let space = &mut self.spaces[self.current];
         let Some(entry) = space.find_again(spot, hash, key) else {
             // Somebody removed the key while the value was out.
             space.resized(before.bytes, 0);
-            space.fields_due_changed(hash, before.due_ms, None, now_ms);
+            space.fields_due_changed(hash, before.due_ms, None, wall_ms);
             return self.close_new(hash, key, value);
         };
         // The kind is the one it was taken as, so it fits back unless it lay in the entry.
         match entry.put_back(T::into_value(value)) {
             Ok(()) => {
                 space.resized(before.bytes, after_bytes);
-                space.fields_due_changed(hash, before.due_ms, due_ms, now_ms);
+                space.fields_due_changed(hash, before.due_ms, due_ms, wall_ms);
             }
             Err(value) => {
                 let (deadline_ms, ageing) = (entry.deadline_ms(), entry.ageing());
@@ -320,7 +320,7 @@ impl Db {
                 *entry = Entry::new(key, NewValue::Owned(value), deadline_ms, ageing);
                 let after_bytes = entry.heap_bytes();
                 space.resized(before_bytes, after_bytes);
-                space.fields_due_changed(hash, before_ms, due_ms, now_ms);
+                space.fields_due_changed(hash, before_ms, due_ms, wall_ms);
             }
         }
     }
@@ -332,16 +332,16 @@ impl Db {
         key: &[u8],
         value: Box<T>,
     ) {
-        let ageing = self.ageing.fresh(self.now_ms);
+        let ageing = self.ageing.fresh(self.wall_ms);
         let entry = Entry::new(key, NewValue::Owned(T::into_value(value)), None, ageing);
         let space = &mut self.spaces[self.current];
         if space.find(hash, key).is_some() {
             // A key whose time has come but that is kept, or that came meanwhile.
-            if let Some(old) = space.replace(hash, entry, self.now_ms) {
+            if let Some(old) = space.replace(hash, entry, self.wall_ms) {
                 self.bury(old, self.freed_later.replaced);
             }
         } else {
-            space.insert(hash, entry, self.now_ms);
+            space.insert(hash, entry, self.wall_ms);
         }
         self.after_arrival(hash, key);
     }
@@ -354,11 +354,11 @@ impl Db {
         value: Value,
         before: Before,
     ) {
-        let now_ms = self.now_ms;
+        let wall_ms = self.wall_ms;
         let space = &mut self.spaces[self.current];
         // The value is outside its entry: its figures are counted there, and leave with it.
         space.resized(before.bytes, 0);
-        space.fields_due_changed(hash, before.due_ms, None, now_ms);
+        space.fields_due_changed(hash, before.due_ms, None, wall_ms);
         if space.remove(hash, key).is_none() {
             return;
         }

@@ -98,7 +98,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn in_sync(primary: &Server, replica: &Server) {
+pub(crate) fn in_sync(primary: &Server, replica: &Server) {
     wait_until("a replica in sync", || {
         info(replica, "master_link_status") == "up"
             && info(replica, "master_repl_offset") == info(primary, "master_repl_offset")

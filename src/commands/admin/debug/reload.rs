@@ -34,7 +34,8 @@ pub(super) fn reload(state: &mut State, args: &mut Args<'_>) -> Result<()> {
         state.db.effects.happened.truncate(happened);
         state.db.effects.dirty = dirty;
     }
-    let how = How { replaces, keeps_expired: false, left_out: |_, _, _| {}, load_library };
+    let keeps_expired = state.role.is_replica();
+    let how = How { replaces, keeps_expired, left_out: |_, _, _| {}, load_library };
     if let Err(error) = from_file(state, how) {
         state.logger.warning(format!("{}: {error}", save::path(state).display()));
         let text = "ERR Error trying to load the RDB dump, check server logs.";
