@@ -181,6 +181,8 @@ async fn time(shared: Arc<Shared>) {
             let wait_ms = cron::next_tick_ms(&mut state);
             (more, wait_ms, memory::used_bytes(&state) as usize, state.facts.give_back)
         };
+        // No reply waits for what a tick has logged.
+        shared.tail.write_soon();
         if more {
             tokio::task::yield_now().await;
             continue;

@@ -23,7 +23,14 @@ impl Session {
 
     /// Sends what has not left, as far as the peer takes it and this turn may.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, kick: &Kick) -> io::Result<()> {
-        if self.output.is_empty() || !self.may_leave(cx) {
+        if self.output.is_empty() {
+            if !self.shared.tail.is_open(self.mark) {
+                // The client hears nothing, and nobody else may ask for what it has written.
+                self.shared.tail.write_soon();
+            }
+            return Ok(());
+        }
+        if !self.may_leave(cx) {
             return Ok(());
         }
         self.flush_now(cx)?;

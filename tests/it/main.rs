@@ -62,6 +62,7 @@ mod strangers;
 mod tidy;
 mod tls;
 mod turns;
+mod unasked;
 mod users;
 mod waiters;
 mod wire;
