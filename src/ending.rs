@@ -109,9 +109,9 @@ fn finish(state: &mut State, asked: Shutdown) -> Progress {
 }
 
 /// An append-only file that has just been turned on holds nothing before its first rewrite. False
-/// when that is a reason to stay.
+/// when that is under way, and a reason to stay.
 fn writes_first_log(state: &State, asked: Shutdown) -> bool {
-    if state.aof.mode != Mode::AwaitsRewrite {
+    if state.aof.mode != Mode::AwaitsRewrite || state.aof.rewrites.running.is_none() {
         return true;
     }
     if asked.force {

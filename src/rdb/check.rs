@@ -5,7 +5,7 @@
 
 use super::codes;
 use super::fault::{Fault, Reason};
-use super::read::{Item, Reader, Rules};
+use super::read::{Item, Reader, Rules, Sum};
 use crate::keyspace::entry::Entry;
 use crate::types::limits::Limits;
 use std::collections::BTreeMap;
@@ -77,7 +77,14 @@ pub fn check(name: &str, input: impl Read, now_ms: i64, print: &mut dyn FnMut(&s
         }
     };
     let Some(fault) = fault else {
-        print(&format!("[offset {}] Checksum OK", reader.offset()));
+        let sum = match reader.sum() {
+            Sum::None => None,
+            Sum::Disabled => Some("RDB file was saved with checksum disabled: no check performed."),
+            Sum::Right => Some("Checksum OK"),
+        };
+        if let Some(sum) = sum {
+            print(&format!("[offset {}] {sum}", reader.offset()));
+        }
         print(&format!("[offset {}] \\o/ RDB looks OK! \\o/", reader.offset()));
         census.print(print);
         return true;
@@ -181,7 +188,6 @@ mod tests {
             "[info] RDB version 4",
             "[offset 16] AUX FIELD ver = '7'",
             "[offset 18] Selecting DB ID 1",
-            "[offset 39] Checksum OK",
             "[offset 39] \\o/ RDB looks OK! \\o/",
             "[info] 2 keys read",
             "[info] 1 expires",
@@ -205,5 +211,16 @@ mod tests {
         assert_eq!(seen[4..10], expected);
         let (good, seen) = lines(b"REDIS0099");
         assert!(!good && seen[2] == "[offset 9] Can't handle RDB format version 99", "{seen:?}");
+    }
+
+    #[test]
+    fn a_sum_is_said_to_be_right_only_where_there_is_one() {
+        let of_new = b"REDIS0009\xfe\x00\x00\x01a\x01b\xff";
+        let disabled = "[offset 25] RDB file was saved with checksum disabled: no check performed.";
+        let (_, seen) = lines(&[&of_new[..], &[0; 8]].concat());
+        assert!(seen.iter().any(|line| line == disabled), "{seen:?}");
+        let sum = crate::rdb::crc::checksum(of_new);
+        let (_, seen) = lines(&[&of_new[..], &sum.to_le_bytes()].concat());
+        assert!(seen.iter().any(|line| line == "[offset 25] Checksum OK"), "{seen:?}");
     }
 }

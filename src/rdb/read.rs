@@ -78,6 +78,19 @@ pub struct Reader<R> {
     age: Age,
     /// Blobs that were checked in depth.
     checked_blobs: u64,
+    sum: Sum,
+}
+
+/// What has become of a file's checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sum {
+    /// Its version has none, it has not been reached, or the rules leave it alone.
+    #[default]
+    None,
+    /// The file says that it was saved without.
+    Disabled,
+    /// It is that of the bytes.
+    Right,
 }
 
 impl<R: Read> Reader<R> {
@@ -103,7 +116,17 @@ impl<R: Read> Reader<R> {
 
     pub(super) fn of_source(source: Source<R>, rules: Rules, version: u32) -> Reader<R> {
         let (key, age) = (Vec::new(), Age::Untold);
-        Reader { source, rules, version, key, kind: None, deadline_ms: None, age, checked_blobs: 0 }
+        Reader {
+            source,
+            rules,
+            version,
+            key,
+            kind: None,
+            deadline_ms: None,
+            age,
+            checked_blobs: 0,
+            sum: Sum::None,
+        }
     }
 
     /// Says which key the value that comes is for, where the bytes do not.
@@ -206,13 +229,21 @@ impl<R: Read> Reader<R> {
         }
         let computed = self.source.checksum();
         let stated = u64::from_le_bytes(self.source.array()?);
-        match computed {
-            // A file of a server that was told not to sum up states 0.
-            Some(computed) if stated != 0 && stated != computed => {
-                Err(self.source.fault(Reason::Checksum { computed, stated }))
+        self.sum = match computed {
+            // That of a server that was told not to sum up.
+            _ if stated == 0 => Sum::Disabled,
+            Some(computed) if stated != computed => {
+                return Err(self.source.fault(Reason::Checksum { computed, stated }));
             }
-            _ => Ok(Item::End),
-        }
+            Some(_) => Sum::Right,
+            None => Sum::None,
+        };
+        Ok(Item::End)
+    }
+
+    /// What has become of the checksum, once the end has been read.
+    pub fn sum(&self) -> Sum {
+        self.sum
     }
 
     fn module_aux(&mut self) -> Result<Item> {

@@ -194,12 +194,11 @@ impl<'a> Replay<'a> {
             for later in &parts[at + 1..] {
                 is_last &= self.size_of(later)? == 0;
             }
-            let result = self.load_part(&part.name, is_base, before_bytes)?;
+            let result = match self.load_part(&part.name, is_base, before_bytes) {
+                Ok(loaded) => loaded,
+                Err(stop) => self.cut(&part.name, stop, is_last)?,
+            };
             before_bytes += self.size_of(part)?;
-            if result == Loaded::CutOff && !is_last {
-                self.log.warning("Fatal error: the truncated file is not the last file");
-                return Err(Refused);
-            }
             if result != Loaded::Empty {
                 self.log.notice(format!(
                     "DB loaded from {} file {}: {:.3} seconds",
@@ -215,7 +214,7 @@ impl<'a> Replay<'a> {
         Ok(loaded)
     }
 
-    fn load_part(&self, name: &str, is_base: bool, before_bytes: u64) -> Result<Loaded, Refused> {
+    fn load_part(&self, name: &str, is_base: bool, before_bytes: u64) -> Result<Loaded, Stop> {
         let path = self.names.path(name);
         let file = match self.disk.open(&path, Open::Read) {
             Ok(file) => file,
@@ -224,20 +223,18 @@ impl<'a> Replay<'a> {
                 self.log.warning(format!(
                     "Fatal error: can't open the append log file {name} for reading: {text}"
                 ));
-                return Err(Refused);
+                return Err(Stop { valid_bytes: 0, size: 0, why: Why::Told });
             }
         };
         let mut run = Run::begin(self, name, file, before_bytes);
         let result = run.load(is_base);
         run.end();
-        match result {
-            Ok(loaded) => Ok(loaded),
-            Err(stop) => self.cut(name, stop),
-        }
+        result
     }
 
-    /// Cuts off the end that cannot be loaded, if the configuration lets it.
-    fn cut(&self, name: &str, stop: Stop) -> Result<Loaded, Refused> {
+    /// Cuts off the end that cannot be loaded, if the configuration lets it and nothing follows:
+    /// what was cut off before others would be missed by nobody at the next start.
+    fn cut(&self, name: &str, stop: Stop, is_last: bool) -> Result<Loaded, Refused> {
         let Stop { valid_bytes, size, why } = stop;
         let directive = match why {
             Why::Told => return Err(Refused),
@@ -268,6 +265,10 @@ impl<'a> Replay<'a> {
                 return Err(Refused);
             }
         };
+        if !is_last {
+            self.log.warning("Fatal error: the truncated file is not the last file");
+            return Err(Refused);
+        }
         self.log.warning(format!("!!! Truncating the AOF {name} at offset {valid_bytes} !!!"));
         let path = self.names.path(name);
         let cut = self.disk.open(&path, Open::Repair).and_then(|file| {

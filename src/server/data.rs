@@ -52,6 +52,16 @@ impl Server {
         }
     }
 
+    /// The state, to keep all data; an error while a slow script keeps it, and while half of the
+    /// data is there, as commands get one.
+    fn lock_whole(&self) -> Result<MutexGuard<'_, State>, Error> {
+        let state = self.lock_all()?;
+        match &state.persistence.loading {
+            Some(loading) if !loading.is_async => Err(Error::Loading),
+            _ => Ok(state),
+        }
+    }
+
     /// The state, to do something with all data; an error while a slow script keeps it, as
     /// commands get one.
     fn lock_all(&self) -> Result<MutexGuard<'_, State>, Error> {
@@ -61,7 +71,7 @@ impl Server {
     /// Saves the data to the file that `dir` and `dbfilename` name; others wait. While a script
     /// runs for longer than `busy-reply-threshold` it is refused, as a command would be.
     pub fn save(&self) -> io::Result<()> {
-        let mut state = self.lock_all().map_err(busy)?;
+        let mut state = self.lock_whole().map_err(busy)?;
         match save::now(&mut state) {
             Ok(true) => Ok(()),
             Ok(false) => Err(io::Error::other("the snapshot could not be written")),
@@ -77,7 +87,7 @@ impl Server {
         let (sender, receiver) = channel();
         let over = Box::new(move |_: &mut _, outcome| drop(sender.send(outcome)));
         let job = Job { output, wanted: Wanted::default(), over };
-        snapshot::begin(&mut *self.lock_all().map_err(busy)?, job)?;
+        snapshot::begin(&mut *self.lock_whole().map_err(busy)?, job)?;
         loop {
             match receiver.recv_timeout(BUSY_LOOK) {
                 Ok(Outcome::Done) => return Ok(std::mem::take(&mut *bytes.lock())),

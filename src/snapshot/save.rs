@@ -198,7 +198,7 @@ pub fn tick(state: &mut State) {
         let _ = in_background(state);
         return;
     }
-    let dirty = state.db.effects.dirty - file.saved_dirty;
+    let dirty = state.db.effects.dirty.saturating_sub(file.saved_dirty);
     let since_s = now_s - file.last_save_s;
     if !state.persistence.keeps_files {
         return;
@@ -227,6 +227,10 @@ pub fn awaits_time(state: &State) -> bool {
 /// FLUSHALL: a BGSAVE of the old data is worth nothing any more, and with save points the empty
 /// data is saved at once, as Redis does.
 pub fn after_flush(state: &mut State) {
+    if state.persistence.loading.is_some() {
+        // It is played again, and half of the data must not take the place of the file.
+        return;
+    }
     stop_background(state);
     if !state.config.settings().save.is_empty() && state.persistence.keeps_files {
         write_now(state);

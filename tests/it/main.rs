@@ -63,6 +63,7 @@ mod tidy;
 mod tls;
 mod turns;
 mod unasked;
+mod untouched;
 mod users;
 mod waiters;
 mod wire;
