@@ -33,6 +33,14 @@ pub fn open(state: &mut State, mut manifest: Manifest) -> Result<(), Refused> {
         return refuse(state, line);
     }
     if manifest.is_empty() {
+        manifest.pass_over(&names, |name| {
+            let is_there = disk.size_of(&names.path(name)).is_ok_and(|size| size.is_some());
+            if is_there {
+                let line = format!("The AOF file {name} is in no manifest: it is left as it is");
+                state.logger.warning(line);
+            }
+            is_there
+        });
         let as_snapshot = state.config.settings().append_only.base_is_snapshot;
         let name = manifest.add_base(&names, as_snapshot);
         if !rewrite::base_at_once(state, &names, &name, as_snapshot) {

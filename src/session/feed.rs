@@ -325,28 +325,34 @@ impl Feed {
 
     /// Runs what the replica has said; false when it said something that ends the connection.
     fn listen(&mut self) -> bool {
+        while let Some(more) = self.listen_once() {
+            if !more {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Runs the first requests of what the replica has said; tells whether there may be more of
+    /// them, or `None` when the connection is to end.
+    fn listen_once(&mut self) -> Option<bool> {
         let mut batch = Batch::default();
         let bounds = Bounds { bulk_bytes_max: KEPT_BYTES_MAX, unauthenticated: false };
         let input = std::mem::take(&mut self.input);
         let Ok(mut consumed) = self.decoder.decode(&input, bounds, REQUESTS_MAX, &mut batch) else {
-            return false;
+            return None;
         };
         let shared = self.shared().clone();
         let heard =
             shared.lock_unless_busy().map(|mut state| self.hear(&mut state, &batch, 0, &input));
         let goes_on = heard.unwrap_or_else(|| self.tell_script(&batch, &input));
         if !goes_on {
-            return false;
-        }
-        if batch.requests.len() == REQUESTS_MAX {
-            // The rest is looked at when the replica says more, or now.
-            self.kick.ring();
-        } else if input.len() - consumed > KEPT_BYTES_MAX {
-            return false;
+            return None;
         }
         consumed = consumed.min(input.len());
         self.input = input.get(consumed..).unwrap_or_default().to_vec();
-        true
+        let more = batch.requests.len() == REQUESTS_MAX;
+        (more || self.input.len() <= KEPT_BYTES_MAX).then_some(more)
     }
 
     /// Lets a slow script's side run what the replica has said. What it cannot look at in time is

@@ -55,3 +55,25 @@ fn a_flush_that_is_played_again_leaves_the_snapshot_file() {
     assert_eq!(server.command(&["DBSIZE"]), Value::Int(1));
     assert_eq!(dump(), before);
 }
+
+/// A backup may have lost its manifest, and the data is in it all the same.
+#[test]
+fn files_that_no_manifest_names_are_left_alone() {
+    let folder = Folder::new("untouched-unnamed");
+    let dir = folder.path("appendonlydir");
+    fs::create_dir_all(&dir).expect("a folder");
+    let names = ["appendonly.aof.1.base.rdb", "appendonly.aof.1.incr.aof"];
+    let old = [&b"REDIS0011\xfe\x00\x00\x01a\x01b\xff\0\0\0\0\0\0\0\0"[..], set("b").as_bytes()]
+        .map(<[u8]>::to_vec);
+    for (name, content) in names.iter().zip(&old) {
+        fs::write(format!("{dir}/{name}"), content).expect("it is written");
+    }
+    for starts in 1..=2 {
+        let server = with_log(&folder).start().expect("it starts");
+        assert_eq!(server.command(&["INCR", "starts"]), Value::Int(starts));
+        assert_eq!(server.command(&["DBSIZE"]), Value::Int(1));
+    }
+    for (name, content) in names.iter().zip(&old) {
+        assert_eq!(&fs::read(format!("{dir}/{name}")).expect("a file"), content, "{name}");
+    }
+}

@@ -230,6 +230,21 @@ impl Manifest {
         self.increment_seq = self.increment_seq.max(before.increment_seq);
     }
 
+    /// Goes on counting behind the files that are there although nobody names them: without its
+    /// manifest a dataset may still be somebody's last copy.
+    pub fn pass_over(&mut self, names: &Names, is_there: impl Fn(&str) -> bool) {
+        let parts = |seq: i64| {
+            let file = &names.filename;
+            let base = |kind: &str| format!("{file}.{seq}.base.{kind}");
+            [base("rdb"), base("aof"), format!("{file}.{seq}.incr.aof")]
+        };
+        let mut seq = 1;
+        while parts(seq).iter().any(|name| is_there(name)) {
+            (self.base_seq, self.increment_seq) = (seq, seq);
+            seq += 1;
+        }
+    }
+
     /// Names a new increment.
     pub fn add_increment(&mut self, names: &Names) -> String {
         let named = |seq: i64| format!("{}.{seq}.incr.aof", names.filename);

@@ -70,6 +70,18 @@ fn what_replicas_say_harms_nobody() {
     assert_eq!(primary.command(&["GET", "key"]), Value::Bulk(b"value".to_vec()));
 }
 
+/// All that came is heard, however many requests it is, without the replica saying more.
+#[test]
+fn what_a_replica_says_in_a_row_is_heard_to_its_end() {
+    let primary = start(builder());
+    let mut replica = connect(&primary);
+    replica.write_all(b"SYNC\r\n").expect("it takes the request");
+    wait_until("a replica", || info(&primary, "slave0").contains("state=online"));
+    let acks = (1..=100).map(|at: u32| request(&["REPLCONF", "ACK", &at.to_string()]));
+    replica.write_all(&acks.collect::<Vec<_>>().concat()).expect("it takes all");
+    wait_until("the last", || info(&primary, "slave0").contains("offset=100,"));
+}
+
 #[test]
 fn a_replica_that_takes_a_byte_at_a_time_holds_nobody_up() {
     let primary = start(
