@@ -563,7 +563,8 @@ impl Client {
         self.over_soft_limit_since_ms = since_ms;
         let soft_for_ms = since_ms.map_or(0, |since_ms| now_ms - since_ms);
         let hard = limit.hard_bytes > 0 && bytes >= limit.hard_bytes;
-        if hard || (soft && soft_for_ms > limit.soft_seconds as i64 * 1000) {
+        let soft_for_ms = u64::try_from(soft_for_ms).unwrap_or_default();
+        if hard || (soft && soft_for_ms > limit.soft_seconds.saturating_mul(1000)) {
             self.cut_off(Cut::Output);
         } else {
             self.check_memory_limit(settings);

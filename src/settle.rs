@@ -314,9 +314,9 @@ pub fn count(
         command.times.get_or_insert_default().add(elapsed_ns);
     }
     let slow_us = settings.slowlog_log_slower_than_us;
-    let is_slow = slow_us >= 0 && elapsed_ns >= slow_us as u64 * 1000;
+    let is_slow = u64::try_from(slow_us).is_ok_and(|slow_us| elapsed_ns / 1000 >= slow_us);
     let threshold_ms = settings.latency_monitor_threshold_ms;
-    if is_slow || (threshold_ms > 0 && elapsed_ns >= threshold_ms * 1_000_000) {
+    if is_slow || (threshold_ms > 0 && elapsed_ns / 1_000_000 >= threshold_ms) {
         remember(state, spec, argv, me, elapsed_ns, is_slow);
     }
 }

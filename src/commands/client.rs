@@ -201,8 +201,13 @@ impl<'a> Filters<'a> {
             && self.addr.is_none_or(|addr| client.addr.as_bytes() == addr)
             && self.laddr.is_none_or(|laddr| client.laddr.as_bytes() == laddr)
             && self.user.is_none_or(|name| client.user_name() == Some(name))
-            && self.max_age_s.is_none_or(|age_s| now_ms - client.since_ms >= age_s * 1000)
+            && self.max_age_s.is_none_or(|age_s| age_of(client, now_ms) >= age_s)
     }
+}
+
+/// In whole seconds, as the second hand goes.
+fn age_of(client: &Client, now_ms: i64) -> i64 {
+    now_ms.div_euclid(1000) - client.since_ms.div_euclid(1000)
 }
 
 pub(super) fn kill(call: &mut Call<'_>, args: &mut Args<'_>, out: Out<'_>) -> Result<Done> {

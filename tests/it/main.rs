@@ -34,6 +34,7 @@ mod hardening;
 mod kills;
 mod lent;
 mod link;
+mod largest;
 mod loading;
 mod long_strings;
 mod memory;
