@@ -49,6 +49,10 @@ pub fn tick(state: &mut State) -> bool {
     if memory::is_short(state) {
         memory::make_room(state);
     }
+    let mut tracks_more = true;
+    while tracks_more && slice.elapsed_ns() < SLICE_NS {
+        tracks_more = settle::forget_tracked(state);
+    }
     let mut left = true;
     while left && slice.elapsed_ns() < SLICE_NS {
         left = state.db.free_chunk();
@@ -59,7 +63,7 @@ pub fn tick(state: &mut State) -> bool {
     }
     settle::turn_over(state);
     state.stats.work.cron_ns += slice.elapsed_ns();
-    more || left
+    more || tracks_more || left
 }
 
 /// Removes keys whose time has come; true when some are left.

@@ -30,6 +30,7 @@ use crate::stats::Stats;
 use crate::supervision::Supervisor;
 use crate::tls::{doubt, SelfSigned};
 use crate::types::limits::HashKey;
+use crate::tracking::Tracking;
 use crate::welcome::Handshakes;
 use crate::worker::{self, Listeners};
 use calls::Handles;
@@ -619,6 +620,7 @@ fn spawn_workers(
         let shared = shared.clone();
         let listeners = listeners.take();
         let thread =
+    let tracking = Tracking::new(db.limits.hash_key);
             std::thread::Builder::new().name(format!("redouble-io-{number}")).spawn(move || {
                 WORKER.set(number);
                 worker::run(shared, receiver, listeners);
@@ -640,7 +642,7 @@ fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> St
         blocking: Default::default(),
         watches: Default::default(),
         pubsub: Default::default(),
-        tracking: Default::default(),
+        tracking,
         current: None,
         config,
         acl,

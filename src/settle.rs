@@ -23,7 +23,9 @@ use crate::replicas;
 use crate::resp::out::{Done, Out};
 use crate::resp::replies::Replies;
 use crate::state::State;
-use crate::tracking::{Audience, Tracking};
+use crate::tracking::{self, Audience, Tracking};
+use rand::rngs::SmallRng;
+use rand::SeedableRng;
 use secrets::redacted;
 
 /// Makes the listeners of the door what the rooms need now. Called after a room got its first or
@@ -246,6 +248,22 @@ pub fn removals_over(state: &mut State) {
 /// meanwhile. Redis: after the replies to all that came at once, one message to a prefix.
 #[inline]
 pub fn turn_over(state: &mut State) {
+/// The limit of keys that are remembered for tracking, where it is exceeded, and by which chance
+/// some of them go.
+fn tracks_too_much(state: &mut State) -> Option<(usize, SmallRng)> {
+    let keys_max = state.config.settings().tracking_table_max_keys;
+    let is_above = state.tracking.is_above(keys_max);
+    is_above.then(|| (keys_max, SmallRng::from_rng(&mut state.db.rng)))
+}
+
+/// Forgets some of the keys beyond that limit; true while there are more.
+pub fn forget_tracked(state: &mut State) -> bool {
+    let Some((keys_max, mut rng)) = tracks_too_much(state) else { return false };
+    let (tracking, mut to) = audience(state);
+    tracking.forget_some(keys_max, tracking::EFFORT, &mut rng, &mut to);
+    tracking.is_above(keys_max)
+}
+
     if state.tracking.has_news() {
         let (tracking, mut to) = audience(state);
         tracking.broadcast(&mut to);
@@ -253,10 +271,9 @@ pub fn turn_over(state: &mut State) {
 }
 
 fn tell_of_unit(state: &mut State, is_whole: bool) {
-    if !state.tracking.is_empty() {
-        let keys_max = state.config.settings().tracking_table_max_keys;
+    if let Some((keys_max, mut rng)) = tracks_too_much(state) {
         let (tracking, mut to) = audience(state);
-        tracking.keep_below(keys_max, &mut to);
+        tracking.keep_below(keys_max, &mut rng, &mut to);
     }
     if state.db.effects.records.is_empty() {
         return;

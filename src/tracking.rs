@@ -6,13 +6,18 @@
 //! change below them, one message to a turn at the lock. Keys are remembered by name alone: a
 //! change in any database counts, as in Redis.
 //!
-//! Invariant: `of_client` holds exactly the clients whose `Client::tracks` is set; `prefixes`
-//! holds exactly the prefixes of those in broadcasting mode.
+//! Invariant: `of_client` holds exactly the clients that have turned tracking on and not off again;
+//! `prefixes` holds exactly the prefixes of those in broadcasting mode.
+
+mod readers;
 
 use crate::client::{ClientId, Clients};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::resp::out::{push_bulk, push_number};
+use crate::types::limits::HashKey;
+use rand::RngCore;
+use readers::Readers;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The four modes of CLIENT TRACKING.
@@ -46,8 +51,8 @@ pub enum Caching {
 pub struct Options {
     /// The mode.
     pub mode: Mode,
-    /// CLIENT ID of the one who receives the messages.
-    pub redirect: Option<u64>,
+    /// The one who receives the messages.
+    pub redirect: Option<ClientId>,
     /// That one has gone.
     pub redirect_broken: bool,
     /// Its own changes are no news.
@@ -59,6 +64,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// CLIENT ID of the one who receives the messages, 0 for nobody else.
+    pub fn redirect_serial(&self) -> i64 {
+        self.redirect.map_or(0, |id| id.serial as i64)
+    }
+
     /// The words of CLIENT TRACKINGINFO.
     pub fn flags(&self) -> Vec<&'static str> {
         let mut flags = vec!["on"];
@@ -84,6 +94,9 @@ impl Options {
 /// What a prefix takes besides its own bytes, about.
 const PREFIX_BYTES: usize = 96;
 
+/// Keys that are forgotten at once where more are remembered than may be.
+pub const EFFORT: usize = 100;
+
 type Changed = BTreeMap<Box<[u8]>, Option<ClientId>>;
 
 /// Who may be told, and under which limits.
@@ -98,17 +111,29 @@ pub struct Audience<'a> {
 }
 
 /// All that is tracked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tracking {
     of_client: HashMap<ClientId, Options>,
-    keys: HashMap<Box<[u8]>, BTreeSet<ClientId>>,
+    readers: Readers,
     prefixes: BTreeMap<Box<[u8]>, BTreeSet<ClientId>>,
     /// Changes below some prefix, and who made them, since the last broadcast.
     changed: Changed,
-    items: usize,
+    /// Times in a row that a round of [`Tracking::keep_below`] was not enough.
+    overruns: usize,
 }
 
 impl Tracking {
+    /// Nobody tracks. `hash_key` is that of the server's tables.
+    pub fn new(hash_key: HashKey) -> Tracking {
+        Tracking {
+            of_client: HashMap::new(),
+            readers: Readers::new(hash_key),
+            prefixes: BTreeMap::new(),
+            changed: Changed::new(),
+            overruns: 0,
+        }
+    }
+
     /// Whether nobody tracks.
     pub fn is_empty(&self) -> bool {
         self.of_client.is_empty()
@@ -121,12 +146,12 @@ impl Tracking {
 
     /// Keys remembered.
     pub fn keys(&self) -> usize {
-        self.keys.len()
+        self.readers.len()
     }
 
     /// Clients of all remembered keys, added up.
     pub fn items(&self) -> usize {
-        self.items
+        self.readers.items()
     }
 
     /// Prefixes somebody listens to.
@@ -201,8 +226,7 @@ impl Tracking {
             }
         }
         if self.of_client.is_empty() {
-            self.keys.clear();
-            self.items = 0;
+            self.readers.clear();
         }
     }
 
@@ -230,13 +254,7 @@ impl Tracking {
         if !wanted {
             return;
         }
-        for key in keys {
-            let readers = match self.keys.get_mut(key) {
-                Some(readers) => readers,
-                None => self.keys.entry(key.into()).or_default(),
-            };
-            self.items += readers.insert(id) as usize;
-        }
+        keys.for_each(|key| self.readers.add(key, id));
     }
 
     /// A key changed: those who have read it are told, and the broadcast is noted.
@@ -244,9 +262,8 @@ impl Tracking {
         if self.prefixes.keys().any(|prefix| key.starts_with(prefix)) {
             self.changed.insert(key.into(), by);
         }
-        let Some(readers) = self.keys.remove(key) else { return };
-        self.items -= readers.len();
-        for id in readers {
+        let Some(read) = self.readers.take(key) else { return };
+        for id in read.by {
             let Some(options) = self.of_client.get(&id) else { continue };
             if options.mode == Mode::Bcast || (options.noloop && by == Some(id)) {
                 continue;
@@ -258,21 +275,41 @@ impl Tracking {
     /// Everything changed: every tracking client forgets all it holds.
     pub fn changed_all(&mut self, to: &mut Audience<'_>) {
         let everyone: Vec<ClientId> = self.of_client.keys().copied().collect();
-        self.keys.clear();
-        self.items = 0;
+        self.readers.clear();
         for id in everyone {
             self.tell(id, None, to);
         }
     }
 
-    /// Forgets keys beyond the limit, telling those who have read them.
-    pub fn keep_below(&mut self, keys_max: usize, to: &mut Audience<'_>) {
-        while keys_max > 0 && self.keys.len() > keys_max {
-            let Some(key) = self.keys.keys().next().cloned() else { return };
-            let readers = self.keys.remove(&key).unwrap_or_default();
-            self.items -= readers.len();
-            for id in readers {
-                self.tell(id, Some(&[&key]), to);
+    /// Whether more keys are remembered than may be; 0 is no limit.
+    #[inline]
+    pub fn is_above(&self, keys_max: usize) -> bool {
+        keys_max > 0 && self.readers.len() > keys_max
+    }
+
+    /// Forgets keys beyond the limit, telling those who have read them. Redis: a hundred at most,
+    /// and a hundred more each time in a row that this is not enough.
+    pub fn keep_below(&mut self, keys_max: usize, rng: &mut impl RngCore, to: &mut Audience<'_>) {
+        let effort = EFFORT.saturating_mul(self.overruns + 1);
+        self.forget_some(keys_max, effort, rng, to);
+        self.overruns = if self.is_above(keys_max) { self.overruns + 1 } else { 0 };
+    }
+
+    /// Forgets `most` keys beyond the limit at most, telling those who have read them.
+    pub fn forget_some(
+        &mut self,
+        keys_max: usize,
+        most: usize,
+        rng: &mut impl RngCore,
+        to: &mut Audience<'_>,
+    ) {
+        for _ in 0..most {
+            if !self.is_above(keys_max) {
+                return;
+            }
+            let Some(read) = self.readers.take_any(rng) else { return };
+            for id in read.by {
+                self.tell(id, Some(&[&read.key]), to);
             }
         }
     }
@@ -310,19 +347,16 @@ impl Tracking {
         let Some(options) = self.of_client.get_mut(&id) else { return };
         let receiver = match options.redirect {
             None => Some(id),
-            Some(serial) => {
-                let mut here = to.clients.iter().filter(|one| !one.is_gone());
-                here.find(|one| one.id.serial == serial).map(|one| one.id)
-            }
+            Some(other) => to.clients.find(other).filter(|one| !one.is_gone()).map(|one| one.id),
         };
         let Some(receiver) = receiver else {
             options.redirect_broken = true;
-            let serial = options.redirect.unwrap_or_default();
+            let serial = options.redirect_serial();
             if let Some(client) = to.clients.find_mut(id).filter(|client| client.resp3) {
                 client.outbox.append_with(|out| {
                     push_number(out, b'>', 2);
                     push_bulk(out, b"tracking-redir-broken");
-                    push_number(out, b':', serial as i64);
+                    push_number(out, b':', serial);
                 });
                 client.check_output_limit(to.settings, to.now_ms);
                 client.kick.ring();

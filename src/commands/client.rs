@@ -74,7 +74,7 @@ pub(super) fn getname(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Re
 pub(super) fn getredir(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<Done> {
     Ok(out.int(match call.state.tracking.options(call.me) {
         None => -1,
-        Some(options) => options.redirect.map_or(0, |serial| serial as i64),
+        Some(options) => options.redirect_serial(),
     }))
 }
 
@@ -335,15 +335,10 @@ fn read_tracking(state: &State, args: &mut Args<'_>) -> Result<Options> {
                     return Err(Error::of(text));
                 }
                 let serial = parse_i64(args.bytes()).ok_or(Error::NotInteger)?;
-                let known = state
-                    .clients
-                    .iter()
-                    .any(|one| one.id.serial as i64 == serial && !one.is_gone());
-                if !known {
-                    let text = "ERR The client ID you want redirect to does not exist";
-                    return Err(Error::of(text));
-                }
-                options.redirect = Some(serial as u64);
+                let mut here = state.clients.iter().filter(|one| !one.is_gone());
+                let found = here.find(|one| one.id.serial as i64 == serial);
+                let refused = || Error::of("ERR The client ID you want redirect to does not exist");
+                options.redirect = Some(found.ok_or_else(refused)?.id);
             }
             "BCAST" => bcast = true,
             "OPTIN" => opt_in = true,
@@ -421,7 +416,7 @@ pub(super) fn trackinginfo(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) 
     items.set(flags.len());
     flags.iter().for_each(|flag| items.text(flag));
     items.text("redirect");
-    items.int(options.map_or(-1, |options| options.redirect.map_or(0, |serial| serial as i64)));
+    items.int(options.map_or(-1, Options::redirect_serial));
     items.text("prefixes");
     let prefixes = match options {
         Some(options) if options.mode == Mode::Bcast => &options.prefixes[..],

@@ -110,7 +110,7 @@ pub fn line(state: &State, id: ClientId) -> Vec<u8> {
     );
     let protocol = format!(
         " redir={} resp={} lib-name=",
-        tracking.map_or(-1, |options| options.redirect.map_or(0, |serial| serial as i64)),
+        tracking.map_or(-1, crate::tracking::Options::redirect_serial),
         if client.resp3 { 3 } else { 2 },
     );
     [
