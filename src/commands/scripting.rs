@@ -264,7 +264,8 @@ fn function_kill(call: &mut Call<'_>, _: &mut Args<'_>, out: Out<'_>) -> Result<
     kill(call, true, out)
 }
 
-/// Under the lock nothing runs any more; the case that matters goes past it, see `session`.
+/// A slow script that runs answers this itself, when it looks up: see [`crate::busy`]. Without one
+/// there is nothing to stop.
 fn kill(call: &mut Call<'_>, function: bool, out: Out<'_>) -> Result<Done> {
     match call.state.scripting.running.kill(function) {
         Ok(()) => Ok(out.ok()),

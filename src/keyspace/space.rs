@@ -141,7 +141,7 @@ impl Space {
         Some(entry)
     }
 
-    /// Overwrites a string where it lies, when that is possible.
+    /// A value has become larger or smaller where it lies.
     #[inline]
     pub(crate) fn resized(&mut self, before_bytes: usize, after_bytes: usize) {
         self.value_bytes = self.value_bytes + after_bytes - before_bytes;

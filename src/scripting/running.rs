@@ -135,10 +135,9 @@ impl Running {
         number
     }
 
-    /// Called by the script's side: it has written, so it cannot be killed any more. False when
-    /// it was killed before.
-    pub fn note_write(&self) -> bool {
-        self.flags.fetch_or(WROTE, Ordering::AcqRel) & KILLED == 0
+    /// Called by the script's side: it has written, so it cannot be killed any more.
+    pub fn note_write(&self) {
+        self.flags.fetch_or(WROTE, Ordering::AcqRel);
     }
 
     /// Called by the script's side: whether it has to stop.
@@ -231,14 +230,12 @@ impl Running {
         std::mem::take(&mut self.mail.lock().gone)
     }
 
-    /// Tells a slow script to stop (SCRIPT KILL, FUNCTION KILL).
+    /// Tells a slow script to stop (SCRIPT KILL, FUNCTION KILL). Called under the lock: by the
+    /// script's side, if there is one, so nothing that is judged here changes meanwhile.
     pub fn kill(&self, function: bool) -> Result<(), Unkillable> {
-        let judged = self.flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, |flags| {
-            judge(flags, function).is_ok().then_some(flags | KILLED)
-        });
-        judged
-            .map(drop)
-            .map_err(|flags| judge(flags, function).err().unwrap_or(Unkillable::NotBusy))
+        judge(self.flags.load(Ordering::Acquire), function)?;
+        self.flags.fetch_or(KILLED, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Tells the script that runs, and all that begin, to stop as soon as they look up.

@@ -2,7 +2,7 @@
 //!
 //! Scripts that EVAL brought are bounded to the 500 used last; those of SCRIPT LOAD stay.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sha1_smol::Sha1;
@@ -42,7 +42,8 @@ pub struct Scripts {
     by_body: HashMap<Arc<[u8]>, usize>,
     uses: u64,
     evicted: u64,
-    for_eval: usize,
+    /// Those of EVAL alone, by their use counters.
+    by_use: BTreeMap<u64, usize>,
     body_bytes: usize,
 }
 
@@ -96,7 +97,7 @@ impl Scripts {
             None => {
                 self.make_room(engine);
                 let slot = self.add(engine, digest_of(body), body)?;
-                self.for_eval += 1;
+                self.bound(slot);
                 slot
             }
         };
@@ -106,17 +107,15 @@ impl Scripts {
     /// Keeps a script for good (SCRIPT LOAD). The error is without `ERR`.
     pub fn load(&mut self, engine: &mut Engine, body: &[u8]) -> Result<Digest, Vec<u8>> {
         let digest = digest_of(body);
-        let slot = match self.by_digest.get(&digest) {
+        match self.by_digest.get(&digest) {
             Some(&slot) => {
-                if self.slots[slot].as_ref().is_some_and(|script| script.used != 0) {
-                    self.for_eval -= 1;
+                if let Some(script) = &mut self.slots[slot] {
+                    self.by_use.remove(&std::mem::take(&mut script.used));
                 }
-                slot
             }
-            None => self.add(engine, digest, body)?,
-        };
-        if let Some(script) = &mut self.slots[slot] {
-            script.used = 0;
+            None => {
+                self.add(engine, digest, body)?;
+            }
         }
         Ok(digest)
     }
@@ -128,12 +127,21 @@ impl Scripts {
     }
 
     fn touch(&mut self, slot: usize) -> Option<&Script> {
-        let script = self.slots.get_mut(slot)?.as_mut()?;
-        if script.used != 0 {
-            self.uses += 1;
+        let used = self.slots.get(slot)?.as_ref()?.used;
+        if used != 0 && used != self.uses {
+            self.by_use.remove(&used);
+            self.bound(slot);
+        }
+        self.slots[slot].as_ref()
+    }
+
+    /// A script of EVAL alone is the last that was used.
+    fn bound(&mut self, slot: usize) {
+        self.uses += 1;
+        self.by_use.insert(self.uses, slot);
+        if let Some(script) = &mut self.slots[slot] {
             script.used = self.uses;
         }
-        Some(script)
     }
 
     fn add(&mut self, engine: &mut Engine, digest: Digest, body: &[u8]) -> Result<usize, Vec<u8>> {
@@ -143,9 +151,8 @@ impl Scripts {
                 [b"Error compiling script (new function): ", message.as_slice()].concat()
             })?;
         let body: Arc<[u8]> = body.into();
-        self.uses += 1;
         self.body_bytes += body.len();
-        let script = Script { digest, body: body.clone(), flags, function, used: self.uses };
+        let script = Script { digest, body: body.clone(), flags, function, used: 0 };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot] = Some(script);
@@ -162,18 +169,14 @@ impl Scripts {
     }
 
     fn make_room(&mut self, engine: &mut Engine) {
-        while self.for_eval >= EVAL_SCRIPTS {
-            let bounded = self.slots.iter().flatten().filter(|script| script.used != 0);
-            let oldest = bounded.min_by_key(|script| script.used).map(|script| script.digest);
-            let Some(slot) = oldest.and_then(|digest| self.by_digest.remove(&digest)) else {
-                return;
-            };
+        while self.by_use.len() >= EVAL_SCRIPTS {
+            let Some((_, slot)) = self.by_use.pop_first() else { return };
             let Some(script) = self.slots[slot].take() else { return };
             self.free.push(slot);
+            self.by_digest.remove(&script.digest);
             self.by_body.remove(&script.body);
             self.body_bytes -= script.body.len();
             engine.release(script.function);
-            self.for_eval -= 1;
             self.evicted += 1;
         }
     }
