@@ -4,7 +4,7 @@
 //! leaves behind (MULTI, WATCH, SELECT, a subscription, a pause) means here what it means there.
 
 use crate::resp::out::push_request;
-use crate::resp::reader::{self, Value};
+use crate::resp::reader::{Parser, Unread, Value};
 use crate::server::block_on;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -13,8 +13,10 @@ use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-/// What a message begins with that nobody has asked for just now.
-const MESSAGES: [&str; 4] = ["message", "pmessage", "smessage", "invalidate"];
+/// What a message begins with where it is no push, but an array among replies.
+const MESSAGES: [&str; 3] = ["message", "pmessage", "smessage"];
+/// Bytes that are read at once.
+const READ_BYTES: usize = 16 * 1024;
 /// How the answer to each channel begins, by what is listened to.
 const ANSWERS: [[&str; 2]; 3] =
     [["subscribe", "unsubscribe"], ["psubscribe", "punsubscribe"], ["ssubscribe", "sunsubscribe"]];
@@ -38,8 +40,11 @@ const ANSWERS: [[&str; 2]; 3] =
 #[derive(Debug)]
 pub struct Connection {
     stream: DuplexStream,
-    /// Bytes that have come and are no whole reply yet.
+    /// Bytes that have come.
     read: Vec<u8>,
+    /// How many of them have been taken in.
+    taken: usize,
+    parser: Parser,
     messages: VecDeque<Value>,
     /// How many channels, patterns and shard channels it listens to.
     listens: [usize; 3],
@@ -49,8 +54,15 @@ pub struct Connection {
 
 impl Connection {
     pub(crate) fn new(stream: DuplexStream) -> Connection {
-        let (read, messages) = (Vec::new(), VecDeque::new());
-        Connection { stream, read, messages, listens: [0; 3], queues: false }
+        Connection {
+            stream,
+            read: Vec::new(),
+            taken: 0,
+            parser: Parser::default(),
+            messages: VecDeque::new(),
+            listens: [0; 3],
+            queues: false,
+        }
     }
 
     /// Runs one command and gives its reply; an error when the connection ends without one.
@@ -65,7 +77,8 @@ impl Connection {
     pub fn pipeline<A: AsRef<[B]>, B: AsRef<[u8]>>(&mut self, requests: &[A]) -> Vec<Value> {
         let mut bytes = Vec::new();
         requests.iter().for_each(|argv| push_request(&mut bytes, argv.as_ref()));
-        let mut sent = block_on(poll_fn(|cx| self.poll_send(cx, &mut bytes)));
+        let mut rest = &bytes[..];
+        let mut sent = block_on(poll_fn(|cx| self.poll_send(cx, &mut rest)));
         let answer = |argv: &A| {
             let answer = std::mem::replace(&mut sent, Ok(())).and_then(|()| self.answer(argv));
             answer.unwrap_or_else(|error| Value::Error(format!("ERR {error}").into()))
@@ -146,10 +159,16 @@ impl Connection {
         })
     }
 
+    /// Whether nobody has asked for this just now.
     fn is_message(&self, value: &Value) -> bool {
-        let (Value::Push(items) | Value::Array(items)) = value else { return false };
-        let is_pushed = matches!(value, Value::Push(_)) || self.listens != [0; 3];
-        is_pushed && items.first().is_some_and(|kind| MESSAGES.iter().any(|word| kind == word))
+        let begins_with = |items: &[Value], words: &[&str]| {
+            items.first().is_some_and(|kind| words.iter().any(|word| kind == word))
+        };
+        match value {
+            Value::Push(items) => !begins_with(items, ANSWERS.as_flattened()),
+            Value::Array(items) => self.listens != [0; 3] && begins_with(items, &MESSAGES),
+            _ => false,
+        }
     }
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Value>> {
@@ -164,16 +183,33 @@ impl Connection {
 
     fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Value>> {
         loop {
-            if let Some((value, len)) = reader::read(&self.read) {
-                self.read.drain(..len);
-                return Poll::Ready(Ok(value));
+            let read = self.parser.next(&self.read, &mut self.taken);
+            self.forget_taken();
+            match read {
+                Ok(value) => return Poll::Ready(Ok(value)),
+                Err(Unread::Incomplete) => ready!(self.poll_read(cx))?,
+                Err(why) => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)))
+                }
             }
-            ready!(self.poll_read(cx))?;
         }
     }
 
+    /// Moves no byte more than once, however many replies have come at one go.
+    fn forget_taken(&mut self) {
+        if self.taken == self.read.len() {
+            self.read.clear();
+            self.read.shrink_to(READ_BYTES);
+        } else if self.taken > self.read.len() / 2 {
+            self.read.drain(..self.taken);
+        } else {
+            return;
+        }
+        self.taken = 0;
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut bytes = [0; 16 * 1024];
+        let mut bytes = [0; READ_BYTES];
         let mut buf = ReadBuf::new(&mut bytes);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
         if buf.filled().is_empty() {
@@ -184,11 +220,11 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends `bytes`, and takes what comes meanwhile: the server may wait for that.
-    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<()>> {
-        while !bytes.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, bytes) {
-                Poll::Ready(len) => drop(bytes.drain(..len?)),
+    /// Sends `rest`, and takes what comes meanwhile: the server may wait for that.
+    fn poll_send(&mut self, cx: &mut Context<'_>, rest: &mut &[u8]) -> Poll<io::Result<()>> {
+        while !rest.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                Poll::Ready(len) => *rest = rest.get(len?..).unwrap_or_default(),
                 Poll::Pending => ready!(self.poll_read(cx))?,
             }
         }

@@ -19,7 +19,7 @@ use crate::ending::{self, Progress};
 use crate::keyspace::db::Db;
 use crate::listeners::{self, Listening, Opened, Port, StartError};
 use crate::process::Title;
-use crate::resp::reader::{self, Value};
+use crate::resp::reader::{self, Unread, Value};
 use crate::role::Role;
 use crate::server_log::Logger;
 use crate::settle;
@@ -179,7 +179,7 @@ impl Server {
                 }
                 let running = &self.running.shared.running;
                 if busy::answer(running, &Asker::Caller, &argv, &mut out) != Answer::AwaitsLock {
-                    return reader::read(&out).map_or(Value::Null, |(value, _)| value);
+                    return value_of(&out, Value::Null);
                 }
             };
             self.running.shared.end_rest(&mut state);
@@ -223,7 +223,7 @@ impl Server {
             true => Value::Error("ERR the connection was closed while the command waited".into()),
             false => Value::Null,
         };
-        reader::read(&out).map_or(nothing, |(value, _)| value)
+        value_of(&out, nothing)
     }
 
     /// A connection of its own without any socket, for calls that wait for their replies.
@@ -281,6 +281,15 @@ impl Server {
         }
         if state.is_over {
             return Some(End::Ready);
+/// The reply in these bytes; `nothing` where there is none.
+fn value_of(reply: &[u8], nothing: Value) -> Value {
+    match reader::read(reply) {
+        Ok((value, _)) => value,
+        Err(Unread::Incomplete) => nothing,
+        Err(why) => Value::Error(format!("ERR {why}").into()),
+    }
+}
+
         }
         if state.debug.cron_paused {
             return None;

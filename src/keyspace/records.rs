@@ -96,7 +96,7 @@ impl Records {
     pub fn words(&self) -> Vec<Vec<Vec<u8>>> {
         use crate::resp::reader::{read, Value};
         let words = |record: Record<'_>| match read(record.encoded) {
-            Some((Value::Array(words), _)) => words
+            Ok((Value::Array(words), _)) => words
                 .into_iter()
                 .map(|word| match word {
                     Value::Bulk(word) => word,

@@ -1,6 +1,7 @@
 //! Replies back to values: for scripts, the embedded server and tests.
 //!
-//! Invariant: reading is total. Bytes that are no reply give `None`, never a panic.
+//! Invariant: reading is total. Bytes that are no reply give an error, never a panic, and no length
+//! that they state is trusted.
 
 use crate::types::number::{parse_f64, parse_i64};
 use memchr::memchr;
@@ -102,77 +103,169 @@ where
     }
 }
 
+/// Aggregates within one another.
 const DEPTH_MAX: usize = 128;
 
-/// Reads one reply; returns it and its length in bytes, or `None` when it is incomplete or damaged.
-pub fn read(bytes: &[u8]) -> Option<(Value, usize)> {
+/// Why there is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// Its end has not come.
+    Incomplete,
+    /// It is nested too deeply for a value, and was skipped.
+    TooDeep,
+    /// It is no reply: nothing that follows can be read either.
+    Damaged,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unread::Incomplete => f.write_str("the reply is incomplete"),
+            Unread::TooDeep => write!(f, "the reply is nested more than {DEPTH_MAX} levels deep"),
+            Unread::Damaged => f.write_str("the reply is damaged"),
+        }
+    }
+}
+
+impl std::error::Error for Unread {}
+
+/// Reads the reply that `bytes` begin with; returns it and its length in bytes.
+pub fn read(bytes: &[u8]) -> Result<(Value, usize), Unread> {
     let mut at = 0;
-    let value = read_at(bytes, &mut at, 0)?;
-    Some((value, at))
+    let value = Parser::default().next(bytes, &mut at)?;
+    Ok((value, at))
 }
 
-fn line<'a>(bytes: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
-    let rest = bytes.get(*at..)?;
-    let end = memchr(b'\r', rest)?;
-    if rest.get(end + 1) != Some(&b'\n') {
-        return None;
-    }
-    *at += end + 2;
-    Some(&rest[..end])
+/// An aggregate of which elements are to come.
+#[derive(Debug)]
+struct Open {
+    kind: u8,
+    left: usize,
+    items: Vec<Value>,
 }
 
-fn read_at(bytes: &[u8], at: &mut usize, depth: usize) -> Option<Value> {
-    if depth > DEPTH_MAX {
-        return None;
-    }
-    let kind = *bytes.get(*at)?;
-    *at += 1;
-    let head = line(bytes, at)?;
-    let text = || Text::from(head);
-    Some(match kind {
-        b'+' => Value::Simple(text()),
-        b'-' => Value::Error(text()),
-        b':' => Value::Int(parse_i64(head)?),
-        b',' => Value::Double(parse_f64(head).unwrap_or(f64::NAN)),
-        b'#' => Value::Boolean(head == b"t"),
-        b'(' => Value::BigNumber(text()),
-        b'_' => Value::Null,
-        b'$' | b'=' | b'!' => {
-            let Ok(len) = usize::try_from(parse_i64(head)?) else {
-                return Some(Value::Null);
-            };
-            let body = bytes.get(*at..at.checked_add(len)?)?;
-            bytes.get(*at + len..*at + len + 2)?;
-            *at += len + 2;
-            match kind {
-                b'$' => Value::Bulk(body.to_vec()),
-                b'!' => Value::Error(Text::from(body)),
-                _ => Value::Verbatim(Text::from(body.get(..3)?), body.get(4..)?.to_vec()),
+impl Open {
+    fn close(self) -> Value {
+        match self.kind {
+            b'*' => Value::Array(self.items),
+            b'~' => Value::Set(self.items),
+            b'>' => Value::Push(self.items),
+            _ => {
+                let mut items = self.items.into_iter();
+                let pair = || Some((items.next()?, items.next()?));
+                Value::Map(std::iter::from_fn(pair).collect())
             }
         }
-        b'*' | b'~' | b'>' | b'%' | b'|' => {
-            let Ok(len) = usize::try_from(parse_i64(head)?) else {
-                return Some(Value::Null);
-            };
-            let mut items = Vec::new();
-            for _ in 0..if matches!(kind, b'%' | b'|') { len.checked_mul(2)? } else { len } {
-                items.push(read_at(bytes, at, depth + 1)?);
-            }
-            match kind {
-                b'*' => Value::Array(items),
-                b'~' => Value::Set(items),
-                b'>' => Value::Push(items),
-                _ => {
-                    let mut pairs = Vec::with_capacity(len);
-                    let mut items = items.into_iter();
-                    while let (Some(key), Some(value)) = (items.next(), items.next()) {
-                        pairs.push((key, value));
-                    }
-                    Value::Map(pairs)
+    }
+}
+
+/// Reads replies as they come, no element twice.
+#[derive(Debug, Default)]
+pub struct Parser {
+    open: Vec<Open>,
+    is_too_deep: bool,
+    /// Bytes of the present line in which its end was not found.
+    searched: usize,
+}
+
+impl Parser {
+    /// Goes on at `at`, which moves behind all that has been taken in: what is before it need not
+    /// be there the next time. What has come only in part is wanted once more, with more behind it.
+    pub fn next(&mut self, bytes: &[u8], at: &mut usize) -> Result<Value, Unread> {
+        loop {
+            let Some(mut value) = self.element(bytes, at)? else { continue };
+            loop {
+                let Some(parent) = self.open.last_mut() else {
+                    let is_too_deep = std::mem::take(&mut self.is_too_deep);
+                    return if is_too_deep { Err(Unread::TooDeep) } else { Ok(value) };
+                };
+                parent.left -= 1;
+                if !self.is_too_deep {
+                    parent.items.push(value);
                 }
+                if parent.left > 0 {
+                    break;
+                }
+                let Some(whole) = self.open.pop() else { break };
+                value = whole.close();
             }
         }
-        _ => return None,
+    }
+
+    /// The line at `at`, and where the next one begins.
+    fn line<'a>(&mut self, bytes: &'a [u8], at: usize) -> Result<(&'a [u8], usize), Unread> {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let Some(end) = memchr(b'\r', rest.get(self.searched..).unwrap_or_default()) else {
+            self.searched = rest.len();
+            return Err(Unread::Incomplete);
+        };
+        let end = self.searched + end;
+        self.searched = end;
+        match rest.get(end + 1) {
+            None => Err(Unread::Incomplete),
+            Some(b'\n') => {
+                self.searched = 0;
+                Ok((&rest[..end], at + end + 2))
+            }
+            Some(_) => Err(Unread::Damaged),
+        }
+    }
+
+    /// The next element; `None` where it opens an aggregate.
+    fn element(&mut self, bytes: &[u8], at: &mut usize) -> Result<Option<Value>, Unread> {
+        let (line, next) = self.line(bytes, *at)?;
+        let (&kind, head) = line.split_first().ok_or(Unread::Damaged)?;
+        let text = || Text::from(head);
+        let number = || parse_i64(head).ok_or(Unread::Damaged);
+        let value = match kind {
+            b'+' => Value::Simple(text()),
+            b'-' => Value::Error(text()),
+            b':' => Value::Int(number()?),
+            b',' => Value::Double(parse_f64(head).unwrap_or(f64::NAN)),
+            b'#' => Value::Boolean(head == b"t"),
+            b'(' => Value::BigNumber(text()),
+            b'_' => Value::Null,
+            b'$' | b'=' | b'!' => match usize::try_from(number()?) {
+                Err(_) => Value::Null,
+                Ok(len) => {
+                    let end = next.checked_add(len).ok_or(Unread::Damaged)?;
+                    let body = bytes.get(next..end).ok_or(Unread::Incomplete)?;
+                    bytes.get(end..).and_then(|rest| rest.get(..2)).ok_or(Unread::Incomplete)?;
+                    *at = end + 2;
+                    return blob(kind, body).map(Some);
+                }
+            },
+            b'*' | b'~' | b'>' | b'%' | b'|' => match usize::try_from(number()?) {
+                Err(_) => Value::Null,
+                Ok(len) => {
+                    let pairs = matches!(kind, b'%' | b'|');
+                    let left = len.checked_mul(1 + usize::from(pairs)).ok_or(Unread::Damaged)?;
+                    let open = Open { kind, left, items: Vec::new() };
+                    *at = next;
+                    if left == 0 {
+                        return Ok(Some(open.close()));
+                    }
+                    self.is_too_deep |= self.open.len() >= DEPTH_MAX;
+                    self.open.push(open);
+                    return Ok(None);
+                }
+            },
+            _ => return Err(Unread::Damaged),
+        };
+        *at = next;
+        Ok(Some(value))
+    }
+}
+
+/// What a length and so many bytes are.
+fn blob(kind: u8, body: &[u8]) -> Result<Value, Unread> {
+    Ok(match kind {
+        b'$' => Value::Bulk(body.to_vec()),
+        b'!' => Value::Error(Text::from(body)),
+        _ => {
+            let (format, text) = body.split_at_checked(4).ok_or(Unread::Damaged)?;
+            Value::Verbatim(Text::from(&format[..3]), text.to_vec())
+        }
     })
 }
 
@@ -196,5 +289,56 @@ mod tests {
         assert_eq!(format!("{:?}", reply(b"-ERR \xff\r\n")), r#"Error(b"ERR \xff")"#);
         assert_eq!(reply(b"+OK\r\n"), Value::Simple("OK".into()));
         assert_eq!(format!("{:?}", reply(b"=6\r\ntxt:hi\r\n")), r#"Verbatim("txt", "hi")"#);
+    }
+
+    fn nested(levels: usize) -> Vec<u8> {
+        [b"*1\r\n".repeat(levels), b":1\r\n".to_vec()].concat()
+    }
+
+    #[test]
+    fn what_is_not_whole_is_told_from_what_never_will_be() {
+        for whole in [&b"+OK\r\n"[..], b"$5\r\nhe\r\no\r\n", b"%1\r\n+a\r\n*2\r\n:1\r\n$-1\r\n"] {
+            for len in 0..whole.len() {
+                assert_eq!(read(&whole[..len]), Err(Unread::Incomplete), "{len} bytes");
+            }
+            assert_eq!(read(whole).unwrap().1, whole.len());
+        }
+        for bytes in [&b"\r\n"[..], b"+a\rb", b"?1\r\n", b"$x\r\n", b"=2\r\nab\r\n", b"*x\r\n"] {
+            assert_eq!(read(bytes), Err(Unread::Damaged));
+        }
+        let huge = [&b"*9223372036854775807\r\n"[..], b"%9223372036854775807\r\n"];
+        assert_eq!(huge.map(|bytes| read(bytes).unwrap_err()), [Unread::Incomplete; 2]);
+        assert_eq!(read(b"$9223372036854775807\r\n"), Err(Unread::Incomplete));
+    }
+
+    #[test]
+    fn a_reply_that_is_too_deep_is_skipped_as_a_whole() {
+        assert!(read(&nested(DEPTH_MAX)).is_ok());
+        let mut bytes = [&b"*3\r\n:0\r\n"[..], &nested(100_000), b"$1\r\na\r\n"].concat();
+        assert_eq!(read(&bytes), Err(Unread::TooDeep));
+        assert_eq!(read(&bytes[..bytes.len() - 1]), Err(Unread::Incomplete));
+        bytes.extend_from_slice(b"+next\r\n");
+        let (mut parser, mut at) = (Parser::default(), 0);
+        assert_eq!(parser.next(&bytes, &mut at), Err(Unread::TooDeep));
+        assert_eq!(parser.next(&bytes, &mut at).unwrap(), "next");
+        assert_eq!(at, bytes.len());
+    }
+
+    #[test]
+    fn no_element_is_read_twice() {
+        let mut bytes = b"*1000\r\n".to_vec();
+        (0..1000).for_each(|_| bytes.extend_from_slice(b"*2\r\n$3\r\nabc\r\n+a long line\r\n"));
+        let (mut parser, mut arrived, mut at) = (Parser::default(), Vec::new(), 0);
+        for (number, piece) in bytes.chunks(5).enumerate() {
+            arrived.extend_from_slice(piece);
+            let read = parser.next(&arrived, &mut at);
+            match read {
+                Ok(_) => assert_eq!(number + 1, bytes.len().div_ceil(5)),
+                Err(why) => assert_eq!(why, Unread::Incomplete),
+            }
+            arrived.drain(..std::mem::take(&mut at));
+            assert!(arrived.len() < b"+a long line\r\n".len(), "what was read is wanted again");
+        }
+        assert!(arrived.is_empty());
     }
 }

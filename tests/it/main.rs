@@ -19,6 +19,7 @@ mod clients;
 mod command_table;
 mod config;
 mod crowd;
+mod connections;
 mod cut_off;
 mod deadline_log;
 mod differential;

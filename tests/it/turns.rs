@@ -41,7 +41,7 @@ impl Stage {
         let (mut bytes, mut values) = (Vec::new(), Vec::new());
         while values.len() < count {
             let mut at = 0;
-            while let Some((value, len)) = reader::read(&bytes[at..]) {
+            while let Ok((value, len)) = reader::read(&bytes[at..]) {
                 values.push(value);
                 at += len;
             }
