@@ -173,6 +173,7 @@ impl Server {
         }
         let mut out = Vec::new();
         let (id, kick, waits, mut flow, mut mark) = {
+        let call = self.running.handles.begin(self.number);
             let mut state = loop {
                 if let Some(state) = self.running.shared.lock_unless_busy() {
                     break state;
@@ -191,14 +192,15 @@ impl Server {
             let mark = dispatcher.mark();
             settle::turn_over(&mut state);
             let waits = matches!(flow, Flow::Blocked | Flow::HeldBack) && out.is_empty();
-            if !waits {
+            match waits {
+                // Others wait as well, and end with it.
+                true => call.waits(id).into_iter().for_each(|id| state.clients.at(id).close_soon()),
                 // With the lock in hand: a script that took it next could keep it for ever.
-                settle::disconnect(&mut state, id);
+                false => settle::disconnect(&mut state, id),
             }
             (id, kick, waits, flow, mark)
         };
         let mut closed = false;
-        let waiting = waits.then(|| self.running.handles.begin(self, id));
         while matches!(flow, Flow::Blocked | Flow::HeldBack) && out.is_empty() && !closed {
             self.running.shared.cron.notify_one();
             block_on(poll_fn(|cx| kick.poll_rung(cx)));
@@ -215,8 +217,8 @@ impl Server {
             mark = mark.max(state.aof.tail.appended());
         }
         block_on(poll_fn(|cx| self.running.shared.tail.poll_open(mark, cx.waker())));
-        if let Some(waiting) = waiting {
-            drop(waiting);
+        drop(call);
+        if waits {
             settle::disconnect(&mut self.running.shared.lock(), id);
         }
         let nothing = match closed {
