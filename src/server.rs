@@ -5,6 +5,7 @@
 
 mod calls;
 mod data;
+mod reset;
 
 use crate::acl::{self, Acl};
 use crate::busy::{self, Answer};
@@ -29,8 +30,8 @@ use crate::state::{Facts, Shutdown, State};
 use crate::stats::Stats;
 use crate::supervision::Supervisor;
 use crate::tls::{doubt, SelfSigned};
-use crate::types::limits::HashKey;
 use crate::tracking::Tracking;
+use crate::types::limits::HashKey;
 use crate::welcome::Handshakes;
 use crate::worker::{self, Listeners};
 use calls::Handles;
@@ -172,8 +173,8 @@ impl Server {
             return Value::Error("ERR empty command".into());
         }
         let mut out = Vec::new();
-        let (id, kick, waits, mut flow, mut mark) = {
         let call = self.running.handles.begin(self.number);
+        let (id, kick, waits, mut flow, mut mark) = {
             let mut state = loop {
                 if let Some(state) = self.running.shared.lock_unless_busy() {
                     break state;
@@ -240,33 +241,6 @@ impl Server {
         theirs
     }
 
-    /// Back to how it was after the start: no data, no other connections, waiters, subscriptions
-    /// or scripts, the configuration and the clock of the start.
-    pub fn reset(&self) {
-        self.running.shared.running.close();
-        let mut state = self.running.shared.lock();
-        self.running.shared.running.reopen();
-        self.running.shared.end_rest(&mut state);
-        self.running.shared.clock.reset();
-        for client in state.clients.iter_mut() {
-            client.close_soon();
-        }
-        state.db.flush(None, true);
-        state.config = self.running.started_config.clone();
-        if let Ok((acl, _)) = users_of(&self.running.started_config) {
-            settle::users::begin_anew(&mut state, acl);
-        }
-        state.pause = None;
-        state.scripting.flush_scripts();
-        state.scripting.flush_libraries();
-        let commands = state.stats.commands.len();
-        state.stats = Stats::new(commands);
-        settle::command_over(&mut state);
-        settle::unit_over(&mut state);
-        settle::turn_over(&mut state);
-        apply_to_state(&mut state);
-    }
-
     /// Asks for the end, as a signal does.
     pub fn ask_shutdown(&self, shutdown: Shutdown) {
         self.running.shared.lock().shutdown = Some(shutdown);
@@ -283,15 +257,6 @@ impl Server {
         }
         if state.is_over {
             return Some(End::Ready);
-/// The reply in these bytes; `nothing` where there is none.
-fn value_of(reply: &[u8], nothing: Value) -> Value {
-    match reader::read(reply) {
-        Ok((value, _)) => value,
-        Err(Unread::Incomplete) => nothing,
-        Err(why) => Value::Error(format!("ERR {why}").into()),
-    }
-}
-
         }
         if state.debug.cron_paused {
             return None;
@@ -313,6 +278,15 @@ fn value_of(reply: &[u8], nothing: Value) -> Value {
                 return end;
             }
         }
+    }
+}
+
+/// The reply in these bytes; `nothing` where there is none.
+fn value_of(reply: &[u8], nothing: Value) -> Value {
+    match reader::read(reply) {
+        Ok((value, _)) => value,
+        Err(Unread::Incomplete) => nothing,
+        Err(why) => Value::Error(format!("ERR {why}").into()),
     }
 }
 
@@ -631,7 +605,6 @@ fn spawn_workers(
         let shared = shared.clone();
         let listeners = listeners.take();
         let thread =
-    let tracking = Tracking::new(db.limits.hash_key);
             std::thread::Builder::new().name(format!("redouble-io-{number}")).spawn(move || {
                 WORKER.set(number);
                 worker::run(shared, receiver, listeners);
@@ -647,6 +620,7 @@ fn users_of(config: &Config) -> Result<(Acl, Vec<String>), StartError> {
 
 fn new_state(db: Db, config: Config, acl: Acl, facts: Facts, clock: Clock) -> State {
     let renames = crate::commands::renames(config.renames());
+    let tracking = Tracking::new(db.limits.hash_key);
     State {
         db,
         clients: Default::default(),

@@ -11,7 +11,7 @@ pub use arrival::{
     connect, connect_caller, connect_internal, connect_primary, misunderstood, suspect,
 };
 
-use crate::client::{Awaited, Blocked, ClientId, Clients, ReplyMode, Transport};
+use crate::client::{Awaited, Blocked, ClientId, ReplyMode, Transport};
 use crate::command::row::flag;
 use crate::command::Spec;
 use crate::config::events;
@@ -183,29 +183,17 @@ fn publish_event(state: &mut State, db: usize, key: &[u8], class: Class, name: &
 fn flushed(state: &mut State, index: Option<usize>) {
     state.db.effects.fresh.add_all();
     let concerns = |db: usize| index.is_none_or(|index| index == db);
-    for ((db, _), watchers) in &state.watches {
-        if concerns(*db) {
-            break_existing(watchers, &mut state.clients);
-        }
-    }
+    break_replaced(state, concerns);
     state.blocking.changed_all(concerns);
     let (tracking, mut to) = audience(state);
     tracking.changed_all(&mut to);
 }
 
-/// A watched key that was there when the watch began, and has not changed since, is gone now.
-fn break_existing(watchers: &[(ClientId, bool)], clients: &mut Clients) {
-    for (id, existed) in watchers {
-        if let (true, Some(client)) = (existed, clients.find_mut(*id)) {
-            client.watch_broken = true;
-        }
-    }
-}
-
-fn swapped(state: &mut State, first: usize, second: usize) {
-    state.db.effects.fresh.add_all();
+/// Other data is in some databases, or none: a key changed if it was there when the watch began or
+/// is there now.
+fn break_replaced(state: &mut State, concerns: impl Fn(usize) -> bool) {
     for ((db, key), watchers) in &state.watches {
-        if *db != first && *db != second {
+        if !concerns(*db) {
             continue;
         }
         let here_now = state.db.is_alive(*db, key);
@@ -215,7 +203,13 @@ fn swapped(state: &mut State, first: usize, second: usize) {
             }
         }
     }
-    state.blocking.changed_all(|db| db == first || db == second);
+}
+
+fn swapped(state: &mut State, first: usize, second: usize) {
+    state.db.effects.fresh.add_all();
+    let concerns = |db: usize| db == first || db == second;
+    break_replaced(state, concerns);
+    state.blocking.changed_all(concerns);
 }
 
 /// A command that is not part of a transaction or script, or one of those as a whole, is over.
@@ -248,6 +242,12 @@ pub fn removals_over(state: &mut State) {
 /// meanwhile. Redis: after the replies to all that came at once, one message to a prefix.
 #[inline]
 pub fn turn_over(state: &mut State) {
+    if state.tracking.has_news() {
+        let (tracking, mut to) = audience(state);
+        tracking.broadcast(&mut to);
+    }
+}
+
 /// The limit of keys that are remembered for tracking, where it is exceeded, and by which chance
 /// some of them go.
 fn tracks_too_much(state: &mut State) -> Option<(usize, SmallRng)> {
@@ -262,12 +262,6 @@ pub fn forget_tracked(state: &mut State) -> bool {
     let (tracking, mut to) = audience(state);
     tracking.forget_some(keys_max, tracking::EFFORT, &mut rng, &mut to);
     tracking.is_above(keys_max)
-}
-
-    if state.tracking.has_news() {
-        let (tracking, mut to) = audience(state);
-        tracking.broadcast(&mut to);
-    }
 }
 
 fn tell_of_unit(state: &mut State, is_whole: bool) {

@@ -1,13 +1,16 @@
 //! The data of a server as a whole: files at the start, snapshots in memory for tests.
 
 use super::Server;
+use crate::append_only;
 use crate::commands::{load_library, replace_libraries};
 use crate::error::{shown, Error};
 use crate::following;
 use crate::keyspace::image::Wanted;
 use crate::listeners::StartError;
 use crate::persistence::{Job, Outcome};
+use crate::replicas;
 use crate::role::Address;
+use crate::settle;
 use crate::shared::BUSY_LOOK;
 use crate::snapshot::load::{self, How, LoadError, Whole};
 use crate::snapshot::rdb_output::RdbOutput;
@@ -100,8 +103,9 @@ impl Server {
     }
 
     /// Replaces all data by that of [`Server::snapshot`], or of any other RDB file. Clients stay
-    /// connected. Nothing has changed when the bytes are damaged, when a library is refused, or
-    /// while a script runs for longer than `busy-reply-threshold`.
+    /// connected; replicas come again for a copy, and the append-only file is written anew.
+    /// Nothing has changed when the bytes are damaged, when a library is refused, or while a
+    /// script runs for longer than `busy-reply-threshold`.
     pub fn restore(&self, rdb: &[u8]) -> Result<(), LoadError> {
         let (rules, databases) = {
             let state = self.lock_all().map_err(LoadError::Busy)?;
@@ -116,9 +120,13 @@ impl Server {
         let how =
             How { replaces: true, keeps_expired: false, left_out: |_, _, _| {}, load_library };
         let loaded = whole.put_in(&mut state, how);
-        crate::settle::command_over(&mut state);
-        crate::settle::unit_over(&mut state);
-        crate::settle::turn_over(&mut state);
+        settle::command_over(&mut state);
+        // No record says what came: the file is written anew, and replicas begin anew.
+        state.db.effects.records.clear();
+        append_only::begin_anew(&mut state);
+        replicas::disconnect_all(&mut state);
+        following::forget_history(&mut state);
+        settle::turn_over(&mut state);
         loaded.map(drop)
     }
 }

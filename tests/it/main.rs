@@ -10,6 +10,7 @@
 //! `chroot /somewhere redis-server`); without it the checks that need one say that they skip.
 
 mod agree;
+mod anew;
 mod append_only;
 mod blocks;
 mod buffers;
@@ -18,8 +19,8 @@ mod bytes;
 mod clients;
 mod command_table;
 mod config;
-mod crowd;
 mod connections;
+mod crowd;
 mod cut_off;
 mod deadline_log;
 mod differential;
@@ -33,9 +34,9 @@ mod generate;
 mod grammar;
 mod hardening;
 mod kills;
+mod largest;
 mod lent;
 mod link;
-mod largest;
 mod loading;
 mod long_strings;
 mod memory;

@@ -1,6 +1,7 @@
 //! Replication over real sockets: primaries and replicas in one process, genuine ones beside them
 //! where `REDIS_SERVER` names one, links that are cut, and peers that mean no good.
 
+mod anew;
 mod copies;
 mod discord;
 mod ending;
