@@ -368,7 +368,8 @@ impl<'a> Dispatcher<'a> {
                 Gate::Run
             });
         }
-        if self.state.config.settings().maxmemory > 0 {
+        // What would go now would go in the middle of the slow script's unit.
+        if self.state.config.settings().maxmemory > 0 && !self.while_busy {
             let me = self.me;
             memory::gate(self.state, |state| {
                 any(state, me, (spec, argv), |spec, argv| {

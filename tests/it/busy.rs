@@ -222,3 +222,25 @@ fn a_script_that_was_killed_writes_nothing_any_more() {
     assert!(slow.line().starts_with("-ERR Script killed by user with SCRIPT KILL..."));
     assert_eq!(other.ask(&["EXISTS", "k"]), ":0");
 }
+
+/// What goes for want of memory is written to the log, where it must not stand in a script's unit.
+#[test]
+fn nothing_is_evicted_in_the_middle_of_a_slow_script() {
+    let (server, addr) = server();
+    for key in 0..100 {
+        server.command(&["SET", &key.to_string(), "value"]);
+    }
+    for words in [["maxmemory-policy", "allkeys-random"], ["maxmemory", "2mb"]] {
+        server.command(&["CONFIG", "SET", words[0], words[1]]);
+    }
+    let (mut slow, mut other) = (Client::new(addr), Client::new(addr));
+    assert_eq!(other.ask(&["PING"]), "+PONG");
+    // Long enough for somebody to be refused meanwhile.
+    let script = "redis.call('SET', 'large', string.rep('x', 4000000)) \
+                  for _ = 1, 100000000 do end return redis.call('DBSIZE')";
+    slow.send(&["EVAL", script, "0"]);
+    let refused = (0..100_000).map(|_| other.ask(&["GET", "k"])).find(|reply| reply == BUSY);
+    assert!(refused.is_some(), "the script was over too soon");
+    assert_eq!(slow.line(), ":101");
+    assert_eq!(other.ask(&["EXISTS", "large"]), ":0");
+}
