@@ -71,6 +71,11 @@ pub trait Output: Send {
     /// Bytes made so far.
     fn written_bytes(&self) -> u64;
 
+    /// Whether it waits for others, who may take what they are given as slowly as they like.
+    fn waits_for_peers(&self) -> bool {
+        false
+    }
+
     /// What the log calls it while it goes on; `None` where the log says nothing of it.
     fn purpose(&self) -> Option<&'static str>;
 }

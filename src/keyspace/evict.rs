@@ -69,7 +69,7 @@ impl Pool {
 
 impl Db {
     /// Removes the key that `policy` likes least, as far as `samples` keys of each database tell.
-    /// False when there is none that it may remove.
+    /// False when it has found none that it may remove.
     pub fn evict_one(&mut self, policy: Policy, samples: usize, pool: &mut Pool) -> bool {
         if pool.policy != policy {
             *pool = Pool { policy, ..Pool::default() };
@@ -93,9 +93,18 @@ impl Db {
         true
     }
 
+    /// Whether there is a key that `policy` may remove, found or not.
+    pub fn may_evict(&self, policy: Policy) -> bool {
+        match policy {
+            Policy::NoEviction => false,
+            policy if policy.is_allkeys() => self.spaces.iter().any(|space| !space.is_empty()),
+            _ => self.spaces.iter().any(|space| space.with_deadline() > 0),
+        }
+    }
+
     /// About how long the keys of a database that have a deadline still have (milliseconds).
     pub fn average_ttl_ms(&mut self, index: usize) -> u64 {
-        let now_ms = self.now_ms();
+        let now_ms = self.wall_ms();
         let (space, rng) = (&mut self.spaces[index], &mut self.rng);
         let looks = (0..TTL_SAMPLES * LOOKS).filter_map(|_| look(space, rng));
         let mut found: Vec<u64> = looks.take(TTL_SAMPLES).collect();
@@ -114,7 +123,7 @@ impl Db {
         let databases = self.databases();
         for step in 0..databases {
             let db = (pool.next_db + step) % databases;
-            let (any, now_ms) = (pool.policy.is_allkeys(), self.now_ms());
+            let (any, now_ms) = (pool.policy.is_allkeys(), self.wall_ms());
             let found = sample(&mut self.spaces[db], any, now_ms, &mut self.rng);
             if let Some(entry) = found {
                 pool.next_db = (db + 1) % databases;
@@ -140,7 +149,7 @@ impl Db {
     }
 
     fn fill(&mut self, samples: usize, pool: &mut Pool) {
-        let (policy, now_ms) = (pool.policy, self.now_ms());
+        let (policy, now_ms) = (pool.policy, self.wall_ms());
         for db in 0..self.spaces.len() {
             for _ in 0..samples {
                 let (space, any) = (&mut self.spaces[db], policy.is_allkeys());
@@ -184,7 +193,12 @@ fn dated(space: &mut Space, now_ms: i64, rng: &mut impl Rng) -> Option<u64> {
     if found.is_some() {
         return found;
     }
-    (0..CHUNKS_SWEPT).for_each(|_| space.sweep_stale(now_ms));
+    for _ in 0..CHUNKS_SWEPT {
+        if !space.has_stale() {
+            break;
+        }
+        space.sweep_stale(now_ms);
+    }
     let found = (0..LOOKS).find_map(|_| look(space, rng));
     if found.is_some() {
         return found;
@@ -327,6 +341,7 @@ mod tests {
         let rounds = 10;
         let found = (0..rounds).filter_map(|_| dated(&mut db.spaces[0], NOW_MS, &mut db.rng));
         assert!(found.count() < rounds);
+        assert!(db.may_evict(Policy::VolatileRandom));
         assert!(db.spaces[0].wheel.len() > 300_000 - rounds * CHUNKS_SWEPT * 64);
     }
 

@@ -337,6 +337,12 @@ impl Db {
         open.find(|image| image.is_of_now).map(|image| image.id)
     }
 
+    /// Nobody else is to take part in this image.
+    pub fn keep_alone(&mut self, id: ImageId) {
+        let open = self.images.iter_mut().flat_map(|images| &mut images.open);
+        open.filter(|image| image.id == id).for_each(|image| image.is_of_now = false);
+    }
+
     /// Comes with every change: what begins from here on is another moment.
     pub(super) fn moment_is_over(&mut self) {
         if let Some(images) = &mut self.images {

@@ -210,6 +210,11 @@ impl Space {
         self.wheel.insert(hash, deadline_ms, now_ms);
     }
 
+    /// Whether slots of the wheel are of keys that are gone, or lie there twice.
+    pub(crate) fn has_stale(&self) -> bool {
+        self.wheel.len() > self.with_deadline + self.with_field_deadlines
+    }
+
     /// Looks at one chunk of the wheel: its stale slots are gone then.
     pub(crate) fn sweep_stale(&mut self, now_ms: i64) {
         for hash in self.wheel.sweep_chunk() {

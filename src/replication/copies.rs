@@ -113,9 +113,12 @@ fn begin_in_file(state: &mut State, order: Order, wanted: Wanted) -> io::Result<
 /// Removes a copy's file on another thread: if nobody has opened it, that frees all of it.
 fn remove_apart(state: &State, path: PathBuf) {
     let (disk, outside) = (state.disk.clone(), state.outside.clone());
-    let remove = move |_: &dyn state::Access| drop(disk.remove(&path));
-    if let Some(outside) = outside {
-        let _ = outside.assist("redouble-unlink", Box::new(remove));
+    let there = path.clone();
+    let remove = move |_: &dyn state::Access| drop(disk.remove(&there));
+    let begun = outside.map(|outside| outside.assist("redouble-unlink", Box::new(remove)));
+    if !matches!(begun, Some(Ok(()))) {
+        // No thread can be had: better slowly than never.
+        let _ = state.disk.remove(&path);
     }
 }
 
@@ -192,6 +195,10 @@ impl<O: Output> Output for Filtered<O> {
         self.output.discard();
     }
 
+    fn waits_for_peers(&self) -> bool {
+        self.output.waits_for_peers()
+    }
+
     fn purpose(&self) -> Option<&'static str> {
         Some("Copying to replicas")
     }
@@ -223,6 +230,10 @@ impl Connections {
 }
 
 impl Sink for Connections {
+    fn waits_for_peers(&self) -> bool {
+        true
+    }
+
     fn open(&mut self) -> io::Result<()> {
         let line = [&b"$EOF:"[..], &self.mark, b"\r\n"].concat();
         let line = Bytes::from(line);

@@ -46,11 +46,16 @@ const THREAD: &str = "redouble-save";
 
 /// Begins a snapshot of everything as it is now; only between units. It goes on by itself.
 pub fn begin(state: &mut State, job: Job) -> io::Result<()> {
-    if let Some(image) = state.db.image_of_now() {
+    // Who waits for others would make those wait who share a walk with it.
+    let shares = !job.output.waits_for_peers();
+    if let Some(image) = state.db.image_of_now().filter(|_| shares) {
         take_part(state, image, job);
         return Ok(());
     }
     let image = prepare(state, job);
+    if !shares {
+        state.db.keep_alone(image);
+    }
     let Some(outside) = state.outside.clone() else {
         // Nobody lets go of the lock in tests of the inside.
         if let Some(mut walk) = Walk::of(state, image) {

@@ -28,6 +28,11 @@ pub trait Sink: Send {
     /// It failed, or nobody wants it any more: removes what is there of it.
     fn discard(&mut self);
 
+    /// See [`Output::waits_for_peers`].
+    fn waits_for_peers(&self) -> bool {
+        false
+    }
+
     /// See [`Output::purpose`].
     fn purpose(&self) -> Option<&'static str> {
         None
@@ -152,6 +157,10 @@ impl<S: Sink> Output for RdbOutput<S> {
 
     fn written_bytes(&self) -> u64 {
         self.writer.as_ref().map_or(0, Writer::written_bytes)
+    }
+
+    fn waits_for_peers(&self) -> bool {
+        self.sink.waits_for_peers()
     }
 
     fn purpose(&self) -> Option<&'static str> {

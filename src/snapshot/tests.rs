@@ -1,6 +1,6 @@
 //! What an image becomes when it is written and read again, while the data goes on changing.
 
-use super::rdb_output::RdbOutput;
+use super::rdb_output::{RdbOutput, Sink};
 use super::sinks::MemorySink;
 use super::{begin, prepare, Walk};
 use crate::keyspace::db::Db;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
 
 fn start(db: &Db, image: crate::keyspace::image::ImageId, compress: bool) -> Start {
@@ -184,4 +185,49 @@ fn snapshots_that_begin_together_share_one_walk() {
     assert_same(&shows(&first), &expected);
     assert_same(&shows(&second), &expected);
     assert_same(&shows(&later), &picture(&server.shared().lock().db));
+}
+
+/// A sink whose peers take their time.
+struct Peers(MemorySink);
+
+impl Sink for Peers {
+    fn open(&mut self) -> io::Result<()> {
+        self.0.open()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write(bytes)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.finish()
+    }
+
+    fn discard(&mut self) {
+        self.0.discard();
+    }
+
+    fn waits_for_peers(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn who_waits_for_peers_walks_alone() {
+    let server = filled();
+    let [to_peers, of_own] = std::array::from_fn(|_| Taken::default());
+    {
+        let state = &mut *server.shared().lock();
+        for _ in 0..2 {
+            let sink = Peers(MemorySink(to_peers.bytes.clone()));
+            let output = Box::new(RdbOutput::new(sink, Vec::new()));
+            begin(state, Job { output, ..to_peers.job() }).expect("there is a thread");
+            begin(state, of_own.job()).expect("there is a thread");
+        }
+        assert_eq!(state.persistence.running.len(), 3);
+    }
+    while !server.shared().lock().persistence.running.is_empty() {
+        std::thread::yield_now();
+    }
+    assert!(to_peers.is_done() && of_own.is_done());
 }

@@ -147,6 +147,7 @@ fn a_replica_that_starts_again_keeps_what_has_expired() {
     let dir = folder.0.display().to_string();
     let kept = || Server::builder().config("dir", &dir).without_tcp();
     let server = start(kept());
+    server.clock().freeze();
     server.command(&["SET", "key", "value", "PX", "100"]);
     server.save().expect("it is saved");
     drop(server);

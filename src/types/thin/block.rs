@@ -1,14 +1,14 @@
 //! The heap blocks behind the pointers of `thin`, and the owners of long ones.
 //!
-//! To copy a long block takes as long as many commands do, so it is never copied: its owners are
-//! counted, and a snapshot, a copy of a collection or a reply becomes one of them. The count
-//! stands in front of the block, where who reads its bytes does not look; short blocks have none.
-//! Beside it stands the hash of the name in the block, once somebody has told it: walks ask for
-//! the hash of whatever they pass.
+//! To copy a long block takes as long as many commands do, so it is not copied before somebody
+//! changes what is in it: its owners are counted, and a snapshot, a copy of a collection or a reply
+//! becomes one of them. The count stands in front of the block, where who reads its bytes does not
+//! look; short blocks have none. Beside it stands the hash of the name in the block, once somebody
+//! has told it: walks ask for the hash of whatever they pass.
 //!
 //! Invariant: a block of [`COUNTED_FROM`] bytes or more begins `HEAD` bytes behind the start of
 //! its allocation, where a [`Head`] lies, whose count is the number of its owners. The bytes of
-//! a block are not changed once it has been made.
+//! a block of several owners are not changed, and those of a name never.
 
 use crate::types::alloc::class;
 use crate::types::shared::count_copied_bytes;
