@@ -9,7 +9,7 @@
 //! whose slots are their hashes: a slot whose key is gone, or lies ahead twice, only costs a look.
 //! Where such slots are many, a part of them is swept away, which is done to each of them once; and
 //! where most slots are those of hashes' fields, a stretch of them is searched. A key that is not
-//! found by that is not looked for any further: nobody waits until a large table has been read.
+//! found by that is looked for again later: nobody waits until a large table has been read.
 //!
 //! Invariant: the pool holds names, not references; a name whose key has gone meanwhile is
 //! skipped. Scores in one pool come from one policy: a change of policy empties it.
@@ -82,8 +82,8 @@ impl Db {
         let Some((db, key)) = victim else { return false };
         self.within(db, |here| {
             // Redis: evicted is also what has reached its deadline, so that it goes from a replica.
-            let later = here.freed_later.evicted;
-            if here.discard_present(&key, Class::Evicted, "evicted", later) {
+            let (hash, later) = (here.limits.hash_key.hash(&key), here.freed_later.evicted);
+            if here.discard_present(hash, &key, Class::Evicted, "evicted", later) {
                 here.counters.evicted += 1;
                 here.effects.dirty -= 1;
                 let removal = FreedLater::removal(here.freed_later.evicted);

@@ -1,9 +1,6 @@
 //! What commands on deadlines write into the log.
 
-use crate::server::Ours;
-use crate::session::run::Server;
 use crate::waiters::Tape;
-use crate::wire::Wire;
 
 const COMMANDS: &str = "\
 SET k v
@@ -75,12 +72,5 @@ HSET h g 1.5
 
 #[test]
 fn deadlines_are_logged_as_the_genuine_server_logs_them() {
-    let server = Ours::start(&[]).unwrap();
-    let tape = Tape::attach(&server);
-    let mut client = Wire::connect(server.addr()).unwrap();
-    for line in COMMANDS.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        client.call(&words).unwrap();
-    }
-    assert_eq!(tape.lines(), LOG);
+    assert_eq!(Tape::of(COMMANDS), LOG);
 }

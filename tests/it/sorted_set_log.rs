@@ -1,9 +1,6 @@
 //! What commands on sorted sets and positions write into the log.
 
-use crate::server::Ours;
-use crate::session::run::Server;
 use crate::waiters::Tape;
-use crate::wire::Wire;
 
 const COMMANDS: &str = "\
 ZADD z 1 a 2 b 3 c 4 d 5 e 6 f 7 g 8 h
@@ -86,12 +83,5 @@ GEORADIUS g 50 50 1 m STORE e
 
 #[test]
 fn sorted_sets_are_logged_as_the_genuine_server_logs_them() {
-    let server = Ours::start(&[]).unwrap();
-    let tape = Tape::attach(&server);
-    let mut client = Wire::connect(server.addr()).unwrap();
-    for line in COMMANDS.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        client.call(&words).unwrap();
-    }
-    assert_eq!(tape.lines(), LOG);
+    assert_eq!(Tape::of(COMMANDS), LOG);
 }

@@ -37,6 +37,18 @@ impl Tape {
         tape
     }
 
+    /// What these commands log, one a line, as [`Tape::lines`].
+    pub fn of(commands: &str) -> String {
+        let server = Ours::start(&[]).unwrap();
+        let tape = Tape::attach(&server);
+        let mut client = Wire::connect(server.addr()).unwrap();
+        for line in commands.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            client.call(&words).unwrap();
+        }
+        tape.lines()
+    }
+
     /// The records, one a line, their words separated by spaces.
     pub fn lines(&self) -> String {
         let log = self.0.lock().unwrap().clone();

@@ -145,26 +145,20 @@ impl Db {
     }
 
     /// Removes a key; what it held may be freed `later`.
-    pub(in crate::keyspace) fn discard(
-        &mut self,
-        key: &[u8],
-        class: Class,
-        event: &'static str,
-        later: bool,
-    ) -> bool {
+    fn discard(&mut self, key: &[u8], class: Class, event: &'static str, later: bool) -> bool {
         let hash = self.hash(key);
-        !self.drop_if_expired(hash, key) && self.discard_present(key, class, event, later)
+        !self.drop_if_expired(hash, key) && self.discard_present(hash, key, class, event, later)
     }
 
-    /// The same whether or not the key's time has come.
+    /// The same, of the key's hash too, whether or not the key's time has come.
     pub(in crate::keyspace) fn discard_present(
         &mut self,
+        hash: u64,
         key: &[u8],
         class: Class,
         event: &'static str,
         later: bool,
     ) -> bool {
-        let hash = self.hash(key);
         self.before_change(self.current, hash);
         let Some(entry) = self.spaces[self.current].remove(hash, key) else { return false };
         self.bury(entry, later);

@@ -75,10 +75,6 @@ impl Tail {
             let mut pen = self.pen.lock();
             let written = self.write_all(&mut pen, true);
             let always = self.policy() == Policy::Always;
-            if self.written.load(Ordering::Acquire) < self.appended() {
-                // Nobody asks for what no reply waits for.
-                self.want_write();
-            }
             let suspended = self.sync_suspended.load(Ordering::Relaxed);
             let is_due = self.synced.load(Ordering::Relaxed) < pen.end;
             let ok = match written {
@@ -164,6 +160,10 @@ impl Tail {
                 if *stop {
                     return;
                 }
+            }
+            if self.written.load(Ordering::Acquire) < self.appended() {
+                // Nobody asks for what no reply waits for.
+                self.want_write();
             }
             let suspended = self.sync_suspended.load(Ordering::Relaxed);
             let is_due = self.synced.load(Ordering::Relaxed) < self.written.load(Ordering::Acquire)
