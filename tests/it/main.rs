@@ -69,5 +69,6 @@ mod unasked;
 mod untouched;
 mod users;
 mod waiters;
+mod watched;
 mod wire;
 mod words;

@@ -1,11 +1,10 @@
 //! Rewrites of the append-only file that meet each other.
 
 use crate::process::Folder;
-use redouble::disk::{Backing, Disk, DiskFile, Open, RealDisk};
+use crate::watched::{Watched, Watcher};
+use redouble::disk::Call;
 use redouble::Server;
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -49,68 +48,18 @@ impl GatedDisk {
     }
 }
 
-impl Disk for GatedDisk {
-    fn open(&self, path: &Path, how: Open) -> io::Result<DiskFile> {
-        let file = RealDisk.open(path, how)?;
-        let path = path.display().to_string();
-        Ok(DiskFile::new(GatedFile { file, path, disk: self.clone() }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove(path)
-    }
-
-    fn make_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.make_dir(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        RealDisk.list(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(path)
-    }
-}
-
-#[derive(Debug)]
-struct GatedFile {
-    file: DiskFile,
-    path: String,
-    disk: GatedDisk,
-}
-
-impl Backing for GatedFile {
-    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.file.clone().read(into)
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_some(bytes)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.disk.pass(&self.path);
-        self.file.sync_data()
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.file.truncate(len)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.file.size()
+impl Watcher for GatedDisk {
+    fn before(&self, call: Call, path: &Path) {
+        if call == Call::Sync {
+            self.pass(&path.display().to_string());
+        }
     }
 }
 
 fn start(folder: &Folder, on: &str, disk: &GatedDisk) -> Server {
     let dir = folder.0.display().to_string();
     let builder = Server::builder().config("dir", &dir).config("appendonly", on).without_tcp();
-    builder.disk(Arc::new(disk.clone())).start().expect("it starts")
+    builder.disk(Arc::new(Watched(disk.clone()))).start().expect("it starts")
 }
 
 /// The first rewrite is cancelled while its base is forced to disk, and goes on when another one

@@ -1,20 +1,20 @@
 //! Full copies: what becomes of the file that one is received to, and of those who share one with a
 //! replica that takes nothing.
 
-use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-use redouble::disk::{Backing, Call, Disk, DiskFile, FaultyDisk, Open, RealDisk};
+use redouble::disk::{Call, FaultyDisk, Open};
 use redouble::resp::reader::Value;
 use redouble::{Builder, Server};
 
 use super::{builder, in_sync, info, start, wait_until, Journal};
 use crate::patience::PATIENCE;
+use crate::watched::{Watched, Watcher};
 use crate::wire::request;
 
 fn by_file(journal: &Journal, primary: &Server) -> Builder {
@@ -99,75 +99,25 @@ fn is_of_a_save(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("temp-bg"))
 }
 
-impl Disk for Late {
-    fn open(&self, path: &Path, how: Open) -> io::Result<DiskFile> {
-        let file = RealDisk.open(path, how)?;
-        let late = is_of_a_save(path).then(|| self.clone());
-        Ok(DiskFile::new(LateFile { file, late }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let renamed = RealDisk.rename(from, to);
-        if is_of_a_save(from) {
-            self.0.is_over.store(true, Ordering::SeqCst);
+impl Watcher for Late {
+    fn before(&self, call: Call, _: &Path) {
+        // Follows the renaming of the copy.
+        if call == Call::SyncDir {
+            self.0.may_go_on.store(true, Ordering::SeqCst);
+            wait_until("the end of the save", || self.0.is_over.load(Ordering::SeqCst));
         }
-        renamed
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let removed = RealDisk.remove(path);
-        if is_of_a_save(path) {
-            self.0.is_over.store(true, Ordering::SeqCst);
+    fn after(&self, call: Call, path: &Path) {
+        match call {
+            _ if !is_of_a_save(path) => {}
+            Call::Sync => {
+                self.0.stands_still.store(true, Ordering::SeqCst);
+                wait_until("the copy", || self.0.may_go_on.load(Ordering::SeqCst));
+            }
+            Call::Rename | Call::Remove => self.0.is_over.store(true, Ordering::SeqCst),
+            _ => {}
         }
-        removed
-    }
-
-    fn make_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.make_dir(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        RealDisk.list(path)
-    }
-
-    /// Follows the renaming of the copy.
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.may_go_on.store(true, Ordering::SeqCst);
-        wait_until("the end of the save", || self.0.is_over.load(Ordering::SeqCst));
-        RealDisk.sync_dir(path)
-    }
-}
-
-#[derive(Debug)]
-struct LateFile {
-    file: DiskFile,
-    late: Option<Late>,
-}
-
-impl Backing for LateFile {
-    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.file.clone().read(into)
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_some(bytes)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()?;
-        if let Some(Late(steps)) = &self.late {
-            steps.stands_still.store(true, Ordering::SeqCst);
-            wait_until("the copy", || steps.may_go_on.load(Ordering::SeqCst));
-        }
-        Ok(())
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.file.truncate(len)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.file.size()
     }
 }
 
@@ -177,7 +127,7 @@ fn a_save_at_its_end_does_not_take_the_place_of_a_copy() {
     primary.command(&["SET", "key", "of the primary"]);
     let (journal, disk) = (Journal::new("late"), Late::default());
     let kept = || journal.kept_by(builder()).config("save", "");
-    let replica = start(kept().disk(Arc::new(disk.clone())));
+    let replica = start(kept().disk(Arc::new(Watched(disk.clone()))));
     replica.command(&["SET", "own", "value"]);
     replica.command(&["BGSAVE"]);
     wait_until("the save's end", || disk.0.stands_still.load(Ordering::SeqCst));
@@ -208,70 +158,17 @@ fn is_for_replicas(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("temp-repl"))
 }
 
-impl Disk for Polite {
-    fn open(&self, path: &Path, how: Open) -> io::Result<DiskFile> {
-        let file = RealDisk.open(path, how)?;
-        let watched = is_for_replicas(path) && how == Open::Read;
-        let disk = self.clone();
-        Ok(if watched { DiskFile::new(PoliteFile { file, disk }) } else { file })
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        if is_for_replicas(path) {
+impl Watcher for Polite {
+    fn before(&self, call: Call, path: &Path) {
+        if matches!(call, Call::Read | Call::Remove) && is_for_replicas(path) {
             self.look();
         }
-        RealDisk.remove(path)
     }
 
-    fn make_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.make_dir(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        RealDisk.list(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(path)
-    }
-}
-
-#[derive(Debug)]
-struct PoliteFile {
-    file: DiskFile,
-    disk: Polite,
-}
-
-impl Backing for PoliteFile {
-    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.disk.look();
-        self.file.clone().read(into)
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_some(bytes)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.file.truncate(len)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.file.size()
-    }
-}
-
-impl Drop for PoliteFile {
-    fn drop(&mut self) {
-        self.disk.look();
+    fn closes(&self, how: Open, path: &Path) {
+        if how == Open::Read && is_for_replicas(path) {
+            self.look();
+        }
     }
 }
 
@@ -279,7 +176,7 @@ impl Drop for PoliteFile {
 fn nobody_waits_for_the_file_of_a_copy() {
     let (journal, disk) = (Journal::new("polite"), Polite::default());
     let primary = journal.kept_by(builder()).config("save", "").config("rdbcompression", "no");
-    let primary = primary.config("repl-diskless-sync", "no").disk(Arc::new(disk.clone()));
+    let primary = primary.config("repl-diskless-sync", "no").disk(Arc::new(Watched(disk.clone())));
     let primary = start(primary);
     primary.command(&["DEBUG", "POPULATE", "20", "key", "100000"]);
     *disk.0.lock().expect("not poisoned") = Some(primary.clone());
